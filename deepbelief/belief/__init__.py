@@ -1,0 +1,1 @@
+"""Deep belief networks: the stack, greedy training, the bound, fine-tuning."""

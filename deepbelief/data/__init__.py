@@ -1,0 +1,1 @@
+"""Data sets, sources of batches, masks and binarization."""

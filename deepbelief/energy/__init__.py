@@ -1,0 +1,1 @@
+"""Energy-based models: units, restricted Boltzmann machines, kernels, gradients, partition functions."""

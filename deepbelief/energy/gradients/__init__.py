@@ -1,0 +1,1 @@
+"""Learning rules: exact, contrastive divergence, persistent chains."""

@@ -1,0 +1,1 @@
+"""Markov chain kernels on many states at once."""

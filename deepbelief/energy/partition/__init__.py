@@ -1,0 +1,1 @@
+"""Partition functions: exact by enumeration, bracketed by annealing."""

@@ -1,0 +1,1 @@
+"""One file per kind of unit; the only place that knows a distribution."""

@@ -1,0 +1,79 @@
+"""Errors that people meet: one sentence with the name, the rule, the value and the remedy.
+
+All are ``ValueError`` or ``RuntimeError`` underneath, so code written for scikit-learn catches them as it always did.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DeepBeliefError(Exception):
+    """The root of every error that this library raises on purpose."""
+
+
+class InvalidArgumentError(DeepBeliefError, ValueError):
+    """An argument breaks a rule: ``n must be at most 20. Got n=40. Use ais(...) instead.``"""
+
+
+class InvalidDataError(DeepBeliefError, ValueError):
+    """Data of the wrong shape, type or range."""
+
+
+class DataNotFoundError(DeepBeliefError, FileNotFoundError):
+    """A named data set or file that is neither here nor to be had; the message says which file to put where."""
+
+
+class StorageError(DeepBeliefError, RuntimeError):
+    """A saved model or checkpoint that is damaged, foreign or newer than this library, or that could not be written."""
+
+
+class DivergenceError(DeepBeliefError, RuntimeError):
+    """Learning left the road (NaN, saturated chains); the message says what to lower and where the last good state is."""
+
+
+class MissingExtraError(DeepBeliefError, ImportError):
+    """An optional library is absent; the message gives the command that installs it."""
+
+
+def check(rule: bool, message: str) -> None:
+    """Raise `InvalidArgumentError` with `message` unless `rule` holds."""
+    if not rule:
+        raise InvalidArgumentError(message)
+
+
+def check_range(
+    name: str, value: float, low: float | None = None, high: float | None = None, *, remedy: str = ""
+) -> None:
+    """Check ``low <= value <= high`` (a missing end is open) and say so in the house's one sentence form.
+
+    >>> check_range("n_steps", 0, low=1)
+    Traceback (most recent call last):
+    ...
+    deepbelief.errors.InvalidArgumentError: n_steps must be at least 1. Got n_steps=0.
+    """
+    if value != value or (low is not None and value < low) or (high is not None and value > high):
+        ends = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
+        message = f"{name} must be {' and '.join(ends)}. Got {name}={value}."
+        raise InvalidArgumentError(f"{message} {remedy}".strip())
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Check that `value` is one of `choices`; the error names the nearest one.
+
+    >>> check_choice("method", "aiss", ["ais", "exact"])
+    Traceback (most recent call last):
+    ...
+    deepbelief.errors.InvalidArgumentError: method must be one of 'ais', 'exact'. Got method='aiss'. Did you mean 'ais'?
+    """
+    known = list(choices)
+    if value not in known:
+        close = difflib.get_close_matches(str(value), known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise InvalidArgumentError(f"{name} must be one of {', '.join(map(repr, known))}. Got {name}={value!r}.{hint}")
+
+
+def missing_extra(library: str, extra: str, purpose: str) -> MissingExtraError:
+    """The error for an absent optional library, with the command that brings it."""
+    return MissingExtraError(
+        f"{purpose} needs {library}, which is not installed. Run: pip install 'deepbelief[{extra}]'"
+    )

@@ -1,0 +1,1 @@
+"""scikit-learn faces: they store, check and hand over; no maths."""

@@ -1,0 +1,1 @@
+"""Enumeration, log-space sums and statistics."""

@@ -1,0 +1,1 @@
+"""Blocks of feed-forward networks and their export."""

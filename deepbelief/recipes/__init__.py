@@ -1,0 +1,1 @@
+"""Named settings, one file per known result, each with reproduce()."""

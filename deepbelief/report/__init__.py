@@ -1,0 +1,1 @@
+"""Figures and pages: they show numbers, they compute none."""

@@ -1,0 +1,1 @@
+"""One loop for every procedure: progress, callbacks, checkpoints, several processes."""
