@@ -28,7 +28,7 @@ class StorageError(DeepBeliefError, RuntimeError):
 
 
 class DivergenceError(DeepBeliefError, RuntimeError):
-    """Learning left the road (NaN, saturated chains); the message says what to lower and where the last good state is."""
+    """Learning left the road (NaN, saturated chains); the message says what to lower."""
 
 
 class MissingExtraError(DeepBeliefError, ImportError):

@@ -61,9 +61,9 @@ class Kernel(Protocol):
 class StepContext:
     """What the loop lends a procedure for one step.
 
-    ``progress`` runs from 0 to 1 over the whole training and drives schedules; ``average`` replaces the ``.grad`` of the
-    given parameters by their mean over all processes (nothing to do with one process); ``autocast`` is the precision
-    context of the forward pass; ``rank`` and ``world_size`` say which share of the chains is ours.
+    ``progress`` runs from 0 to 1 over the whole training and drives schedules; ``average`` replaces the ``.grad`` of
+    the given parameters by their mean over all processes (nothing to do with one process); ``autocast`` is the
+    precision context of the forward pass; ``rank`` and ``world_size`` say which share of the chains is ours.
     """
 
     step: int
@@ -78,12 +78,12 @@ class StepContext:
 
 @runtime_checkable
 class Procedure(Protocol):
-    """How one batch changes the parameters: CD, PCD, ELBO, adversarial, wake-sleep, supervised. The trainer's only view.
+    """How one batch changes the parameters: CD, PCD, ELBO, adversarial, supervised. The trainer's only view.
 
-    ``module`` holds every parameter that is trained. ``step`` computes gradients, averages them with ``context.average``
-    and applies its own optimizer(s); it returns numbers to watch (0-d tensors, so that nothing waits for a GPU).
-    ``state_dict`` holds all that the next step depends on beside the module: optimizer, chains, offsets, counters; nested
-    dicts and lists of tensors, numbers, strings, booleans and None.
+    ``module`` holds every parameter that is trained. ``step`` computes gradients, averages them with
+    ``context.average`` and applies its own optimizer(s); it returns numbers to watch (0-d tensors, so that nothing
+    waits for a GPU). ``state_dict`` holds all that the next step depends on beside the module: optimizer, chains,
+    counters; nested dicts and lists of tensors, numbers, strings, booleans and None.
     """
 
     module: torch.nn.Module
