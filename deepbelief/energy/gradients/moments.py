@@ -1,0 +1,47 @@
+"""The two halves of every likelihood gradient: statistics of (v, h) under the data and under the model.
+
+d log p / dW = <v h'>_data - <v h'>_model,     d log p / db = <v>_data - <v>_model, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deepbelief.energy.rbm import RBM
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Averages over cases or chains: of v, of h, of v h', and of the further statistics of the two layers.
+
+    The product is kept as its two factors (rows scaled by their weights), so that both halves go into one gradient
+    buffer without a copy.
+    """
+
+    v: Tensor  # (n_visible,)
+    h: Tensor  # (n_hidden,)
+    left: Tensor  # (rows, n_visible)
+    right: Tensor  # (rows, n_hidden), rows weighted to sum to one
+    visible: Mapping[str, Tensor]
+    hidden: Mapping[str, Tensor]
+
+
+def _average(rows: Mapping[str, Tensor], share: Tensor) -> dict[str, Tensor]:
+    return {name: share @ values for name, values in rows.items()}
+
+
+def moments(rbm: RBM, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor | None = None) -> Moments:
+    """Moments of the rows of `v`, with h averaged out given each row; `weight` gives rows unequal shares.
+
+    `inputs` is ``v W`` and `mean_h` the mean of h, which the caller has already. Given a sample of the model, these
+    are Rao-Blackwell averages: h enters by its conditional mean.
+    """
+    share = torch.full((len(v),), 1 / len(v)).to(v) if weight is None else (weight / weight.sum()).to(v)
+    right = mean_h * share.unsqueeze(1)
+    visible = _average(rbm.visible.statistics(v), share)
+    hidden = _average(rbm.hidden.expected_statistics(inputs, mean_h), share)
+    return Moments(share @ v, right.sum(0), v, right, visible, hidden)

@@ -1,0 +1,39 @@
+"""What a learning rule adds to the data's half of the gradient: a way to the model's half."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from deepbelief.energy.gradients.moments import Moments
+from deepbelief.energy.rbm import RBM
+from deepbelief.protocols import Generator
+
+
+@dataclass(frozen=True)
+class PositivePhase:
+    """The data's half of one step: the batch, ``v W`` and the mean of h."""
+
+    v: Tensor
+    inputs: Tensor
+    mean_h: Tensor
+
+
+class NegativePhase(Protocol):
+    """The model's half: exact, from short chains at the data, or from persistent chains."""
+
+    name: str
+
+    def start(self, rbm: RBM, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
+        """Make what lives from step to step (chains)."""
+
+    def moments(self, rbm: RBM, positive: PositivePhase, generator: Generator) -> tuple[Moments, Mapping[str, Tensor]]:
+        """Moments under the model (or a stand-in), and numbers to watch."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...

@@ -1,0 +1,125 @@
+"""Maximum likelihood learning of an RBM: the data's half, the model's half, centring, penalties, one update.
+
+Centring (Montavon & Muller 2012; Melchior, Fischer & Wiskott 2016) subtracts slow-moving offsets mu, lambda from v and h.
+In the plain parameters that this library keeps, the centred gradient reads
+
+    dW = <v h'>_d - <v h'>_m - (<v>_d - <v>_m) lambda' - mu (<h>_d - <h>_m)' - decay
+    db = <v>_d - <v>_m - dW lambda,        dc = <h>_d - <h>_m - dW' mu
+
+so moving an offset never changes the model. The checklist of the rest is Hinton's practical guide (2010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from deepbelief.energy.gradients.moments import Moments, moments
+from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
+from deepbelief.energy.rbm import RBM
+from deepbelief.errors import check_choice, check_range
+from deepbelief.protocols import StepContext
+from deepbelief.types import Batch
+
+Schedule = Callable[[float], float]  # progress in [0, 1] -> factor of the learning rate
+
+
+class LikelihoodLearning:
+    """One update of an RBM per batch, for any negative phase; a `Procedure`.
+
+    ``l2`` and ``l1`` are weight decays (per unit of learning rate, weights only). ``sparsity_target`` pulls the mean
+    activation of each hidden unit, a running average, towards a target by its bias with strength ``sparsity_cost``.
+    ``offset_rate`` is the speed of the running offsets.
+    """
+
+    def __init__(
+        self,
+        rbm: RBM,
+        negative: NegativePhase,
+        *,
+        learning_rate: float = 0.05,
+        schedule: Schedule | None = None,
+        momentum: float = 0.0,
+        optimizer: Literal["sgd", "adam"] = "sgd",
+        l2: float = 0.0,
+        l1: float = 0.0,
+        centred: bool = True,
+        offset_rate: float = 0.01,
+        sparsity_target: float | None = None,
+        sparsity_cost: float = 0.1,
+    ) -> None:
+        check_range("learning_rate", learning_rate, low=0)
+        check_range("momentum", momentum, low=0, high=1)
+        check_range("l2", l2, low=0)
+        check_range("l1", l1, low=0)
+        check_range("offset_rate", offset_rate, low=0, high=1)
+        check_choice("optimizer", optimizer, ["sgd", "adam"])
+        self.module = rbm
+        self.rbm, self.negative = rbm, negative
+        self.learning_rate, self.schedule = learning_rate, schedule
+        self.l2, self.l1 = l2, l1
+        self.centred, self.offset_rate = centred, offset_rate
+        self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
+        self.optimizer: torch.optim.Optimizer = (
+            torch.optim.SGD(rbm.parameters(), lr=learning_rate, momentum=momentum)
+            if optimizer == "sgd"
+            else torch.optim.Adam(rbm.parameters(), lr=learning_rate)
+        )
+
+    def start(self, first: Batch, generator: torch.Generator, *, rank: int = 0, world_size: int = 1) -> None:
+        """Start the chains; the offsets are the model's own (``rbm.match_data`` sets them from data)."""
+        self.negative.start(self.rbm, first.x, generator, rank=rank, world_size=world_size)
+
+    @torch.no_grad()
+    def step(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float]:
+        """One update; returns what the negative phase watches."""
+        with context.autocast():
+            inputs = self.rbm.input_h_from_v(batch.x)
+            phase = PositivePhase(batch.x, inputs, self.rbm.hidden.mean(inputs))
+            positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
+            negative, watched = self.negative.moments(self.rbm, phase, context.generator)
+            self._set_gradients(positive, negative)
+        context.average(self.rbm.parameters())
+        self._move_offsets(positive)
+        factor = 1.0 if self.schedule is None else self.schedule(context.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * factor
+        self.optimizer.step()
+        return watched
+
+    def _set_gradients(self, positive: Moments, negative: Moments) -> None:
+        """Put the gradients of the *negative* log-likelihood where the optimizer looks for them."""
+        rbm = self.rbm
+        delta_v, delta_h = positive.v - negative.v, positive.h - negative.h
+        ascent = torch.mm(positive.left.T, positive.right)
+        ascent.addmm_(negative.left.T, negative.right, alpha=-1)
+        if self.centred:
+            ascent.addr_(delta_v, rbm.hidden_offset, alpha=-1).addr_(rbm.visible_offset, delta_h, alpha=-1)
+        if self.l2:
+            ascent.add_(rbm.weight, alpha=-self.l2)
+        if self.l1:
+            ascent.add_(rbm.weight.sign(), alpha=-self.l1)
+        if self.sparsity_target is not None:
+            delta_h = delta_h - self.sparsity_cost * (rbm.hidden_offset - self.sparsity_target)
+        if self.centred:
+            delta_v = delta_v - ascent @ rbm.hidden_offset
+            delta_h = delta_h - rbm.visible_offset @ ascent
+        rbm.weight.grad = ascent.neg_()
+        others_v = {k: negative.visible[k] - positive.visible[k] for k in positive.visible}
+        others_h = {k: negative.hidden[k] - positive.hidden[k] for k in positive.hidden}
+        rbm.visible.set_gradients(-delta_v, others_v)
+        rbm.hidden.set_gradients(-delta_h, others_h)
+
+    def _move_offsets(self, positive: Moments) -> None:
+        self.rbm.visible_offset.lerp_(positive.v, self.offset_rate)
+        self.rbm.hidden_offset.lerp_(positive.h, self.offset_rate)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "negative": self.negative.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.optimizer.load_state_dict(dict(state["optimizer"]))
+        self.negative.load_state_dict(state["negative"])

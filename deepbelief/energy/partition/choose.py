@@ -1,0 +1,44 @@
+"""One question, ``log_z(model)``: exact where a layer is small enough, else bracketed by annealing both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.partition.ais import Progress, ais, bracket, reverse_ais
+from deepbelief.energy.partition.exact import exact_log_z, is_enumerable
+from deepbelief.errors import check_choice
+from deepbelief.protocols import Generator
+from deepbelief.types import Bound
+
+QUICK_STATES = 1 << 20  # "auto" enumerates below this: a second or so
+
+
+@torch.no_grad()
+def log_z(
+    model: Any,
+    method: str = "auto",
+    *,
+    n_chains: int = 100,
+    betas: int = 10_000,
+    burn_in: int = 1000,
+    samples: torch.Tensor | None = None,
+    generator: Generator = None,
+    progress: Progress | None = None,
+) -> Bound:
+    """``log Z`` in nats as a `Bound`: kind "exact", or "estimate" with ``low`` and ``high`` from AIS and reverse AIS.
+
+    method is "auto" (exact when the smaller layer has at most 2^20 states), "exact" or "ais". The reverse runs start
+    from `samples` moved by `burn_in` Gibbs steps; without samples, from the forward runs' last states.
+    """
+    check_choice("method", method, ["auto", "exact", "ais"])
+    if method == "exact" or (method == "auto" and is_enumerable(model, QUICK_STATES)):
+        return exact_log_z(model)
+    forward = ais(model, n_chains=n_chains, betas=betas, generator=generator, progress=progress)
+    kernel = BlockGibbs(model)
+    state = kernel.start_at(forward.v if samples is None else samples, generator=generator)
+    for _ in range(burn_in):
+        state, _ = kernel.step(state, generator=generator)
+    return bracket(forward, reverse_ais(model, state.v, betas=betas, generator=generator, progress=progress))

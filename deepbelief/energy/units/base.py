@@ -1,0 +1,179 @@
+"""What a layer of units must know of its distribution; everything else is written once, over all kinds.
+
+A layer with state ``x`` and input ``I`` has the density ``p(x | I) = exp(-U(x) + I.x - Gamma(I))`` with a potential
+``U`` that holds the layer's own parameters. An RBM of any two kinds is then the same code::
+
+    E(v, h) = U_v(v) + U_h(h) - v' W h,      F(v) = U_v(v) - Gamma_h(v W),      Gamma(I) = log sum_x exp(-U(x) + I.x)
+
+A further kind is one file: `potential`, `cumulants`, `mean`, `draw`, `statistics`, and for discrete kinds `bases` and
+`from_digits`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice
+from deepbelief.maths.enumeration import all_digits, n_states
+
+
+class Units(nn.Module, ABC):
+    """A layer of `size` units of one kind; every kind has a ``bias``, which enters its potential as ``-bias.x``."""
+
+    kind: ClassVar[str]
+    kinds: ClassVar[dict[str, type[Units]]] = {}  # every kind that was imported, by name
+
+    def __init_subclass__(cls) -> None:
+        Units.kinds[cls.kind] = cls
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        check(size >= 1, f"size must be at least 1. Got size={size}.")
+        self.size = size
+        self.bias = nn.Parameter(torch.zeros(size))
+
+    # -- the distribution -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def potential(self, x: Tensor) -> Tensor:
+        """``U(x)``, summed over the units: (..., size) -> (...)."""
+
+    @abstractmethod
+    def cumulants(self, inputs: Tensor) -> Tensor:
+        """The terms of ``Gamma(I)``, one for each independent part of the layer: (..., size) -> (..., parts)."""
+
+    def cumulant(self, inputs: Tensor) -> Tensor:
+        """``Gamma(I) = log sum_x exp(-U(x) + I.x)``: (..., size) -> (...)."""
+        return self.cumulants(inputs).sum(-1)
+
+    @abstractmethod
+    def mean(self, inputs: Tensor) -> Tensor:
+        """``<x>`` under ``p(x | I)``, the gradient of `cumulant`: (..., size) -> (..., size)."""
+
+    @abstractmethod
+    def draw(self, inputs: Tensor, mean: Tensor, generator: torch.Generator | None) -> Tensor:
+        """A draw from ``p(x | I)`` when `mean` is known already (most kinds need nothing else)."""
+
+    def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A draw from ``p(x | I)``: (..., size) -> (..., size)."""
+        return self.draw(inputs, self.mean(inputs), generator)
+
+    # -- learning ---------------------------------------------------------------------------------------------------
+
+    def statistics(self, x: Tensor) -> dict[str, Tensor]:
+        """``-dU(x)/dp`` of each parameter p but the bias (whose statistic is x itself), per case: name -> (n, ...)."""
+        return {}
+
+    def expected_statistics(self, inputs: Tensor, mean: Tensor) -> dict[str, Tensor]:
+        """The mean of `statistics` under ``p(x | I)``."""
+        return {}
+
+    def set_gradients(self, bias: Tensor, others: Mapping[str, Tensor]) -> None:
+        """Put gradients of the parameters in their ``.grad``: of the bias, and of the others by name."""
+        self.bias.grad = bias
+        for name, gradient in others.items():
+            self.get_parameter(name).grad = gradient
+
+    @abstractmethod
+    def match(self, mean: Tensor, variance: Tensor | None = None) -> None:
+        """Set the parameters so that, without input, the units have this mean (and variance, where it is free)."""
+
+    def match_data(self, x: Tensor) -> None:
+        """Set the parameters to the moments of data; Hinton's advice for initial visible biases."""
+        self.match(x.double().mean(0), x.double().var(0, unbiased=False))
+
+    def blend(self, other: Self, beta: float) -> Self:
+        """Units with ``U = (1 - beta) U_self + beta U_other``: the path of annealing. Natural parameters are linear."""
+        blended = self.empty_like()
+        with torch.no_grad():
+            for mine, theirs, out in zip(self.parameters(), other.parameters(), blended.parameters(), strict=True):
+                out.copy_(torch.lerp(mine, theirs, beta))
+        return blended
+
+    def empty_like(self) -> Self:
+        """Units of the same kind, size, type and device with parameters of their own."""
+        return type(self).from_config(self.config()).to(self.bias)  # type: ignore[return-value]
+
+    # -- discrete kinds ---------------------------------------------------------------------------------------------
+
+    @property
+    def bases(self) -> Sequence[int] | None:
+        """The number of values of each independent variable, or None for continuous units."""
+        return None
+
+    def from_digits(self, digits: Tensor) -> Tensor:
+        """States from digits below `bases`: (n, variables) -> (n, size)."""
+        raise InvalidArgumentError(
+            f"{self.kind} units cannot be enumerated, for they are continuous. Use ais(...) instead."
+        )
+
+    def states(self, chunk: int = 1 << 14) -> Iterator[Tensor]:
+        """Every state of the layer, in chunks of rows."""
+        for rows in all_digits(self._bases_or_raise(), chunk, self.bias.device):
+            yield self.from_digits(rows).to(self.bias.dtype)
+
+    @property
+    def n_states(self) -> float:
+        """How many states the layer has; infinite for continuous units."""
+        return float("inf") if self.bases is None else n_states(self.bases)
+
+    def _bases_or_raise(self) -> Sequence[int]:
+        if self.bases is None:
+            self.from_digits(torch.empty(0))
+        return self.bases or []
+
+    def alternatives(self, x: Tensor, variable: Tensor) -> Tensor:
+        """Copies of each case with one variable set to each of its values: (n, size), (n,) -> (values, n, size).
+
+        Used by the pseudo-likelihood. All variables of a layer must have the same number of values.
+        """
+        raise InvalidArgumentError(
+            f"{self.kind} units have no pseudo-likelihood here, for it needs discrete units. Use ais(...)."
+        )
+
+    # -- checks and storage -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def check_values(self, x: Tensor, name: str = "X") -> None:
+        """Raise `InvalidDataError` if `x` holds values that these units cannot take."""
+
+    def check_shape(self, x: Tensor, name: str = "X") -> None:
+        """Raise `InvalidDataError` unless `x` is (n, size)."""
+        if x.ndim != 2 or x.shape[1] != self.size:
+            raise InvalidDataError(
+                f"{name} must have shape (cases, {self.size}). Got {tuple(x.shape)}. "
+                f"Reshape it, or build the model with {name}.shape[1] units."
+            )
+
+    def config(self) -> dict[str, Any]:
+        """What rebuilds the units (without their parameters), as JSON."""
+        return {"kind": self.kind, "size": self.size}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Units:
+        """Units from `config`."""
+        return cls(config["size"])
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{k}={v}" for k, v in self.config().items() if k != "kind")
+
+
+def units_from_config(config: Mapping[str, Any]) -> Units:
+    """Units from what `Units.config` gave."""
+    check_choice("kind", config.get("kind"), Units.kinds)
+    return Units.kinds[config["kind"]].from_config(config)
+
+
+def check_unit_interval(x: Tensor, name: str, kind: str) -> None:
+    """Values in [0, 1] (probabilities are welcome: they are the mean of a stochastic binarization)."""
+    if x.numel() and (x.min() < 0 or x.max() > 1):
+        worst = (x.max() if x.max() > 1 else x.min()).item()
+        raise InvalidDataError(
+            f"{name} must lie in [0, 1] for {kind} units. Got a value of {worst:g}: "
+            "scale to [0, 1] or use Gaussian units."
+        )

@@ -1,0 +1,33 @@
+"""The kinds of units by name: for estimators and the command line. Importing this file makes every kind known."""
+
+from __future__ import annotations
+
+from deepbelief.energy.units.base import Units
+from deepbelief.energy.units.bernoulli import Bernoulli
+from deepbelief.energy.units.categorical import Categorical
+from deepbelief.energy.units.gaussian import Gaussian
+from deepbelief.energy.units.side_by_side import SideBySide
+from deepbelief.energy.units.spin import Spin
+from deepbelief.errors import InvalidArgumentError, check_choice
+
+KINDS: dict[str, type[Units]] = {c.kind: c for c in (Bernoulli, Spin, Gaussian, Categorical, SideBySide)}
+
+
+def make_units(kind: str | Units, size: int, *, n_values: int | None = None) -> Units:
+    """Units of a named kind for rows of `size` numbers; `n_values` is the width of a categorical group.
+
+    >>> make_units("bernoulli", 3)
+    Bernoulli(size=3)
+    >>> make_units("categorical", 6, n_values=3)
+    Categorical(n_groups=2, n_values=3)
+    """
+    if isinstance(kind, Units):
+        if kind.size != size:
+            raise InvalidArgumentError(f"units must have size {size}, the width of the data. Got size={kind.size}.")
+        return kind
+    check_choice("kind", kind, [k for k in KINDS if k != SideBySide.kind])
+    if kind != Categorical.kind:
+        return KINDS[kind](size)
+    if n_values is None or size % n_values:
+        raise InvalidArgumentError(f"n_values must divide the width {size} of the data. Got n_values={n_values}.")
+    return Categorical(size // n_values, n_values)
