@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,20 @@ from deepbelief.errors import InvalidDataError
 FRAME_LIBRARIES = ("pandas", "polars")
 
 
-def as_matrix(x: Any, *, name: str = "X", dtype: torch.dtype | None = torch.float32, allow_nan: bool = False) -> Tensor:
+def as_matrix(
+    x: Any,
+    *,
+    name: str = "X",
+    dtype: torch.dtype | None = torch.float32,
+    allow_nan: bool = False,
+    names: list[str] | None = None,
+) -> Tensor:
     """`x` as an (n, d) tensor of finite numbers; images (n, h, w) or (n, h, w, c) are flattened row by row.
 
     Takes NumPy arrays, torch tensors (dense or sparse), scipy sparse matrices, pandas and polars frames and nested
     lists. ``dtype=None`` keeps bytes as bytes (booleans become bytes of 0 and 1) and makes float32 of all else.
-    ``allow_nan`` lets NaN through, for data with missing entries.
+    ``allow_nan`` lets NaN through, for data with missing entries. ``names`` are the columns' names for messages, where
+    `x` is no frame.
 
     Raises `InvalidDataError` for NaN or infinite entries (with their place), no cases or no columns, a wrong number of
     dimensions, and columns that hold no numbers (by name).
@@ -33,7 +42,7 @@ def as_matrix(x: Any, *, name: str = "X", dtype: torch.dtype | None = torch.floa
     raw = _to_tensor(x, name)
     _check_shape(raw, name)
     matrix = raw.reshape(len(raw), -1).to(_target_dtype(raw, dtype))
-    _check_finite(matrix, name, feature_names(x), allow_nan)
+    _check_finite(matrix, name, names or feature_names(x), allow_nan)
     return matrix
 
 
@@ -126,20 +135,15 @@ def _frame_to_numpy(frame: Any, name: str) -> NDArray[Any]:
 
 
 def _column_to_numpy(column: Any) -> NDArray[Any]:
-    values = column.to_numpy()
-    if values.dtype.kind != "O" or not _is_numeric(column):
-        return np.asarray(values)
+    values = np.asarray(column.to_numpy())
+    # nullable numbers arrive as objects, and so does text
+    if values.dtype.kind != "O" or not all(isinstance(v, numbers.Real) or _is_missing(v) for v in values):
+        return values
     return np.array([np.nan if _is_missing(value) else float(value) for value in values], dtype=np.float64)
 
 
-def _is_numeric(column: Any) -> bool:
-    """Nullable numbers arrive as objects; text does too, and only the column's own type tells them apart."""
-    test = getattr(column.dtype, "is_numeric", None)
-    return bool(test()) if callable(test) else bool(getattr(column.dtype, "_is_numeric", False))
-
-
 def _is_missing(value: Any) -> bool:
-    return value is None or type(value).__name__ == "NAType" or value != value
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def _from_numpy(array: NDArray[Any], name: str) -> Tensor:
