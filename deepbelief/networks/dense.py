@@ -1,0 +1,91 @@
+"""A feed-forward network of fully connected layers, the shape that a DBN takes for back-propagation."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from deepbelief.errors import check, check_choice, check_range
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "identity": nn.Identity,
+}
+
+
+class DenseNetwork(nn.Module):
+    """Layers of `sizes`, an `activation` after each, and, where `output` is given, a last linear layer to that many.
+
+    ``sizes=(784, 500, 10)`` maps 784 inputs to 10 activations; ``sizes=(784, 500), output=10`` to 10 log-odds.
+    `dropout` is one probability for the inputs and one for the hidden layers (Srivastava et al. 2014).
+
+    >>> import torch
+    >>> DenseNetwork((4, 3), output=2)(torch.zeros(5, 4)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: str = "sigmoid",
+        dropout: tuple[float, float] = (0.0, 0.0),
+        output: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("activation", activation, ACTIVATIONS)
+        check(
+            len(sizes) + (output is not None) >= 2,
+            f"sizes must give inputs and one layer at least. Got sizes={tuple(sizes)}. Add a size or an output.",
+        )
+        for size in [*sizes, 1 if output is None else output]:
+            check_range("every size", size, low=1)
+        for probability in dropout:
+            check_range("dropout", probability, low=0, high=0.95)
+        self.sizes, self.activation, self.output = tuple(sizes), activation, output
+        self.dropout = (float(dropout[0]), float(dropout[1]))
+        self.layers = nn.Sequential(*self._build())
+
+    def _build(self) -> list[nn.Module]:
+        layers: list[nn.Module] = [nn.Dropout(self.dropout[0])] if self.dropout[0] else []
+        for n_in, n_out in itertools.pairwise(self.sizes):
+            layers += [nn.Linear(n_in, n_out), ACTIVATIONS[self.activation]()]
+            if self.dropout[1]:
+                layers.append(nn.Dropout(self.dropout[1]))
+        if self.output is not None:
+            return [*layers, nn.Linear(self.sizes[-1], self.output)]
+        return layers[:-1] if self.dropout[1] else layers
+
+    @property
+    def linear_layers(self) -> list[nn.Linear]:
+        """The layers with weights, from the inputs up; a DBN copies its weights into these."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(cases, sizes[0]) to (cases, output or sizes[-1])."""
+        return self.layers(x)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that make this network again."""
+        return {
+            "sizes": list(self.sizes),
+            "activation": self.activation,
+            "dropout": list(self.dropout),
+            "output": self.output,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> DenseNetwork:
+        """The network that `config` describes, with fresh weights."""
+        drop_input, drop_hidden = config["dropout"]
+        return cls(
+            config["sizes"],
+            activation=config["activation"],
+            dropout=(drop_input, drop_hidden),
+            output=config["output"],
+        )
