@@ -104,16 +104,28 @@ class RBM(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, condition: Clamp | None = None, generator: Generator = None, n_steps: int = 1000
+        self,
+        n: int,
+        *,
+        condition: Clamp | None = None,
+        generator: Generator = None,
+        n_steps: int = 1000,
+        mean: bool = False,
     ) -> Tensor:
-        """`n` cases: the ends of `n` chains of `n_steps` Gibbs sweeps, with the entries of `condition` clamped."""
+        """`n` cases: the ends of `n` chains of `n_steps` Gibbs sweeps, with the entries of `condition` clamped.
+
+        ``mean=True`` returns the means that the last draws were made from, which make smoother pictures.
+        """
         check_range("n", n, low=1)
         check_range("n_steps", n_steps, low=1)
         kernel = BlockGibbs(self)
         state = kernel.init(n, generator=generator)
-        for _ in range(n_steps):
+        for _ in range(n_steps - 1):
             state, _ = kernel.step(state, clamp=condition, generator=generator)
-        return state.v
+        state, info = kernel.step(state, clamp=condition, generator=generator)
+        if not mean:
+            return state.v
+        return info.mean_v if condition is None else condition.apply(info.mean_v)
 
     @torch.no_grad()
     def complete(

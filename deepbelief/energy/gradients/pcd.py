@@ -52,7 +52,7 @@ class PersistentChains:
 
     @torch.no_grad()
     def moments(self, rbm: RBM, positive: PositivePhase, generator: Generator) -> tuple[Moments, Mapping[str, Tensor]]:
-        for step in range(self.k):
+        for _ in range(self.k):
             self.v = rbm.sample_v_from_h(self.h, generator)
             inputs = rbm.input_h_from_v(self.v)
             mean_h = rbm.hidden.mean(inputs)

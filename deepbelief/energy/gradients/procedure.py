@@ -1,7 +1,7 @@
 """Maximum likelihood learning of an RBM: the data's half, the model's half, centring, penalties, one update.
 
-Centring (Montavon & Muller 2012; Melchior, Fischer & Wiskott 2016) subtracts slow-moving offsets mu, lambda from v and h.
-In the plain parameters that this library keeps, the centred gradient reads
+Centring (Montavon & Muller 2012; Melchior, Fischer & Wiskott 2016) subtracts slow-moving offsets mu, lambda from v and
+h. In the plain parameters that this library keeps, the centred gradient reads
 
     dW = <v h'>_d - <v h'>_m - (<v>_d - <v>_m) lambda' - mu (<h>_d - <h>_m)' - decay
     db = <v>_d - <v>_m - dW lambda,        dc = <h>_d - <h>_m - dW' mu
@@ -82,8 +82,9 @@ class LikelihoodLearning:
             positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
             negative, watched = self.negative.moments(self.rbm, phase, context.generator)
             self._set_gradients(positive, negative)
-        context.average(self.rbm.parameters())
-        self._move_offsets(positive)
+        self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = positive.v, positive.h
+        context.average([*self.rbm.parameters(), self.rbm.visible_offset, self.rbm.hidden_offset])
+        self._move_offsets()
         factor = 1.0 if self.schedule is None else self.schedule(context.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * factor
@@ -113,9 +114,12 @@ class LikelihoodLearning:
         rbm.visible.set_gradients(-delta_v, others_v)
         rbm.hidden.set_gradients(-delta_h, others_h)
 
-    def _move_offsets(self, positive: Moments) -> None:
-        self.rbm.visible_offset.lerp_(positive.v, self.offset_rate)
-        self.rbm.hidden_offset.lerp_(positive.h, self.offset_rate)
+    def _move_offsets(self) -> None:
+        """Towards the batch means, which travelled in ``.grad`` so that all processes have the same offsets."""
+        for offset in (self.rbm.visible_offset, self.rbm.hidden_offset):
+            if offset.grad is not None:
+                offset.lerp_(offset.grad, self.offset_rate)
+                offset.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.optimizer.state_dict(), "negative": self.negative.state_dict()}

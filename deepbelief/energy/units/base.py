@@ -63,6 +63,10 @@ class Units(nn.Module, ABC):
         """A draw from ``p(x | I)``: (..., size) -> (..., size)."""
         return self.draw(inputs, self.mean(inputs), generator)
 
+    def log_prob(self, x: Tensor, inputs: Tensor) -> Tensor:
+        """``log p(x | I) = I.x - U(x) - Gamma(I)``: (..., size), (..., size) -> (...)."""
+        return (inputs * x).sum(-1) - self.potential(x) - self.cumulant(inputs)
+
     # -- learning ---------------------------------------------------------------------------------------------------
 
     def statistics(self, x: Tensor) -> dict[str, Tensor]:

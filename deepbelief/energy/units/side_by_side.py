@@ -38,6 +38,10 @@ class SideBySide(Units):
     def _parts(self) -> list[Units]:
         return list(self.parts)  # type: ignore[arg-type]
 
+    def part(self, index: int) -> Units:
+        """Part number `index`."""
+        return self._parts()[index]
+
     def slice_of(self, index: int) -> slice:
         """Where part number `index` sits in a row."""
         start = sum(self.sizes[:index])
