@@ -189,8 +189,8 @@ def state_to_bytes(state: Any) -> bytes:
     return safetensors.torch.save(tensors, metadata=metadata)
 
 
-def state_from_bytes(data: bytes, *, source: str = "state") -> Any:
-    """What `state_to_bytes` was given, with tensors on the CPU."""
+def state_from_bytes(data: bytes, *, source: str = "state", device: str | torch.device = "cpu") -> Any:
+    """What `state_to_bytes` was given; tensors that were on an accelerator go to `device`, the others to the CPU."""
     metadata = _metadata(data, source)
     if not metadata.get("deepbelief", "").isdigit():
         raise StorageError(f"{source} must be a deepbelief state. It is a safetensors file of another kind.")
@@ -201,7 +201,7 @@ def state_from_bytes(data: bytes, *, source: str = "state") -> Any:
     tensors = _parse_tensors(data, source)
     if _digest(metadata.get("tree", ""), tensors) != metadata.get("sha256"):
         raise StorageError(f"{source} must match its checksum. It is damaged. Use an older checkpoint.")
-    return _decode(json.loads(metadata["tree"]), tensors)
+    return _decode(json.loads(metadata["tree"]), tensors, device)
 
 
 def write_state(path: str | Path, state: Any) -> None:
@@ -209,14 +209,17 @@ def write_state(path: str | Path, state: Any) -> None:
     atomic_write_bytes(path, state_to_bytes(state))
 
 
-def read_state(path: str | Path) -> Any:
-    """What `write_state` wrote. Raises `StorageError` for a file that is absent, damaged, foreign or newer."""
+def read_state(path: str | Path, *, device: str | torch.device = "cpu") -> Any:
+    """What `write_state` wrote; tensors that were on an accelerator go to `device`.
+
+    Raises `StorageError` for a file that is absent, damaged, foreign or newer.
+    """
     path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise StorageError(f"{path} must be a readable file. Got {error.strerror}. Check the path.") from error
-    return state_from_bytes(data, source=str(path))
+    return state_from_bytes(data, source=str(path), device=device)
 
 
 def _encode(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
@@ -226,7 +229,7 @@ def _encode(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = _own(value)
-        return {"tensor": name}
+        return {"tensor" if value.device.type == "cpu" else "moved_tensor": name}
     if type(value) is int:
         return value
     if type(value) is float:
@@ -246,19 +249,21 @@ def _encode(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
     )
 
 
-def _decode(node: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _decode(node: Any, tensors: Mapping[str, Tensor], device: str | torch.device) -> Any:
     if isinstance(node, list):
-        return [_decode(v, tensors) for v in node]
+        return [_decode(v, tensors, device) for v in node]
     if not isinstance(node, dict):
         return node
     ((tag, body),) = node.items()
     if tag == "tensor":
         return tensors[body]
+    if tag == "moved_tensor":
+        return tensors[body].to(device)
     if tag == "float":
         return float(body)
     if tag == "tuple":
-        return tuple(_decode(v, tensors) for v in body)
-    return {_decode(k, tensors): _decode(v, tensors) for k, v in body}
+        return tuple(_decode(v, tensors, device) for v in body)
+    return {_decode(k, tensors, device): _decode(v, tensors, device) for k, v in body}
 
 
 def _digest(tree: str, tensors: Mapping[str, Tensor]) -> str:

@@ -48,7 +48,7 @@ def fingerprint(trainer: Trainer) -> dict[str, Any]:
         "precision": trainer.precision,
         "seed": trainer.seed,
         "averaging": trainer.averaging,
-        "batches per epoch": len(trainer.source),
+        "batches per epoch": trainer.n_batches,
         "cases": trainer.source.n_cases,
         "callbacks": [type(callback).__name__ for callback in with_state(trainer)],
     }
@@ -101,7 +101,7 @@ def load(trainer: Trainer, path: str | Path) -> None:
     """Put the training back where the checkpoint was written; `path` is the file or its folder."""
     path = Path(path)
     path = path / LATEST if path.is_dir() else path
-    state = read_state(path)
+    state = read_state(path, device=trainer.processes.device)
     if not isinstance(state, dict) or state.get("kind") != KIND:
         raise StorageError(f"{path} must be a training checkpoint. It is a state of another kind. Check the path.")
     _check_settings(path, state["settings"], fingerprint(trainer))

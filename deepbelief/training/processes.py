@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepbelief.errors import InvalidArgumentError, check, check_choice
 from deepbelief.storage import state_from_bytes, state_to_bytes
@@ -39,11 +39,11 @@ class Processes:
     world_size: int = 1
     autocast: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
 
-    def average(self, parameters: Iterable[nn.Parameter], weight: float = 1.0) -> None:
-        """Replace every ``.grad`` by its mean over processes, weighted by `weight` (each process's number of cases).
+    def average(self, parameters: Iterable[Tensor], weight: float = 1.0) -> None:
+        """Replace every ``.grad`` by its mean over processes, weighted by `weight` (what its cases weigh).
 
         One all-reduce per dtype, of all gradients in one flat bucket. Every process must hold gradients for the same
-        parameters.
+        parameters; tensors that are no parameters may send numbers along in their ``.grad``.
         """
         if self.world_size == 1:
             return
@@ -80,7 +80,11 @@ class Processes:
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
         return [
-            state_from_bytes(part[: int(size.item())].cpu().numpy().tobytes(), source=f"the state of process {rank}")
+            state_from_bytes(
+                part[: int(size.item())].cpu().numpy().tobytes(),
+                source=f"the state of process {rank}",
+                device=self.device,
+            )
             for rank, (part, size) in enumerate(zip(parts, sizes, strict=True))
         ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -161,6 +161,7 @@ class Trainer:
         self.generator = make_generator(self.seed, self.processes.device, stream=stream)
         self.data_generator = make_generator(self.seed, getattr(source, "device", "cpu"), stream=stream + 1)
         self._global_seed = make_generator(self.seed, stream=stream + 2).initial_seed()
+        self.n_batches: int = count(self.processes.world_size) if (count := _counter(source)) else len(source)
         self.epoch = self.batch = self.step = 0
         self.best: float | None = None
         self.seconds_before, self._clock_start, self._clock = 0.0, time.perf_counter(), 0.0
@@ -216,7 +217,7 @@ class Trainer:
         )
         for batch in batches:
             self._run_step(batch.to(self.processes.device))
-            if self.batch == len(self.source):
+            if self.batch == self.n_batches:
                 self._end_epoch()
                 return
             if self.step % self.check_every == 0:
@@ -226,17 +227,17 @@ class Trainer:
             if self._finished(interrupts):
                 return
         raise InvalidDataError(
-            f"source must yield len(source) = {len(self.source)} batches. Got {self.batch} in epoch {self.epoch}."
+            f"source must yield the {self.n_batches} batches per epoch that it promises. Got {self.batch} in epoch "
+            f"{self.epoch}."
         )
 
     def _run_step(self, batch: Batch) -> None:
-        share = float(len(batch))
         context = StepContext(
             step=self.step,
             epoch=self.epoch,
             progress=self.fraction,
             generator=self.generator,
-            average=partial(self.processes.average, weight=share),
+            average=partial(self.processes.average, weight=self._share(batch)),
             autocast=self.processes.autocast,
             rank=self.rank,
             world_size=self.processes.world_size,
@@ -254,6 +255,12 @@ class Trainer:
             self.averaged.update()
         for callback in self._all_callbacks:
             callback.on_step_end(self)
+
+    def _share(self, batch: Batch) -> float:
+        """What this process's part of the batch weighs in a mean over all processes."""
+        if self.processes.world_size == 1 or batch.weight is None:
+            return float(len(batch))
+        return float(batch.weight.sum())
 
     def _end_epoch(self) -> None:
         row = self._row()
@@ -289,7 +296,7 @@ class Trainer:
     def fraction(self) -> float:
         """How much of the plan is done, from 0 to 1."""
         plans = [
-            self.step / (self.epochs * len(self.source)) if self.epochs else 0.0,
+            self.step / (self.epochs * self.n_batches) if self.epochs else 0.0,
             self.step / self.max_steps if self.max_steps else 0.0,
             self._clock / self.max_seconds if self.max_seconds else 0.0,
         ]
@@ -341,7 +348,7 @@ class Trainer:
 
     def _add_part_of_an_epoch(self) -> None:
         """The last row of a training that was planned to end within an epoch; a resumed one never has it."""
-        row = self._row() | {"epoch": self.epoch + self.batch / len(self.source)}
+        row = self._row() | {"epoch": self.epoch + self.batch / self.n_batches}
         for callback in self._observers:
             callback.on_epoch_end(self, row)
         self.record.history.append(row)
@@ -349,6 +356,11 @@ class Trainer:
     def _resume_hint(self) -> str:
         path = self.record.checkpoint
         return f"Continue with resume_from={str(path)!r}." if path is not None else ""
+
+
+def _counter(source: BatchSource) -> Callable[[int], int] | None:
+    """Some sources drop a last batch that is too small to share, so their count depends on the processes."""
+    return getattr(source, "n_batches", None)
 
 
 def _copy(generator: torch.Generator) -> torch.Generator:
