@@ -110,8 +110,8 @@ def check_unit_interval(x: Tensor, scale: float | None = None, *, name: str = "X
     """
     low, high = (float(end) * (scale or 1.0) for end in torch.aminmax(x))
     slack = 1e-6  # 255 * (1 / 255) need not be exactly 1
-    if low < 0 or high > 1 + slack:
-        bad = low if low < 0 else high
+    if not (low >= 0 and high <= 1 + slack):  # written so that NaN fails too
+        bad = high if low >= 0 else low
         raise InvalidDataError(f"{name} must lie in [0, 1]. Got {bad:g}: scale to [0, 1] or use Gaussian units.")
 
 

@@ -137,7 +137,7 @@ def _candidates(spec: SetSpec, file: FileSpec, data_dir: str | Path | None) -> I
 def _sums_of_other_sets(spec: SetSpec, file: FileSpec) -> set[str]:
     others = [other for other in SETS.values() if other.name != spec.name]
     files = [f for other in others for groups in other.parts.values() for group in groups for f in group]
-    return {known for f in files if f.name == file.name for known in f.sha256}
+    return {known for f in files if f.name == file.name for known in f.sha256} - set(file.sha256)
 
 
 def _fetch_one(spec: SetSpec, part: str, file: FileSpec, path: Path, progress: bool) -> Path:
