@@ -94,14 +94,24 @@ def nothing_unpickled(tree: ast.Module, source: str) -> Complaints:
                 yield call.lineno, "allow_pickle must be False"
 
 
+def forked_lines(tree: ast.Module) -> set[int]:
+    """The lines inside ``with torch.random.fork_rng():``, after which the caller's global stream comes back."""
+    return {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With) and any("fork_rng(" in ast.unparse(item) for item in node.items)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+
+
 def explicit_draws(tree: ast.Module, source: str) -> Complaints:
     """Every random draw takes a generator; the global streams are neither read nor seeded without an excuse."""
-    lines = source.splitlines()
+    lines, forked = source.splitlines(), forked_lines(tree)
     for call in calls(tree):
         name, last = dotted(call.func), call.func.attr if isinstance(call.func, ast.Attribute) else ""
         excused = any(EXCUSE in line for line in lines[max(0, call.lineno - 2) : call.end_lineno])
         given = any(keyword.arg in {"generator", None} for keyword in call.keywords)
-        if name in GLOBAL_SEEDS or last == "seed_everything":
+        if (name in GLOBAL_SEEDS or last == "seed_everything") and call.lineno not in forked:
             complaint = f"{name} seeds the global stream"
         elif (name in DRAWS or last in DRAWS_IN_PLACE or name.startswith("torch.nn.init.")) and not given:
             complaint = f"{name or last} draws without a generator"
@@ -161,7 +171,7 @@ PLANTED: list[tuple[Rule, str]] = [
     (explicit_draws, "torch.rand(3)"),
     (explicit_draws, "x.bernoulli_(0.5)"),
     (explicit_draws, "torch.nn.init.normal_(w)"),
-    (explicit_draws, "torch.manual_seed(0)"),
+    (explicit_draws, "with torch.random.fork_rng():\n    pass\ntorch.manual_seed(0)"),
     (explicit_draws, "np.random.shuffle(x)"),
     (no_torch_distributions, "from torch.distributions import Normal"),
     (no_torch_distributions, "import torch\ntorch.distributions.Normal(0, 1).sample()"),
@@ -174,6 +184,7 @@ PLANTED: list[tuple[Rule, str]] = [
 INNOCENT: list[tuple[Rule, str]] = [
     (explicit_draws, "torch.rand(3, generator=g)\nnp.random.default_rng(0)\nshared.normal_(0, 1, generator=g)"),
     (explicit_draws, f"torch.manual_seed(0)  {EXCUSE} dropout takes no generator"),
+    (explicit_draws, "with torch.random.fork_rng():\n    torch.manual_seed(0)"),
     (nothing_unpickled, "np.load(path, allow_pickle=False)"),
     (no_torch_distributions, "import torch.distributed\ntorch.distributed.init_process_group('gloo')"),
     (finished, "try:\n    f()\nexcept ValueError:\n    pass"),

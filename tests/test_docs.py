@@ -55,7 +55,7 @@ def blocks(text: str, languages: set[str]) -> list[Block]:
 def run_block(block: Block, name: str, names: dict[str, object]) -> None:
     """Run a block; an error's traceback shows the page's name and line."""
     if not block.code.lstrip().startswith(">>> "):
-        exec(compile("\n" * (block.line - 1) + block.code, name, "exec"), names)
+        exec(compile("\n" * (block.line - 1) + block.code, name, "exec", dont_inherit=True), names)
         return
     example = doctest.DocTestParser().get_doctest(block.code, names, name, name, block.line - 1)
     outcome = doctest.DocTestRunner(optionflags=ELLIPSIS).run(example, clear_globs=False)
