@@ -57,7 +57,7 @@ class LikelihoodLearning:
         check_range("l1", l1, low=0)
         check_range("offset_rate", offset_rate, low=0, high=1)
         check_choice("optimizer", optimizer, ["sgd", "adam"])
-        self.module = rbm
+        self.module: torch.nn.Module = rbm
         self.rbm, self.negative = rbm, negative
         self.learning_rate, self.schedule = learning_rate, schedule
         self.l2, self.l1 = l2, l1

@@ -1,0 +1,151 @@
+"""Greedy learning of a DBN: each RBM learns from draws of the layer below (Hinton, Osindero & Teh 2006)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deepbelief.belief.dbn import DBN
+from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
+from deepbelief.energy.rbm import RBM
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check
+from deepbelief.protocols import BatchSource
+from deepbelief.rng import make_generator
+from deepbelief.training.callbacks import Callback
+from deepbelief.training.checkpoint import LATEST
+from deepbelief.training.record import TrainingRecord
+from deepbelief.training.trainer import Trainer
+from deepbelief.types import Batch
+
+MOMENT_BATCHES = 100  # batches from which the starting moments of a layer are taken
+
+
+class LayerSource:
+    """The batches of another source as layer `layer` of a DBN sees them: by draws from the layers below.
+
+    Draws, not means: the bound's argument is about the binary states. Labels join at the top when they sit there; a
+    label below 0 is unknown, and enters by its posterior under the current top RBM.
+    """
+
+    def __init__(self, source: BatchSource, dbn: DBN, layer: int) -> None:
+        self.source, self.dbn, self.layer = source, dbn, layer
+        self.n_cases = source.n_cases
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)  # the trainer may ask a source for more than the protocol, such as n_batches
+
+    def batches(
+        self, epoch: int, *, start: int = 0, generator: torch.Generator, rank: int = 0, world_size: int = 1
+    ) -> Iterator[Batch]:
+        """This rank's share of each batch, brought up to the layer."""
+        inner = self.source.batches(epoch, start=start, generator=generator, rank=rank, world_size=world_size)
+        for batch in inner:
+            yield Batch(self._lift(batch, generator), batch.y, batch.weight)
+
+    @torch.no_grad()
+    def _lift(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        h = self.dbn.upward(batch.x, n_layers=self.layer, sample=True, generator=generator)
+        if not self.dbn.n_classes or self.layer < len(self.dbn.layers) - 1:
+            return h
+        if batch.y is None:
+            raise InvalidDataError(
+                "labels sit in the top RBM, so y must be given. Got none. Give y, or n_classes=None."
+            )
+        one_hot = F.one_hot(batch.y.clamp_min(0).long(), self.dbn.n_classes).to(h)
+        if (batch.y < 0).any():
+            posterior = torch.softmax(-self.dbn.label_free_energies(h), 1)
+            one_hot = torch.where((batch.y < 0).unsqueeze(1), posterior, one_hot)
+        return torch.cat([h, one_hot], 1)
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What the caller learns after each layer: its number (from 1), its RBM, and its training's record."""
+
+    layer: int
+    rbm: RBM
+    record: TrainingRecord
+
+
+@torch.no_grad()
+def start_layer(rbm: RBM, source: BatchSource, generator: torch.Generator) -> None:
+    """Set the visible biases and both offsets from the data, by the moments of the first batches."""
+    seen = []
+    for number, batch in enumerate(source.batches(0, generator=generator)):
+        seen.append(batch.x)
+        if number + 1 >= MOMENT_BATCHES:
+            break
+    rbm.match_data(torch.cat(seen))
+
+
+@torch.no_grad()
+def tie_to_below(rbm: RBM, below: RBM) -> None:
+    """Start `rbm` as the transpose of the RBM below it, so that the bound starts at that RBM's log-likelihood.
+
+    Needs hidden units of the kind of the visible units below, and at least as many; further ones start with their own
+    small weights, and are worth about nothing at first (Hinton, Osindero & Teh 2006, section 4).
+    """
+    n_h, n_v = below.hidden.size, below.visible.size
+    same_kind = rbm.hidden.kind == below.visible.kind == "bernoulli" and rbm.visible.kind == below.hidden.kind
+    if not same_kind or rbm.hidden.size < n_v or rbm.visible.size != n_h:
+        raise InvalidArgumentError(
+            f"a tied layer must have at least {n_v} hidden units of kind bernoulli over {n_h} {below.hidden.kind} ones."
+            f" Got {rbm.hidden.size} {rbm.hidden.kind} over {rbm.visible.size} {rbm.visible.kind}. Use tied=False."
+        )
+    rbm.weight[:, :n_v] = below.weight.T
+    rbm.visible.load_state_dict(below.hidden.state_dict())
+    rbm.hidden.bias[:n_v] = below.visible.bias
+    rbm.visible_offset.copy_(below.hidden_offset)
+    rbm.hidden_offset[:n_v] = below.visible_offset
+
+
+def train_greedily(
+    dbn: DBN,
+    source: BatchSource,
+    settings: LearningSettings | Sequence[LearningSettings],
+    *,
+    trainer_options: Mapping[str, Any] | None = None,
+    tied: bool = False,
+    seed: int = 0,
+    checkpoint_dir: str | Path | None = None,
+    resume: bool = False,
+    callbacks: Callable[[int, RBM, LayerSource], Sequence[Callback]] | None = None,
+    after_layer: Callable[[LayerReport], None] | None = None,
+) -> list[LayerReport]:
+    """Train the RBMs of `dbn` from the bottom to the top on `source`, in place.
+
+    One `LearningSettings` for all layers, or one for each. `trainer_options` go to `Trainer`. With `checkpoint_dir`,
+    layer l is kept in ``layer-l/``; with `resume`, finished layers are read back and the unfinished one continues where
+    it stopped. `callbacks(layer, rbm, source)` gives each layer its own; `after_layer` may report the bound.
+    """
+    each = [settings] * len(dbn.layers) if isinstance(settings, LearningSettings) else list(settings)
+    check(
+        len(each) == len(dbn.layers),
+        f"settings must be one or {len(dbn.layers)}, one for each layer. Got {len(each)}.",
+    )
+    reports = []
+    for index, (rbm, plan) in enumerate(zip(dbn.layers, each, strict=True)):
+        layer_source = LayerSource(source, dbn, index)
+        folder = None if checkpoint_dir is None else Path(checkpoint_dir) / f"layer-{index + 1}"
+        saved = folder / LATEST if folder is not None and resume and (folder / LATEST).exists() else None
+        if saved is None:
+            start_layer(rbm, layer_source, make_generator(seed, rbm.weight.device, stream=index))
+            if tied and index > 0:
+                tie_to_below(rbm, dbn.layers[index - 1])
+        extra = [] if callbacks is None else list(callbacks(index + 1, rbm, layer_source))
+        options = {"seed": seed + index, "averaging": plan.averaging, **(trainer_options or {})}
+        trainer = Trainer(epochs=plan.epochs, callbacks=extra, checkpoint_dir=folder, **options)
+        record = trainer.fit(make_procedure(rbm, plan), layer_source, resume_from=saved)
+        reports.append(LayerReport(index + 1, rbm, record))
+        if after_layer is not None:
+            after_layer(reports[-1])
+    return reports

@@ -1,0 +1,85 @@
+"""The settings of an RBM's learning as one record, and the procedure that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from deepbelief.energy.gradients.cd import ContrastiveDivergence
+from deepbelief.energy.gradients.exact import ExactModel
+from deepbelief.energy.gradients.negative import NegativePhase
+from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.procedure import LikelihoodLearning
+from deepbelief.energy.rbm import RBM
+from deepbelief.errors import check_choice, check_range
+from deepbelief.training.schedules import SCHEDULES, make_schedule
+
+
+@dataclass(frozen=True)
+class LearningSettings:
+    """How one RBM learns. ``learning`` is "pcd", "cd" or "exact"; the rest are arguments of `LikelihoodLearning`.
+
+    The learning rate follows `schedule` over the training; ``averaging`` is the decay of the running average of the
+    parameters that the model holds in the end (None for none), which removes most of the noise of a constant rate.
+    """
+
+    learning: Literal["pcd", "cd", "exact"] = "pcd"
+    k: int = 1
+    n_chains: int = 100
+    epochs: int = 10
+    learning_rate: float = 0.05
+    schedule: str = "linear"
+    momentum: float = 0.0
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    l2: float = 0.0
+    l1: float = 0.0
+    centred: bool = True
+    offset_rate: float = 0.01
+    sparsity_target: float | None = None
+    sparsity_cost: float = 0.1
+    averaging: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("learning", self.learning, ["pcd", "cd", "exact"])
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_range("k", self.k, low=1)
+        check_range("n_chains", self.n_chains, low=1)
+        check_range("epochs", self.epochs, low=0)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> LearningSettings:
+        """Settings from names and values; an unknown name is an error that names the nearest known one."""
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            check_choice("the name of a setting", name, known)
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Names and values, for storage and reports."""
+        return asdict(self)
+
+
+def make_procedure(rbm: RBM, settings: LearningSettings) -> LikelihoodLearning:
+    """The procedure that `settings` describe, for one RBM."""
+    negative: NegativePhase
+    if settings.learning == "pcd":
+        negative = PersistentChains(settings.n_chains, settings.k)
+    elif settings.learning == "cd":
+        negative = ContrastiveDivergence(settings.k)
+    else:
+        negative = ExactModel()
+    return LikelihoodLearning(
+        rbm,
+        negative,
+        learning_rate=settings.learning_rate,
+        schedule=make_schedule(settings.schedule, 1.0),
+        momentum=settings.momentum,
+        optimizer=settings.optimizer,
+        l2=settings.l2,
+        l1=settings.l1,
+        centred=settings.centred,
+        offset_rate=settings.offset_rate,
+        sparsity_target=settings.sparsity_target,
+        sparsity_cost=settings.sparsity_cost,
+    )

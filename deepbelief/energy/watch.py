@@ -1,0 +1,81 @@
+"""What to look at while an RBM learns: numbers at chosen epochs, none of them for free, each with its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepbelief.energy.partition.choose import log_z
+from deepbelief.energy.pseudolikelihood import pseudo_log_likelihood
+from deepbelief.energy.rbm import RBM
+from deepbelief.errors import InvalidArgumentError, check_choice
+from deepbelief.rng import make_generator
+from deepbelief.types import Bound
+
+QUANTITIES = ("reconstruction_error", "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation")
+
+
+def reconstruction_error(rbm: RBM, v: Tensor, generator: torch.Generator) -> float:
+    """Squared error of one step down from sampled hidden units, summed over units, averaged over cases."""
+    return (v - rbm.mean_v_from_h(rbm.sample_h_from_v(v, generator))).square().sum(-1).mean().item()
+
+
+def saturation(rbm: RBM, v: Tensor) -> float:
+    """The share of hidden means within 1 % of an end of their range; near 1, hidden units no longer learn."""
+    mean = rbm.mean_h_from_v(v)
+    low, high = mean.min(), mean.max()
+    width = (high - low).clamp_min(1e-12)
+    return (((mean - low) / width - 0.5).abs() > 0.49).float().mean().item()
+
+
+def make_watch(
+    rbm: RBM,
+    train: Tensor,
+    held_out: Tensor | None = None,
+    quantities: Sequence[str] = ("reconstruction_error", "pseudo_likelihood", "free_energy_gap"),
+    *,
+    seed: int = 0,
+    betas: int = 1000,
+) -> Callable[..., dict[str, Any]]:
+    """A function for the trainer's `Watch` callback: it measures `quantities` on the held-out cases.
+
+    ``free_energy_gap`` is the mean free energy of the held-out cases minus that of the training cases: it grows when
+    the model learns its training cases by heart (Hinton 2010, section 6). ``log_likelihood`` is exact or by AIS both
+    ways with `betas` temperatures. Quantities that the units cannot have are left out.
+    """
+    for name in quantities:
+        check_choice("quantities", name, QUANTITIES)
+    cases = train if held_out is None else held_out
+
+    @torch.no_grad()
+    def measure(*_: object) -> dict[str, Any]:
+        generator = make_generator(seed, cases.device)
+        numbers: dict[str, Any] = {}
+        for name in quantities:
+            value = _measure(name, rbm, train, cases, held_out is not None, generator, betas)
+            if value is not None:
+                numbers[name] = value
+        return numbers
+
+    return measure
+
+
+def _measure(
+    name: str, rbm: RBM, train: Tensor, cases: Tensor, apart: bool, generator: torch.Generator, betas: int
+) -> float | Bound | None:
+    if name == "reconstruction_error":
+        return reconstruction_error(rbm, cases, generator)
+    if name == "saturation":
+        return saturation(rbm, cases)
+    if name == "free_energy_gap":
+        return (rbm.free_energy(cases).mean() - rbm.free_energy(train).mean()).item() if apart else None
+    if name == "log_likelihood":
+        bound = log_z(rbm, n_chains=100, betas=betas, burn_in=100, generator=generator)
+        return rbm.log_likelihood(cases, log_z=bound).mean()
+    try:
+        return pseudo_log_likelihood(rbm, cases, n_variables=10, generator=generator).mean()
+    except InvalidArgumentError:
+        return None  # continuous or mixed visible units have no pseudo-likelihood; the other numbers still serve
