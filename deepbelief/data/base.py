@@ -100,6 +100,6 @@ class Source(ABC):
         return Batch(self._prepare(rows, generator), y, weight)
 
     def _prepare(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
-        x = rows.to(self.device).to(torch.float32)
-        x = x if self.scale is None else x * self.scale
+        moved = rows.to(self.device)
+        x = (moved if self.scale is None else moved * self.scale).to(torch.float32)
         return x if self.transform is None or generator is None else self.transform(x, generator)

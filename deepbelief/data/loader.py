@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -40,6 +41,7 @@ class LoaderSource(Source):
     ) -> None:
         self._loader = data if isinstance(data, DataLoader) else None
         self.dataset: Dataset[Any] = data.dataset if isinstance(data, DataLoader) else data
+        self._collate = partial(_collate, self._loader.collate_fn if self._loader else default_collate)
         self._iterable = isinstance(self.dataset, IterableDataset)
         n_cases = _count(self.dataset) if n_cases is None else n_cases
         check_range("the number of items of the Dataset", n_cases, low=1)
@@ -111,16 +113,6 @@ class LoaderSource(Source):
             raise InvalidDataError("The IterableDataset must give at least one item. Got none.")
         return item
 
-    def _collate(self, items: list[Any]) -> Any:
-        collate: Callable[[list[Any]], Any] = self._loader.collate_fn if self._loader else default_collate
-        try:
-            return collate(items)
-        except TypeError as error:
-            raise InvalidDataError(
-                f"The Dataset's items must be tensors, arrays or numbers. Got {type(items[0]).__name__}: {error} "
-                "Convert them in the Dataset, or pass a DataLoader with its collate_fn."
-            ) from error
-
     def _to_batch(self, raw: Any, generator: torch.Generator | None) -> Batch:
         parsed = _parse(raw)
         y = None if parsed.y is None else parsed.y.to(self.device)
@@ -136,6 +128,17 @@ class _Parsed:
         self.x = as_matrix(x, name="the Dataset's x", dtype=None)
         self.y = None if y is None else as_target(y, len(self.x), name="the Dataset's y")
         self.weight = None if weight is None else as_target(weight, len(self.x), name="the Dataset's weight").float()
+
+
+def _collate(collate: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+    """A function of the module, so that workers can be sent it."""
+    try:
+        return collate(items)
+    except TypeError as error:
+        raise InvalidDataError(
+            f"The Dataset's items must be tensors, arrays or numbers. Got {type(items[0]).__name__}: {error} "
+            "Convert them in the Dataset, or pass a DataLoader with its collate_fn."
+        ) from error
 
 
 def _parse(raw: Any) -> _Parsed:

@@ -26,8 +26,9 @@ class MemmapSource(Source):
     ``block_size * buffer_blocks`` cases and one batch. A rank reads its own cases only. The finer order is less random
     than a full shuffle: shuffle the file itself once where neighbours in it are alike.
 
-    ``x`` is the path of a ``.npy`` file (mapped anew for every group, which returns its pages to the system) or an
-    array such as `numpy.memmap`. Entries are checked as they are read. Other arguments are those of `Source`.
+    ``x`` is the path of a ``.npy`` file or what ``np.load(path, mmap_mode="r")`` made of it (mapped anew for every
+    group, which returns its pages to the system), or any other array such as `numpy.memmap`. Entries are checked as
+    they are read. Other arguments are those of `Source`.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class MemmapSource(Source):
     ) -> None:
         check_range("block_size", block_size, low=1)
         check_range("buffer_blocks", buffer_blocks, low=1)
-        self._origin = Path(x) if isinstance(x, (str, Path)) else x
+        self._origin = Path(x) if isinstance(x, (str, Path)) else _file_of(x)
         array = self._open()
         _check_array(array)
         super().__init__(
@@ -122,6 +123,16 @@ def open_npy(path: str | Path) -> NDArray[Any]:
         raise DataNotFoundError(f"The file must exist. Got {str(path)!r}. Check the path.") from error
     except (ValueError, EOFError, OSError) as error:
         raise InvalidDataError(f"The file must be a NumPy .npy array of numbers. Got {str(path)!r}: {error}") from error
+
+
+def _file_of(array: NDArray[Any]) -> Path | NDArray[Any]:
+    """The ``.npy`` file that `array` is the whole of, or else the array itself."""
+    name = getattr(array, "filename", None)
+    if not isinstance(array, np.memmap) or name is None or Path(name).suffix != ".npy":
+        return array
+    whole = open_npy(name)
+    same = (whole.shape, whole.dtype, whole.strides) == (array.shape, array.dtype, array.strides)
+    return Path(name) if same else array
 
 
 def _check_array(array: NDArray[Any]) -> None:

@@ -311,6 +311,14 @@ def test_memmap_reads_no_more_than_its_buffer_at_once(tmp_path):
     assert max(sizes) <= 16 * 4
 
 
+def test_a_part_of_a_mapped_file_stays_that_part(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    torch.testing.assert_close(next(MemmapSource(mapped).chunks()).x, torch.from_numpy(X))
+    torch.testing.assert_close(next(MemmapSource(mapped[10:20]).chunks()).x, torch.from_numpy(X[10:20]))
+    torch.testing.assert_close(next(MemmapSource(mapped[::-1]).chunks()).x, torch.from_numpy(X[::-1].copy()))
+
+
 def test_memmap_shuffles_blocks_and_within_them():
     source = MemmapSource(X, Y, batch_size=1, block_size=4, buffer_blocks=2)
     order = [case for batch in labels(source) for case in batch]
