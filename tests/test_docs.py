@@ -134,8 +134,10 @@ def test_docstring_examples_print_what_they_say(path: Path, tmp_path: Path, monk
     parts = path.relative_to(ROOT).with_suffix("").parts
     module = importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     outcome = doctest.testmod(module, optionflags=ELLIPSIS)
-    assert outcome.attempted > 0
     assert outcome.failed == 0
+    if outcome.attempted == 0 and "doctest: +SKIP" in path.read_text("utf-8"):
+        pytest.skip("its only examples are marked +SKIP")
+    assert outcome.attempted > 0
 
 
 @pytest.mark.skipif(not (ROOT / "deepbelief/cli/main.py").exists(), reason="deepbelief/cli/main.py is absent")
