@@ -70,7 +70,7 @@ class StepContext:
     epoch: int
     progress: float
     generator: torch.Generator
-    average: Callable[[Iterable[torch.nn.Parameter]], None]
+    average: Callable[[Iterable[Tensor]], None]
     autocast: Callable[[], AbstractContextManager[Any]]
     rank: int = 0
     world_size: int = 1

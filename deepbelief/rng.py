@@ -43,6 +43,18 @@ def make_generator(
     return torch.Generator(device=device).manual_seed(int(word >> np.uint64(1)))
 
 
+def spawn(
+    generator: torch.Generator | None, device: str | torch.device | None = None, *, stream: int = 0
+) -> torch.Generator:
+    """A new generator seeded by a draw from `generator`, for another device, or for one of several processes.
+
+    The draw advances `generator`, so a checkpoint of its state is a checkpoint of the spawned one too.
+    """
+    source = torch.device("cpu") if generator is None else generator.device
+    seed = int(torch.randint(1 << 62, (), generator=generator, device=source))
+    return make_generator(seed, source if device is None else device, stream=stream)
+
+
 def uniform_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Uniform numbers on [0, 1) of the shape, type and device of `x`."""
     return torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
@@ -51,6 +63,6 @@ def uniform_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
 def bernoulli(p: Tensor, generator: torch.Generator | None) -> Tensor:
     """0/1 draws with probabilities `p`, in the type of `p`.
 
-    A comparison with uniform numbers: the same law as `torch.bernoulli`, in a quarter of its time on a CPU.
+    A comparison with uniform numbers, in place: the law of `torch.bernoulli`, in a quarter of its time on a CPU.
     """
     return uniform_like(p, generator).lt_(p)  # in place: a mask of booleans and its conversion would cost a third more

@@ -16,7 +16,7 @@ from deepbelief.energy.gradients.settings import LearningSettings, make_procedur
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check
 from deepbelief.protocols import BatchSource
-from deepbelief.rng import make_generator
+from deepbelief.rng import make_generator, spawn
 from deepbelief.training.callbacks import Callback
 from deepbelief.training.checkpoint import LATEST
 from deepbelief.training.record import TrainingRecord
@@ -47,12 +47,17 @@ class LayerSource:
         self, epoch: int, *, start: int = 0, generator: torch.Generator, rank: int = 0, world_size: int = 1
     ) -> Iterator[Batch]:
         """This rank's share of each batch, brought up to the layer."""
+        device = self.dbn.layers[0].weight.device  # the layers below may live on a GPU while the data does not
+        same = generator.device.type == device.type
         inner = self.source.batches(epoch, start=start, generator=generator, rank=rank, world_size=world_size)
         for batch in inner:
-            yield Batch(self._lift(batch, generator), batch.y, batch.weight)
+            yield self._lift(batch.to(device), generator if same else spawn(generator, device))
 
     @torch.no_grad()
-    def _lift(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def _lift(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return Batch(self._activity(batch, generator), batch.y, batch.weight)
+
+    def _activity(self, batch: Batch, generator: torch.Generator) -> Tensor:
         h = self.dbn.upward(batch.x, n_layers=self.layer, sample=True, generator=generator)
         if not self.dbn.n_classes or self.layer < len(self.dbn.layers) - 1:
             return h

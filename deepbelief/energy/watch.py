@@ -13,6 +13,7 @@ from deepbelief.energy.pseudolikelihood import pseudo_log_likelihood
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, check_choice
 from deepbelief.rng import make_generator
+from deepbelief.training.processes import joined
 from deepbelief.types import Bound
 
 QUANTITIES = ("reconstruction_error", "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation")
@@ -73,7 +74,7 @@ def _measure(
     if name == "free_energy_gap":
         return (rbm.free_energy(cases).mean() - rbm.free_energy(train).mean()).item() if apart else None
     if name == "log_likelihood":
-        bound = log_z(rbm, n_chains=100, betas=betas, burn_in=100, generator=generator)
+        bound = log_z(rbm, n_chains=100, betas=betas, burn_in=100, generator=generator, processes=joined())
         return rbm.log_likelihood(cases, log_z=bound).mean()
     try:
         return pseudo_log_likelihood(rbm, cases, n_variables=10, generator=generator).mean()

@@ -24,6 +24,8 @@ from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, check_range
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
+from deepbelief.rng import spawn
+from deepbelief.training.processes import Processes
 from deepbelief.types import Bound
 
 Progress = Callable[[int, int], None]  # (temperatures done, temperatures in all)
@@ -143,6 +145,18 @@ def _anneal(
     return log_weights, v
 
 
+def _share(processes: Processes | None, generator: Generator) -> tuple[Processes, Generator]:
+    """Who runs which chains: all here, or each process its own share with its own random numbers."""
+    if processes is None or processes.world_size == 1:
+        return Processes(torch.device("cpu")), generator
+    return processes, spawn(generator, stream=processes.rank)
+
+
+def _gather(processes: Processes, log_weights: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    parts = processes.gather([log_weights, v])
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
 @torch.no_grad()
 def ais(
     model: Annealable,
@@ -151,14 +165,19 @@ def ais(
     betas: int | Sequence[float] | Tensor = 10_000,
     generator: Generator = None,
     progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> AISResult:
     """Forward annealed importance sampling: an estimate of log Z that is too low on average.
 
-    `betas` is the number of temperatures or a schedule from 0 to 1; one temperature costs two matrix products.
+    `betas` is the number of temperatures or a schedule from 0 to 1; one temperature costs two matrix products. With
+    `processes` (all of them must call), each runs its share of the chains and all get the whole result.
     """
     check_range("n_chains", n_chains, low=2)
     schedule, path = _schedule(betas), _Path(model)
-    log_weights, v = _anneal(path, path.draw_base(n_chains, generator), schedule, generator, progress)
+    peers, generator = _share(processes, generator)
+    mine = len(range(peers.rank, n_chains, peers.world_size))
+    log_weights, v = _anneal(path, path.draw_base(mine, generator), schedule, generator, progress)
+    log_weights, v = _gather(peers, log_weights, v)
     mean = log_mean_exp(log_weights)
     log_z = path.independent_log_z() + mean.value
     return AISResult(log_z, mean.stderr, mean.effective_size, log_weights, v, "forward")
@@ -172,6 +191,7 @@ def reverse_ais(
     betas: int | Sequence[float] | Tensor = 10_000,
     generator: Generator = None,
     progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> AISResult:
     """Annealing from draws of the model back to the base: an estimate of log Z that is too high on average.
 
@@ -180,7 +200,9 @@ def reverse_ais(
     """
     check_range("the number of samples", len(samples), low=2)
     schedule, path = _schedule(betas), _Path(model)
-    log_weights, v = _anneal(path, samples, schedule[::-1], generator, progress)
+    peers, generator = _share(processes, generator)
+    mine = samples[peers.rank :: peers.world_size]
+    log_weights, v = _gather(peers, *_anneal(path, mine, schedule[::-1], generator, progress))
     mean = log_mean_exp(log_weights)
     log_z = path.independent_log_z() - mean.value
     return AISResult(log_z, mean.stderr, mean.effective_size, log_weights, v, "reverse")

@@ -11,6 +11,7 @@ from deepbelief.energy.partition.ais import Progress, ais, bracket, reverse_ais
 from deepbelief.energy.partition.exact import exact_log_z, is_enumerable
 from deepbelief.errors import check_choice
 from deepbelief.protocols import Generator
+from deepbelief.training.processes import Processes
 from deepbelief.types import Bound
 
 QUICK_STATES = 1 << 20  # "auto" enumerates below this: a second or so
@@ -27,18 +28,21 @@ def log_z(
     samples: torch.Tensor | None = None,
     generator: Generator = None,
     progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> Bound:
     """``log Z`` in nats as a `Bound`: kind "exact", or "estimate" with ``low`` and ``high`` from AIS and reverse AIS.
 
     method is "auto" (exact when the smaller layer has at most 2^20 states), "exact" or "ais". The reverse runs start
-    from `samples` moved by `burn_in` Gibbs steps; without samples, from the forward runs' last states.
+    from `samples` moved by `burn_in` Gibbs steps; without samples, from the forward runs' last states. With `processes`
+    the chains are split over them.
     """
     check_choice("method", method, ["auto", "exact", "ais"])
     if method == "exact" or (method == "auto" and is_enumerable(model, QUICK_STATES)):
         return exact_log_z(model)
-    forward = ais(model, n_chains=n_chains, betas=betas, generator=generator, progress=progress)
+    options: dict[str, Any] = {"betas": betas, "generator": generator, "progress": progress, "processes": processes}
+    forward = ais(model, n_chains=n_chains, **options)
     kernel = BlockGibbs(model)
     state = kernel.start_at(forward.v if samples is None else samples, generator=generator)
     for _ in range(burn_in):
         state, _ = kernel.step(state, generator=generator)
-    return bracket(forward, reverse_ais(model, state.v, betas=betas, generator=generator, progress=progress))
+    return bracket(forward, reverse_ais(model, state.v, **options))
