@@ -27,6 +27,7 @@ FORMAT = 1
 MODELS: dict[str, str] = {
     "RBM": "deepbelief.energy.rbm",
     "DBN": "deepbelief.belief.dbn",
+    "UnrolledDBN": "deepbelief.belief.unrolled",
     "DenseNetwork": "deepbelief.networks.dense",
 }
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
@@ -155,7 +156,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise StorageError(
             f"{path} must be of format {FORMAT} or older. Got format {settings.get('format')!r}. Upgrade deepbelief."
         )
-    if settings.get("model") not in MODELS:
+    if str(settings.get("model")) not in MODELS:
         raise StorageError(
             f"model in {path} must be one of {', '.join(MODELS)}. Got {settings.get('model')!r}. Upgrade deepbelief."
         )
@@ -185,23 +186,18 @@ def state_to_bytes(state: Any) -> bytes:
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_encode(state, tensors, "state"), allow_nan=False)
-    metadata = {"deepbelief": str(FORMAT), "tree": tree, "sha256": _digest(tree, tensors)}
+    # One entry, since several would be written in an order of their own every time: equal states give equal bytes.
+    metadata = {"deepbelief": json.dumps({"format": FORMAT, "sha256": _digest(tree, tensors), "tree": tree})}
     return safetensors.torch.save(tensors, metadata=metadata)
 
 
 def state_from_bytes(data: bytes, *, source: str = "state", device: str | torch.device = "cpu") -> Any:
     """What `state_to_bytes` was given; tensors that were on an accelerator go to `device`, the others to the CPU."""
-    metadata = _metadata(data, source)
-    if not metadata.get("deepbelief", "").isdigit():
-        raise StorageError(f"{source} must be a deepbelief state. It is a safetensors file of another kind.")
-    if int(metadata["deepbelief"]) > FORMAT:
-        raise StorageError(
-            f"{source} must be of format {FORMAT} or older. Got format {metadata['deepbelief']}. Upgrade deepbelief."
-        )
+    header = _state_header(data, source)
     tensors = _parse_tensors(data, source)
-    if _digest(metadata.get("tree", ""), tensors) != metadata.get("sha256"):
+    if _digest(header["tree"], tensors) != header["sha256"]:
         raise StorageError(f"{source} must match its checksum. It is damaged. Use an older checkpoint.")
-    return _decode(json.loads(metadata["tree"]), tensors, device)
+    return _decode(json.loads(header["tree"]), tensors, device)
 
 
 def write_state(path: str | Path, state: Any) -> None:
@@ -280,14 +276,25 @@ def _own(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
 
 
-def _metadata(data: bytes, source: object) -> dict[str, str]:
-    """The header's own text entries; safetensors gives them only for files, so the header is read here."""
+def _state_header(data: bytes, source: object) -> dict[str, Any]:
+    """Our entry of the header, checked; safetensors gives it only for files, so the bytes are read here."""
     try:
         size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
-        return dict(header.get("__metadata__", {}))
+        entry = json.loads(data[8 : 8 + size]).get("__metadata__", {}).get("deepbelief")
+        header = None if entry is None else json.loads(entry)
     except (ValueError, AttributeError, TypeError) as error:
         raise StorageError(f"{source} must be a safetensors file. It is damaged or of another kind.") from error
+    if header is None:
+        raise StorageError(f"{source} must be a deepbelief state. It is a safetensors file of another kind.")
+    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+        raise StorageError(f"{source} must name its format. It is damaged. Use an older checkpoint.")
+    if header["format"] > FORMAT:
+        raise StorageError(
+            f"{source} must be of format {FORMAT} or older. Got format {header['format']}. Upgrade deepbelief."
+        )
+    if not all(isinstance(header.get(key), str) for key in ("tree", "sha256")):
+        raise StorageError(f"{source} must hold a tree and its checksum. It is damaged. Use an older checkpoint.")
+    return header
 
 
 def _parse_tensors(data: bytes, source: object) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from deepbelief.errors import check, check_choice, check_range
@@ -22,7 +23,8 @@ class DenseNetwork(nn.Module):
     """Layers of `sizes`, an `activation` after each, and, where `output` is given, a last linear layer to that many.
 
     ``sizes=(784, 500, 10)`` maps 784 inputs to 10 activations; ``sizes=(784, 500), output=10`` to 10 log-odds.
-    `dropout` is one probability for the inputs and one for the hidden layers (Srivastava et al. 2014).
+    `dropout` is one probability for the inputs and one for the hidden layers (Srivastava et al. 2014). Weights and
+    biases begin uniform on +-1/sqrt(inputs of the layer), drawn from `generator`.
 
     >>> import torch
     >>> DenseNetwork((4, 3), output=2)(torch.zeros(5, 4)).shape
@@ -36,6 +38,7 @@ class DenseNetwork(nn.Module):
         activation: str = "sigmoid",
         dropout: tuple[float, float] = (0.0, 0.0),
         output: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         check_choice("activation", activation, ACTIVATIONS)
@@ -49,16 +52,16 @@ class DenseNetwork(nn.Module):
             check_range("dropout", probability, low=0, high=0.95)
         self.sizes, self.activation, self.output = tuple(sizes), activation, output
         self.dropout = (float(dropout[0]), float(dropout[1]))
-        self.layers = nn.Sequential(*self._build())
+        self.layers = nn.Sequential(*self._build(generator))
 
-    def _build(self) -> list[nn.Module]:
+    def _build(self, generator: torch.Generator | None) -> list[nn.Module]:
         layers: list[nn.Module] = [nn.Dropout(self.dropout[0])] if self.dropout[0] else []
         for n_in, n_out in itertools.pairwise(self.sizes):
-            layers += [nn.Linear(n_in, n_out), ACTIVATIONS[self.activation]()]
+            layers += [_linear(n_in, n_out, generator), ACTIVATIONS[self.activation]()]
             if self.dropout[1]:
                 layers.append(nn.Dropout(self.dropout[1]))
         if self.output is not None:
-            return [*layers, nn.Linear(self.sizes[-1], self.output)]
+            return [*layers, _linear(self.sizes[-1], self.output, generator)]
         return layers[:-1] if self.dropout[1] else layers
 
     @property
@@ -89,3 +92,11 @@ class DenseNetwork(nn.Module):
             dropout=(drop_input, drop_hidden),
             output=config["output"],
         )
+
+
+@torch.no_grad()
+def _linear(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    for parameter in layer.parameters():
+        parameter.uniform_(-(n_in**-0.5), n_in**-0.5, generator=generator)
+    return layer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check_choice, check_range
 from deepbelief.training.record import flat_numbers
 from deepbelief.types import Bound
 
@@ -49,7 +49,7 @@ class Callback:
 class EarlyStopping(Callback):
     """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs in which it was measured.
 
-    With `restore_best` the module ends with the weights of the best epoch (the averaged ones under averaging).
+    The callback that measures it (`Watch`) comes earlier in the list. With `restore_best` the module ends with the weights of the best epoch (the averaged ones under averaging).
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, Any]) -> None:
         if self.monitor not in row:
+            if not self._seen and row["epoch"] >= self.patience:
+                raise self._unknown(row)
             return
         self._seen = True
         value, sign = float(row[self.monitor]), 1 if self.mode == "min" else -1
@@ -89,13 +91,16 @@ class EarlyStopping(Callback):
             trainer.request_stop("early stopping")
 
     def on_end(self, trainer: Trainer) -> None:
-        known = [name for name in (trainer.record.history or [{}])[-1] if name not in ("epoch", "step", "seconds")]
-        check(
-            self._seen or not trainer.record.history,
-            f"monitor must be a number of the history. Got monitor={self.monitor!r}. There are: {', '.join(known)}.",
-        )
+        if not self._seen and trainer.record.epochs > 0:
+            raise self._unknown(trainer.record.history[-1])
         if self.restore_best and self._weights is not None:
             trainer.module.load_state_dict(self._weights)
+
+    def _unknown(self, row: dict[str, Any]) -> InvalidArgumentError:
+        known = ", ".join(name for name in row if name not in ("epoch", "step", "seconds"))
+        return InvalidArgumentError(
+            f"monitor must be a number of the history. Got monitor={self.monitor!r}. There are: {known}."
+        )
 
     def _keep(self, trainer: Trainer) -> None:
         if self.restore_best:

@@ -108,7 +108,7 @@ class SupervisedProcedure:
         assert batch.y is not None
         with context.autocast():
             output = self.module(batch.x)
-        losses = self._case_losses(output.float(), batch.y)
+        losses = self._case_losses(output if output.dtype == torch.float64 else output.float(), batch.y)
         weight = torch.ones_like(losses) if batch.weight is None else batch.weight.to(losses.dtype)
         loss = (losses * weight).sum() / weight.sum().clamp_min(torch.finfo(losses.dtype).tiny)
         loss.backward()
