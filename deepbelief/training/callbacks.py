@@ -49,7 +49,8 @@ class Callback:
 class EarlyStopping(Callback):
     """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs in which it was measured.
 
-    The callback that measures it (`Watch`) comes earlier in the list. With `restore_best` the module ends with the weights of the best epoch (the averaged ones under averaging).
+    The callback that measures it (`Watch`) comes earlier in the list. With `restore_best` the module ends with the
+    weights of the best epoch (the averaged ones under averaging).
     """
 
     def __init__(

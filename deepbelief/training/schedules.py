@@ -53,8 +53,8 @@ def step(start: float, end: float, at: Sequence[float] = (0.5,)) -> Schedule:
 def warmup(schedule: Schedule, part: float) -> Schedule:
     """Rise along a line from 0 during the first `part` of training, then follow `schedule` over the rest.
 
-    >>> warmup(constant(0.1), 0.2)(0.1)
-    0.05
+    >>> warmup(constant(0.5), 0.5)(0.25)
+    0.25
     """
     check_range("warmup", part, low=0, high=1)
     if part == 0:
