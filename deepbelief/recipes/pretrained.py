@@ -1,0 +1,86 @@
+"""The stack that the classification recipes share: 784-500-500-2000, each RBM by CD-1, no labels seen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deepbelief.belief.dbn import DBN
+from deepbelief.belief.greedy import train_greedily
+from deepbelief.belief.unrolled import UnrolledDBN
+from deepbelief.data.sets import DataSet
+from deepbelief.data.source import make_source
+from deepbelief.energy.gradients.settings import LearningSettings
+from deepbelief.errors import StorageError
+from deepbelief.recipes.recipe import Options
+from deepbelief.rng import make_generator
+from deepbelief.storage import load_model, save_model
+from deepbelief.training.supervised import SupervisedProcedure
+from deepbelief.training.trainer import Trainer
+
+SIZES = [500, 500, 2000]
+PRETRAINING = LearningSettings(
+    learning="cd", k=1, epochs=15, learning_rate=0.1, schedule="linear", momentum=0.5, l2=2e-4
+)
+
+
+def pretrained(options: Options) -> DBN:
+    """The stack for this seed: read back if a recipe trained it before (into the same --out), else trained now."""
+    folder = options.folder("pretrained")
+    model = folder / "model"
+    if model.exists():
+        found = load_model(model)
+        if not isinstance(found, DBN):
+            raise StorageError(f"{model} must hold a DBN. Got {type(found).__name__}. Choose another --out.")
+        return found
+    data = options.load("train")
+    source = make_source(data.x, scale=data.scale, batch_size=100, seed=options.seed)
+    sizes = [64, 64] if options.quick else SIZES
+    dbn = DBN.of_sizes([source.n_features, *sizes], generator=make_generator(options.seed))
+    plan = LearningSettings.from_mapping({**PRETRAINING.to_dict(), "epochs": options.epochs(PRETRAINING.epochs)})
+    train_greedily(
+        dbn,
+        source,
+        plan,
+        trainer_options=options.trainer(),
+        seed=options.seed,
+        checkpoint_dir=folder / "checkpoint",
+        resume=options.resume,
+    )
+    save_model(dbn, model)
+    return dbn
+
+
+def fine_tune(
+    net: UnrolledDBN,
+    data: DataSet,
+    options: Options,
+    *,
+    name: str,
+    epochs: int,
+    batch_size: int,
+    rows: Tensor | None = None,
+    **procedure: object,
+) -> None:
+    """Back-propagation of `net` on all labels, or on those of `rows`; resumable."""
+    x, y = (data.x, data.y) if rows is None or data.y is None else (data.x[rows], data.y[rows])
+    folder = options.folder(name) / "checkpoint"
+    trainer = Trainer(
+        epochs=options.epochs(epochs),
+        seed=options.seed,
+        checkpoint_dir=folder,
+        checkpoint_every=("epoch", 10),
+        **options.trainer(),  # type: ignore[arg-type]
+    )
+    source = make_source(x, y, scale=data.scale, batch_size=batch_size, seed=options.seed)
+    resume = folder if options.resume and folder.exists() else None
+    trainer.fit(SupervisedProcedure(net, **procedure), source, resume_from=resume)  # type: ignore[arg-type]
+    net.eval()
+
+
+@torch.no_grad()
+def error_rate(net: UnrolledDBN, data: DataSet) -> float:
+    """The share of wrong answers on a labelled set."""
+    assert data.y is not None
+    predicted = torch.cat([net(rows).argmax(1) for rows in data.scaled().split(1000)])
+    return (predicted != data.y).double().mean().item()
