@@ -175,7 +175,7 @@ def units_from_config(config: Mapping[str, Any]) -> Units:
 
 def check_unit_interval(x: Tensor, name: str, kind: str) -> None:
     """Values in [0, 1] (probabilities are welcome: they are the mean of a stochastic binarization)."""
-    if x.numel() and (x.min() < 0 or x.max() > 1):
+    if x.numel() and not (x.min() >= 0 and x.max() <= 1):  # NaN is neither
         worst = (x.max() if x.max() > 1 else x.min()).item()
         raise InvalidDataError(
             f"{name} must lie in [0, 1] for {kind} units. Got a value of {worst:g}: "

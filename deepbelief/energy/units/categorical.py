@@ -74,7 +74,7 @@ class Categorical(Units):
         if x.numel() == 0:
             return
         sums = self._grouped(x).sum(-1)
-        if x.min() < 0 or (sums - 1).abs().max() > 1e-3:
+        if not (x.min() >= 0 and (sums - 1).abs().max() <= 1e-3):  # NaN is neither
             raise InvalidDataError(
                 f"{name} must be one-hot (or probabilities) in groups of {self.n_values} for categorical units. "
                 f"Got a group with sum {sums.flatten()[(sums - 1).abs().argmax()].item():g}. Use one_hot coding first."

@@ -54,7 +54,7 @@ class Spin(Units):
         return both
 
     def check_values(self, x: Tensor, name: str = "X") -> None:
-        if x.numel() and (x.min() < -1 or x.max() > 1):
+        if x.numel() and not (x.min() >= -1 and x.max() <= 1):  # NaN is neither
             worst = x.flatten()[x.abs().argmax()].item()
             raise InvalidDataError(
                 f"{name} must lie in [-1, 1] for spin units. Got a value of {worst:g}: "
