@@ -1,0 +1,64 @@
+"""Tiny units and machines of every kind with random parameters, in float64, small enough to be known exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+
+import torch
+
+from deepbelief.energy.rbm import RBM
+from deepbelief.energy.units.base import Units
+from deepbelief.energy.units.bernoulli import Bernoulli
+from deepbelief.energy.units.categorical import Categorical
+from deepbelief.energy.units.gaussian import Gaussian
+from deepbelief.energy.units.side_by_side import SideBySide
+from deepbelief.energy.units.spin import Spin
+from tests.oracle.joint import parts_of
+
+ZOO: dict[str, Callable[[], Units]] = {
+    "bernoulli": lambda: Bernoulli(3),
+    "spin": lambda: Spin(3),
+    "gaussian": lambda: Gaussian(2),
+    "categorical": lambda: Categorical(2, 3),
+    "side_by_side": lambda: SideBySide([Bernoulli(2), Categorical(1, 3)]),
+    "with_gaussian": lambda: SideBySide([Gaussian(1), Spin(2)]),
+}
+CONTINUOUS = {"gaussian", "with_gaussian"}
+DISCRETE = [kind for kind in ZOO if kind not in CONTINUOUS]
+PAIRS = list(product(ZOO, ZOO))
+ENUMERABLE = [pair for pair in PAIRS if not CONTINUOUS.issuperset(pair)]
+DISCRETE_PAIRS = list(product(DISCRETE, DISCRETE))
+
+
+@torch.no_grad()
+def tiny_units(kind: str, generator: torch.Generator) -> Units:
+    """Units of one kind with random biases and precisions."""
+    units = ZOO[kind]().double()
+    for name, parameter in units.named_parameters():
+        scale = 0.3 if "precision" in name else 0.5
+        parameter.copy_(scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return units
+
+
+@torch.no_grad()
+def tiny_rbm(visible: str, hidden: str, generator: torch.Generator, *, scale: float = 0.6) -> RBM:
+    """A machine of two kinds with random weights and offsets; Gaussian blocks stay weak enough to be normalizable."""
+    rbm = RBM(tiny_units(visible, generator), tiny_units(hidden, generator)).double()
+    weight = scale * torch.randn(rbm.weight.shape, generator=generator, dtype=torch.float64)
+    both = continuous_columns(rbm.visible).unsqueeze(1) & continuous_columns(rbm.hidden)
+    rbm.weight.copy_(torch.where(both, 0.25 * weight.clamp(-1, 1), weight))
+    random_offsets(rbm, generator)
+    return rbm
+
+
+def continuous_columns(units: Units) -> torch.Tensor:
+    """Which columns of a layer are real numbers."""
+    return torch.cat([torch.full((part.size,), part.bases is None) for part in parts_of(units)])
+
+
+def random_offsets(rbm: RBM, generator: torch.Generator) -> None:
+    """Offsets that are means of some law of the layers, as running means of data are."""
+    for units, offset in ((rbm.visible, rbm.visible_offset), (rbm.hidden, rbm.hidden_offset)):
+        inputs = 0.7 * torch.randn(1, units.size, generator=generator, dtype=torch.float64)
+        offset.copy_(units.mean(inputs)[0])
