@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,9 @@ class LayerReport:
 @torch.no_grad()
 def start_layer(rbm: RBM, source: BatchSource, generator: torch.Generator) -> None:
     """Set the visible biases and both offsets from the data, by the moments of the first batches."""
-    seen = []
-    for number, batch in enumerate(source.batches(0, generator=generator)):
-        seen.append(batch.x)
-        if number + 1 >= MOMENT_BATCHES:
-            break
-    rbm.match_data(torch.cat(seen))
+    seen = list(islice(source.batches(0, generator=generator), MOMENT_BATCHES))
+    weights = [batch.weight for batch in seen if batch.weight is not None]
+    rbm.match_data(torch.cat([batch.x for batch in seen]), torch.cat(weights) if weights else None)
 
 
 @torch.no_grad()

@@ -157,10 +157,11 @@ class RBM(nn.Module):
     # -- starting points --------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def match_data(self, x: Tensor) -> None:
+    def match_data(self, x: Tensor, weight: Tensor | None = None) -> None:
         """Start learning from data: visible units take the moments of `x`, offsets the means of both layers."""
-        self.visible.match_data(x)
-        self.visible_offset.copy_(x.double().mean(0))
+        self.visible.match_data(x, weight)
+        share = torch.ones(len(x), dtype=torch.float64, device=x.device) if weight is None else weight.double()
+        self.visible_offset.copy_(share @ x.double() / share.sum())
         self.hidden_offset.copy_(self.mean_h_from_v(self.visible_offset.unsqueeze(0))[0])
 
     def base(self) -> Self:

@@ -87,9 +87,12 @@ class Units(nn.Module, ABC):
     def match(self, mean: Tensor, variance: Tensor | None = None) -> None:
         """Set the parameters so that, without input, the units have this mean (and variance, where it is free)."""
 
-    def match_data(self, x: Tensor) -> None:
-        """Set the parameters to the moments of data; Hinton's advice for initial visible biases."""
-        self.match(x.double().mean(0), x.double().var(0, unbiased=False))
+    def match_data(self, x: Tensor, weight: Tensor | None = None) -> None:
+        """Set the parameters to the (weighted) moments of data; Hinton's advice for initial visible biases."""
+        share = torch.ones(len(x), dtype=torch.float64, device=x.device) if weight is None else weight.double()
+        share, rows = share / share.sum(), x.double()
+        mean = share @ rows
+        self.match(mean, share @ (rows - mean).square())
 
     def blend(self, other: Self, beta: float) -> Self:
         """Units with ``U = (1 - beta) U_self + beta U_other``: the path of annealing. Natural parameters are linear."""
