@@ -19,6 +19,8 @@ from deepbelief.energy.rbm import RBM
 from deepbelief.errors import DivergenceError, check, check_range
 from deepbelief.protocols import Generator
 
+STUCK = 1e-3  # the probability of a flip below which a unit counts as stuck
+
 
 class PersistentChains:
     """PCD-k with `n_chains` chains (in all processes together), each moved by `k` Gibbs steps per update.
@@ -59,13 +61,20 @@ class PersistentChains:
             self.h = rbm.hidden.draw(inputs, mean_h, generator)
         self.updates += 1
         if self.updates % 500 == 0:
-            self._check_alive(rbm)
+            self._check_alive(rbm, positive.v)
         return moments(rbm, self.v, inputs, mean_h), {}
 
-    def _check_alive(self, rbm: RBM) -> None:
-        """Chains that are all the same state, or not numbers at all, no longer see the model."""
+    def _check_alive(self, rbm: RBM, data: Tensor) -> None:
+        """Chains that are all stuck in one state, or not numbers at all, no longer see the model.
+
+        Few chains of a small model may meet in one state by chance, and data of one pattern make a model of one: stuck
+        are those that would stay there almost surely while the data differ.
+        """
         finite = bool(torch.isfinite(self.h).all() and torch.isfinite(self.v).all())
         same = len(self.h) > 1 and bool((self.h == self.h[0]).all()) and bool((self.v == self.v[0]).all())
+        if same and finite:
+            still = (rbm.mean_v_from_h(self.h[:1]) - self.v[:1]).abs().max() < STUCK
+            same = bool(still) and not bool((data == data[0]).all())
         if not finite or (same and rbm.hidden.size > 1):
             what = "all chains are in one state" if finite else "chains hold NaN or infinity"
             raise DivergenceError(
