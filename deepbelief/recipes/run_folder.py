@@ -1,0 +1,106 @@
+"""The folder of a run: what lies where, whether a run may start there, and how it is found again.
+
+settings.yaml   checkpoints/   model/   classifier/   history.json   gallery/   results.json (written last)
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deepbelief.errors import InvalidArgumentError, StorageError
+from deepbelief.files import atomic_write_text
+from deepbelief.recipes.settings import RunSettings, read_settings, write_settings
+from deepbelief.types import Result
+
+SETTINGS, RESULTS, HISTORY, REPORT = "settings.yaml", "results.json", "history.json", "report.html"
+MODEL, CLASSIFIER, GALLERY, CHECKPOINTS = "model", "classifier", "gallery", "checkpoints"
+PRODUCTS = (RESULTS, REPORT, HISTORY, GALLERY, CLASSIFIER, MODEL, CHECKPOINTS, SETTINGS)  # the order of removal
+
+
+def open_folder(settings: RunSettings, folder: Path, *, resume: bool, overwrite: bool) -> bool:
+    """Make `folder` ready for a run of `settings`; True if that run is finished already.
+
+    Raises `InvalidArgumentError` when the folder holds something else, or a run of other settings.
+    """
+    has_run, is_used = (folder / SETTINGS).exists(), folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if has_run and resume:
+        _check_same(settings, read_settings(folder / SETTINGS), folder)
+        return (folder / RESULTS).exists()
+    if is_used and not has_run:
+        raise InvalidArgumentError(
+            f"the run's folder must be new or empty. Got {str(folder)!r}. Choose another folder."
+        )
+    if has_run and not overwrite:
+        raise InvalidArgumentError(
+            f"the run's folder must be new. Got {str(folder)!r}, which holds a run. "
+            "Go on with it (resume), write over it (overwrite), or choose another folder."
+        )
+    for name in PRODUCTS if has_run else ():
+        _remove(folder / name)
+    write_settings(settings, folder / SETTINGS)
+    return False
+
+
+def find_run(folder: str | Path) -> Path:
+    """`folder` if it holds a run; a sentence otherwise."""
+    path = Path(folder)
+    if not (path / SETTINGS).is_file():
+        raise InvalidArgumentError(f"the folder of a run must hold {SETTINGS}. Got {str(folder)!r}. Check the path.")
+    return path
+
+
+def find_model(folder: str | Path, part: str = MODEL) -> Path:
+    """The folder of a saved model: `folder` itself, or the `part` of the run in it."""
+    path = Path(folder)
+    return path / part if (path / part).is_dir() else path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Plain values as JSON, atomically."""
+    atomic_write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_results(folder: Path, results: Sequence[Result]) -> None:
+    """Write ``results.json``, which marks the run as finished."""
+    write_json(folder / RESULTS, [result.to_dict() for result in results])
+
+
+def read_results(folder: Path) -> list[Result]:
+    """The results of a finished run."""
+    path = folder / RESULTS
+    try:
+        return [Result(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except OSError as error:
+        raise StorageError(f"{path} must be readable. Got {error.strerror}. Finish the run with resume.") from error
+    except (ValueError, TypeError) as error:
+        raise StorageError(f"{path} is damaged ({error}). Delete it and resume the run.") from error
+
+
+def _check_same(wanted: RunSettings, saved: RunSettings, folder: Path) -> None:
+    if wanted == saved:
+        return
+    name = next(_differences(wanted.to_dict(), saved.to_dict()))
+    raise InvalidArgumentError(
+        f"a resumed run must have the settings it was started with. Got another {name} than {folder / SETTINGS}. "
+        "Resume without settings, or start a new folder."
+    )
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any], where: str = "") -> Any:
+    for name in a:
+        one, other = a[name], b.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _differences(one, other, f"{where}{name}.")
+        elif one != other:
+            yield f"{where}{name}"
+
+
+def _remove(path: Path) -> None:
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path} must be removable. Got: {error.strerror}. Choose another folder.") from error
