@@ -24,12 +24,18 @@ def reconstruction_error(rbm: RBM, v: Tensor, generator: torch.Generator) -> flo
     return (v - rbm.mean_v_from_h(rbm.sample_h_from_v(v, generator))).square().sum(-1).mean().item()
 
 
-def saturation(rbm: RBM, v: Tensor) -> float:
-    """The share of hidden means within 1 % of an end of their range; near 1, hidden units no longer learn."""
-    mean = rbm.mean_h_from_v(v)
-    low, high = mean.min(), mean.max()
-    width = (high - low).clamp_min(1e-12)
-    return (((mean - low) / width - 0.5).abs() > 0.49).float().mean().item()
+def saturation(rbm: RBM, v: Tensor) -> float | None:
+    """The share of hidden means within 1 % of an end of their range; near 1, hidden units no longer learn.
+
+    None for continuous hidden units, whose range has no ends.
+    """
+    bases = rbm.hidden.bases
+    if bases is None:
+        return None
+    ends = rbm.hidden.from_digits(torch.tensor([[0] * len(bases), [base - 1 for base in bases]]))
+    low, high = ends.min().item(), ends.max().item()
+    place = (rbm.mean_h_from_v(v) - low) / (high - low)
+    return ((place - 0.5).abs() > 0.49).float().mean().item()
 
 
 def make_watch(
