@@ -5,13 +5,14 @@ PL(v) = sum_i log p(v_i | v_{-i}),      p(v_i | v_{-i}) = exp(-F(v)) / sum over 
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from deepbelief.energy.units.base import Units
-from deepbelief.errors import InvalidArgumentError
+from deepbelief.errors import InvalidArgumentError, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
 
@@ -51,7 +52,9 @@ def pseudo_log_likelihood(
         columns = [torch.full((len(v),), i, device=v.device) for i in range(d)]
         total = torch.stack([_conditional(model, v, column).double() for column in columns]).sum(0)
         return Bound(total, "exact", method="pseudo-likelihood over all variables")
+    check_range("n_variables", n_variables, low=1)
     chosen = torch.randint(d, (n_variables, len(v)), device=v.device, generator=generator)
     terms = d * torch.stack([_conditional(model, v, column).double() for column in chosen])
-    error = (terms.var().item() / terms.numel()) ** 0.5 if terms.numel() > 1 else 0.0
+    spread = terms.var(0).mean() if n_variables > 1 else terms.var()  # one draw a case cannot tell cases from draws
+    error = (spread.item() / terms.numel()) ** 0.5 if terms.numel() > 1 else math.nan
     return Bound(terms.mean(0), "estimate", error, f"pseudo-likelihood over {n_variables} drawn variables")
