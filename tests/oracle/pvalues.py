@@ -40,8 +40,8 @@ def merge_last(cells: Tensor) -> Tensor:
 
 def t_values(draws: Tensor, expected: Tensor | float) -> Tensor:
     """How many standard errors each column's mean lies above `expected`; columns that never vary must be exact."""
-    columns = draws.double().reshape(len(draws), -1)
-    gap = columns.mean(0) - torch.as_tensor(expected, dtype=torch.float64).reshape(-1)
+    columns = draws.detach().double().reshape(len(draws), -1)
+    gap = columns.mean(0) - torch.as_tensor(expected, dtype=torch.float64).detach().reshape(-1)
     error = columns.std(0) / len(columns) ** 0.5
     rounding = 1e-9 * (1 + columns.abs().amax(0))
     still = error <= rounding / len(columns) ** 0.5
