@@ -132,7 +132,8 @@ class Gallery:
     `image_shape` is (height, width), (channels, height, width) or (height, width, channels) with 1 or 3 channels; None
     means a table, whose columns `feature_names` names. `layers` are from the data up, each a dict with ``name``,
     ``units`` and, if one likes, ``kind``. `histories` holds, per stage of training, rows with ``epoch``, ``step``,
-    ``seconds`` and any metrics. `filters` has one array (units, features) per layer, in the space of the data;
+    ``seconds`` and any metrics. `filters` has one array (units, features) per layer, in the space of the data,
+    each unit on its own colour scale unless `shared_filter_scale`;
     `drivers` one array (units, k, features) or None per layer: the k cases that drive each unit most.
     `class_samples` is (classes, n, features), `confusion` (true classes, predicted classes). `bounds` are
     log-likelihoods (nats per case), usually one per layer. `headline` names the `results` that the page puts on top.
@@ -154,6 +155,7 @@ class Gallery:
     class_names: list[str] | None = None
     filters: list[np.ndarray] | None = None
     filter_notes: list[str] | None = None
+    shared_filter_scale: bool = False
     drivers: list[np.ndarray | None] | None = None
     samples: np.ndarray | None = None
     class_samples: np.ndarray | None = None

@@ -47,23 +47,11 @@ def intervals(bounds: Mapping[str, Bound], x_name: str, alt: str) -> Markup:
     figure = new_figure(5.8, 0.75 + 0.4 * len(bounds))
     axes = plain_axes(figure, grid="x")
     for row, bound in enumerate(bounds.values()):
-        value, shade = float(bound), SERIES[row % len(SERIES)]
-        if bound.low is not None and bound.high is not None:
-            axes.plot([bound.low, bound.high], [row, row], color=shade, linewidth=9, alpha=0.28, solid_capstyle="butt")
-            axes.plot([bound.low, bound.high], [row, row], "|", color=shade, markersize=13, markeredgewidth=1.6)
-        if np.isfinite(bound.stderr) and bound.stderr > 0:
-            ends = [value - 2 * bound.stderr, value + 2 * bound.stderr]
-            axes.plot(ends, [row, row], color=shade, linewidth=2)
-        axes.plot(value, row, {"lower_bound": ">", "upper_bound": "<"}.get(bound.kind, "o"), color=shade, markersize=8)
-        axes.annotate(
-            format_number(value, bound.stderr),
-            (value, row),
-            xytext=(0, 9),
-            textcoords="offset points",
-            color=INK,
-            ha="center",
-            fontsize=8.5,
-        )
+        if np.isfinite(float(bound)):
+            _interval(axes, row, bound)
+        else:
+            place = (0.02 if float(bound) < 0 else 0.98, row)
+            axes.text(*place, format_number(float(bound)), color=INK, va="center", transform=axes.get_yaxis_transform())
     axes.set_yticks(range(len(bounds)), list(bounds), color=INK)
     axes.set_ylim(len(bounds) - 0.5, -0.65)
     axes.margins(x=0.12)
@@ -71,10 +59,24 @@ def intervals(bounds: Mapping[str, Bound], x_name: str, alt: str) -> Markup:
     return to_svg(figure, alt, width=720)
 
 
+def _interval(axes: Axes, row: int, bound: Bound) -> None:
+    value, shade = float(bound), SERIES[row % len(SERIES)]
+    if bound.low is not None and bound.high is not None:
+        axes.plot([bound.low, bound.high], [row, row], color=shade, linewidth=9, alpha=0.28, solid_capstyle="butt")
+        axes.plot([bound.low, bound.high], [row, row], "|", color=shade, markersize=13, markeredgewidth=1.6)
+    if np.isfinite(bound.stderr) and bound.stderr > 0:
+        axes.plot([value - 2 * bound.stderr, value + 2 * bound.stderr], [row, row], color=shade, linewidth=2)
+    axes.plot(value, row, {"lower_bound": ">", "upper_bound": "<"}.get(bound.kind, "o"), color=shade, markersize=8)
+    text = axes.annotate(format_number(value, bound.stderr), (value, row), xytext=(0, 9), textcoords="offset points")
+    text.set(color=INK, fontsize=8.5, ha="center")
+
+
 def confusion(matrix: np.ndarray, names: Sequence[str], alt: str) -> Markup:
     """True classes down, predictions across: right cases in blue by their share of the row, errors in orange."""
     matrix = np.asarray(matrix, dtype=np.float64)
-    classes, size = len(matrix), min(6.6, 1.9 + 0.45 * len(matrix))
+    names = [_short(name) for name in names]
+    classes, room = len(matrix), 0.065 * max(map(len, names))
+    size = min(6.6, 1.2 + 0.48 * len(matrix)) + room
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     worst = max(share[~np.eye(classes, dtype=bool)].max(initial=0), 1e-12)
     figure = new_figure(size, size)

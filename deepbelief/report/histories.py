@@ -46,11 +46,12 @@ def stage_curves(rows: History) -> dict[str, Lines]:
     position = position_name(rows)
     curves: dict[str, Lines] = {}
     for name in dict.fromkeys(key for row in rows for key in row if key not in NOT_METRICS):
-        points = [(row.get(position, i), row[name]) for i, row in enumerate(rows, 1) if _is_number(row.get(name))]
-        if points:
+        values = [_number(row.get(name)) for row in rows]
+        y = [value for value in values if value is not None]
+        x = [row.get(position, i) for i, row in enumerate(rows, 1) if values[i - 1] is not None]
+        if y:
             metric, part = split_part(name)
-            x, y = zip(*points, strict=True)
-            curves.setdefault(metric, {})[part] = (list(x), list(y))
+            curves.setdefault(metric, {})[part] = (x, y)
     return curves
 
 
@@ -78,9 +79,9 @@ def stage_times(histories: Mapping[str, History]) -> str:
     """How long each stage took, as a sentence; nothing when no row has ``seconds``."""
     parts = []
     for stage, rows in histories.items():
-        seconds = [row["seconds"] for row in rows if _is_number(row.get("seconds"))]
+        seconds = max((_number(row.get("seconds")) or 0.0 for row in rows), default=0.0)
         if seconds:
-            parts.append(f"{stage} {format_duration(max(seconds))}")
+            parts.append(f"{stage} {format_duration(seconds)}")
     return f"Time: {', '.join(parts)}." if parts else ""
 
 
@@ -104,5 +105,8 @@ def _panel(metric: str, stage: str, lines: Lines, position: str, colour: int) ->
     return Panel(curve(lines, position, alt, colour=colour), readable(metric), f"last: {last}")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any) -> float | None:
+    """A finite number (of Python, NumPy or torch), or None."""
+    value = value.item() if hasattr(value, "item") else value
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if real and math.isfinite(value) else None

@@ -15,6 +15,7 @@ from deepbelief.evaluation.gallery import Gallery
 from deepbelief.files import atomic_write_text
 from deepbelief.report.numbers import MEANINGS, format_number, headline_results, kind_name, number_rows, readable
 from deepbelief.report.sections import make_sections
+from deepbelief.report.svg import number_charts
 
 
 def write_report(gallery: Gallery, path: str | Path) -> Path:
@@ -33,21 +34,19 @@ def render_report(gallery: Gallery) -> str:
     gallery.check()
     rows = number_rows(gallery.results)
     used = {row.kind for row in rows}
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            gallery=gallery,
-            sections=make_sections(gallery),
-            cards=number_rows(headline_results(gallery.results, gallery.headline)),
-            rows=rows,
-            meanings=[(kind, kind_name(kind), text) for kind, text in MEANINGS.items() if kind in used],
-            layers=_layer_widths(gallery),
-            facts={readable(name): fact_text(value) for name, value in (gallery.data_facts or {}).items()},
-            settings=settings_text(gallery.settings or {}),
-            version=getattr(deepbelief, "__version__", ""),
-        )
+    page = _environment().get_template("report.html.j2")
+    html = page.render(
+        gallery=gallery,
+        sections=make_sections(gallery),
+        cards=number_rows(headline_results(gallery.results, gallery.headline)),
+        rows=rows,
+        meanings=[(kind, kind_name(kind), text) for kind, text in MEANINGS.items() if kind in used],
+        layers=_layer_widths(gallery),
+        facts={readable(name): fact_text(value) for name, value in (gallery.data_facts or {}).items()},
+        settings=settings_text(gallery.settings or {}),
+        version=deepbelief.__version__,
     )
+    return number_charts(html).strip() + "\n"
 
 
 def fact_text(value: Any) -> str:

@@ -176,7 +176,7 @@ def _hard_cases(gallery: Gallery, view: View) -> Section | None:
     names = class_names(gallery, int(max(part.truth.max(), part.predicted.max())) + 1)
     lead = (
         "The cases that the classifier finds hardest: in bold what the case is, below it what the classifier said and "
-        "with which probability. Would you have known?"
+        f"with which probability. {view.one}"
     )
     panels = []
     for x, true, guess, p in list(zip(part.x, part.truth, part.predicted, part.probability, strict=True))[:MOST_CASES]:

@@ -5,7 +5,6 @@ Figures are drawn in stand-in colours; `to_svg` replaces them by the page's CSS 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import warnings
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, LINE, CARD = "#01a001", "#01a002", "#01a003", "#01a004"
 SERIES = ["#02b001", "#02b002", "#02b003", "#02b004", "#02b005", "#02b006", "#02b007"]
+MARK = "chart-number-"
 POSITIVE, NEGATIVE = SERIES[0], SERIES[5]
 VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", CARD: "--card"} | {
     colour: f"--series-{i}" for i, colour in enumerate(SERIES)
@@ -57,7 +57,7 @@ def to_svg(figure: Figure, alt: str, *, width: int | None = None) -> Markup:
 
     for text in figure.findobj(Text):
         # A name with dollar signs is a name, not a formula.
-        text.set_parse_math(False)  # type: ignore[attr-defined]
+        text.set_parse_math(False)
     buffer = io.StringIO()
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # The browser has the letters that matplotlib's own font lacks.
@@ -81,11 +81,16 @@ def _inside_page(document: str) -> str:
     body = body.replace("xlink:href=", "href=")
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
-    prefix = f"f{hashlib.sha256(body.encode()).hexdigest()[:8]}-"
-    body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', body)
-    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", body)
-    body = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}\1"', body)
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
+    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{MARK}{m[1]}"' if m[1] in used else "", body)
+    body = re.sub(r'(url\(#|href="#)', rf"\g<1>{MARK}", body)
     return re.sub(r"font: ([^;\"]*?\d[\d.]*px) [^;\"]*", _font, body)
+
+
+def number_charts(page: str) -> str:
+    """The page with the identifiers of each chart made its own, so that no two charts share one."""
+    pieces = page.split("<svg ")
+    return "<svg ".join(piece.replace(MARK, f"chart{i}-") for i, piece in enumerate(pieces))
 
 
 def _font(match: re.Match[str]) -> str:

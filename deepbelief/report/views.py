@@ -24,11 +24,13 @@ Row = tuple[str, np.ndarray, np.ndarray | None]
 class View(Protocol):
     """`many` cases in one picture, `rows` of cases to compare, one `case`, and the weights of hidden units.
 
-    `hidden` is how a value that was not given looks, `chain` how a chain is read.
+    `hidden` is how a value that was not given looks, `chain` how a chain is read, `one` how one
+    case is shown.
     """
 
     hidden: str
     chain: str
+    one: str
 
     def many(self, cases: np.ndarray, alt: str) -> Panels: ...
 
@@ -45,7 +47,8 @@ def make_view(gallery: Gallery) -> View:
     """The view that suits the gallery's data."""
     cases = [array for name, array in gallery.cases().items() if not name.startswith(("filters", "completions.known"))]
     if gallery.image_shape is not None:
-        return ImageView(gallery.image_shape, grey_range(cases[0]) if cases else (0.0, 1.0))
+        limits = grey_range(cases[0]) if cases else (0.0, 1.0)
+        return ImageView(gallery.image_shape, limits, gallery.shared_filter_scale)
     return TableView(gallery.feature_names, np.concatenate([_flat(array) for array in cases]) if cases else None)
 
 
@@ -53,10 +56,11 @@ class ImageView:
     """Cases are pictures; one grey scale for all of them."""
 
     hidden = "tinted"
+    one = ""
     chain = "Each row is one Markov chain, from its start on the left; the numbers count Gibbs steps."
 
-    def __init__(self, image_shape: tuple[int, ...], limits: tuple[float, float]) -> None:
-        self.image_shape, self.limits = image_shape, limits
+    def __init__(self, image_shape: tuple[int, ...], limits: tuple[float, float], shared: bool = False) -> None:
+        self.image_shape, self.limits, self.shared = image_shape, limits, shared
 
     def many(self, cases: np.ndarray, alt: str) -> Panels:
         """A sheet of tiles."""
@@ -74,14 +78,17 @@ class ImageView:
     def weights(self, weights: np.ndarray, name: str) -> Panels:
         """A tile of weights per unit."""
         alt = f"Weights of {min(len(weights), MOST_UNITS)} units of {name}, one tile each"
-        return Panels([Panel(signed_tiles(weights[:MOST_UNITS], self.image_shape, alt))], width=900)
+        return Panels([Panel(signed_tiles(weights[:MOST_UNITS], self.image_shape, alt, shared=self.shared))], width=900)
 
     def weights_lead(self) -> str:
         """What a tile of weights is."""
+        colours = "red pixels excite the unit, blue ones inhibit it, white ones do not matter"
+        if len(self.image_shape) == 3 and 3 in (self.image_shape[0], self.image_shape[2]):
+            colours = "each colour by itself, grey pixels do not matter"
+        scale = "A layer's tiles share one scale." if self.shared else "Every tile has its own scale."
         return (
-            "Each tile is one hidden unit's weights: red pixels excite the unit, blue ones inhibit it, white ones do "
-            "not matter. Every tile has its own scale. Strokes and spots are features; noise is a unit that has "
-            "learned nothing yet."
+            f"Each tile is one hidden unit's weights: {colours}. {scale} Strokes and spots are features; noise is a "
+            "unit that has learned nothing yet."
         )
 
     def _strip(self, cases: np.ndarray, known: np.ndarray | None, alt: str) -> Markup:
@@ -92,6 +99,7 @@ class TableView:
     """Cases are rows of named columns; each column is coloured from its smallest to its largest value."""
 
     hidden = "left empty"
+    one = "The bars are the columns where a case is most unusual, from -1 (smallest value) to 1 (largest)."
     chain = "Each picture is one Markov chain, from its start at the top; the numbers count Gibbs steps."
 
     def __init__(self, feature_names: Sequence[str] | None, reference: np.ndarray | None) -> None:
