@@ -35,16 +35,21 @@ class ContrastiveDivergence:
         h = rbm.hidden.draw(positive.inputs, positive.mean_h, generator)
         inputs_v = rbm.input_v_from_h(h)
         mean_v = rbm.visible.mean(inputs_v)
-        error = (positive.v - mean_v).square().sum(-1).mean()
+        error = _mean((positive.v - mean_v).square().sum(-1), positive.weight)
         v = rbm.visible.draw(inputs_v, mean_v, generator)
         for _ in range(self.k - 1):
             h = rbm.sample_h_from_v(v, generator)
             v = rbm.sample_v_from_h(h, generator)
         inputs = rbm.input_h_from_v(v)
-        return moments(rbm, v, inputs, rbm.hidden.mean(inputs)), {"reconstruction_error": error}
+        found = moments(rbm, v, inputs, rbm.hidden.mean(inputs), positive.weight)  # a chain weighs as much as its case
+        return found, {"reconstruction_error": error}
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing lives from step to step."""
+
+
+def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    return values.mean() if weight is None else (values * weight).sum() / weight.sum()

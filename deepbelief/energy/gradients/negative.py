@@ -15,11 +15,12 @@ from deepbelief.protocols import Generator
 
 @dataclass(frozen=True)
 class PositivePhase:
-    """The data's half of one step: the batch, ``v W`` and the mean of h."""
+    """The data's half of one step: the batch, ``v W``, the mean of h, and the weights of the cases if they have any."""
 
     v: Tensor
     inputs: Tensor
     mean_h: Tensor
+    weight: Tensor | None = None
 
 
 class NegativePhase(Protocol):

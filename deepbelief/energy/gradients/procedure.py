@@ -78,7 +78,7 @@ class LikelihoodLearning:
         """One update; returns what the negative phase watches."""
         with context.autocast():
             inputs = self.rbm.input_h_from_v(batch.x)
-            phase = PositivePhase(batch.x, inputs, self.rbm.hidden.mean(inputs))
+            phase = PositivePhase(batch.x, inputs, self.rbm.hidden.mean(inputs), batch.weight)
             positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
             negative, watched = self.negative.moments(self.rbm, phase, context.generator)
             self._set_gradients(positive, negative)
