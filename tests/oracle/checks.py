@@ -150,4 +150,4 @@ def model_moments(joint: Joint) -> Tensor:
 def positive_phase(rbm: RBM, v: Tensor, weight: Tensor | None = None) -> PositivePhase:
     """The data's half, as the procedure makes it."""
     inputs = rbm.input_h_from_v(v)
-    return PositivePhase(v, inputs, rbm.hidden.mean(inputs))
+    return PositivePhase(v, inputs, rbm.hidden.mean(inputs), weight)

@@ -1,0 +1,65 @@
+"""A DBN known exactly: its likelihood, its bound and its label posterior by sums over all hidden states."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deepbelief.belief.dbn import DBN
+from deepbelief.energy.rbm import RBM
+from tests.oracle.joint import Joint, rows_of
+
+
+def states_of(units: object) -> Tensor:
+    """Every state of a discrete layer, one a row."""
+    return torch.tensor(rows_of(units), dtype=torch.float64)  # type: ignore[arg-type]
+
+
+def energy_table(rbm: RBM, v: Tensor | None = None) -> Tensor:
+    """``E(v, h)`` over all hidden states, for all visible states or the given rows: (rows, hidden states)."""
+    v = states_of(rbm.visible) if v is None else v
+    h = states_of(rbm.hidden)
+    z = torch.cat([v.repeat_interleave(len(h), 0), h.repeat(len(v), 1)], 1)
+    return Joint.of(rbm).energy(z).reshape(len(v), len(h)).detach()
+
+
+def log_down(rbm: RBM, x: Tensor) -> Tensor:
+    """``log p(x | h)`` of rows of x for all hidden states: (rows, hidden states)."""
+    joint = Joint.of(rbm)
+    totals = torch.stack([joint.given_hidden(h).log_z for h in states_of(rbm.hidden)])
+    return -energy_table(rbm, x) - totals.detach()
+
+
+def log_up(rbm: RBM, x: Tensor) -> Tensor:
+    """``log p(h | x)`` in the RBM alone: (rows, hidden states)."""
+    return torch.log_softmax(-energy_table(rbm, x), 1)
+
+
+def log_top(dbn: DBN) -> Tensor:
+    """``log p(h, y)`` of the top RBM's visible layer: (states of h, labels or one column)."""
+    log_p = torch.logsumexp(-energy_table(dbn.top), 1)
+    return (log_p - torch.logsumexp(log_p, 0)).reshape(-1, dbn.n_classes or 1)
+
+
+def log_joint(dbn: DBN, x: Tensor) -> Tensor:
+    """``log p(x, y)``: (rows, labels)."""
+    log_p = log_top(dbn)
+    for rbm in dbn.layers[-2::-1] if len(dbn.layers) > 1 else []:
+        rows = x if rbm is dbn.layers[0] else states_of(rbm.visible)
+        log_p = torch.logsumexp(log_down(rbm, rows).unsqueeze(2) + log_p, 1)
+    return log_p
+
+
+def log_likelihood(dbn: DBN, x: Tensor) -> Tensor:
+    """``log p(x)`` of rows of x, exactly."""
+    return torch.logsumexp(log_joint(dbn, x), 1)
+
+
+def bound(dbn: DBN, x: Tensor) -> Tensor:
+    """The variational bound of rows of x with its expectation taken exactly."""
+    value = torch.logsumexp(log_top(dbn), 1)
+    for rbm in dbn.layers[-2::-1] if len(dbn.layers) > 1 else []:
+        rows = x if rbm is dbn.layers[0] else states_of(rbm.visible)
+        up = log_up(rbm, rows)
+        value = (up.exp() * (log_down(rbm, rows) - up + value)).sum(1)
+    return value
