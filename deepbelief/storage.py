@@ -171,7 +171,7 @@ def _model_card(name: str, model: nn.Module, facts: Mapping[str, Any]) -> str:
     rows = [f"| {k} | {' x '.join(map(str, v.shape)) or 'one number'} |" for k, v in model.state_dict().items()]
     size = sum(v.numel() for v in model.parameters())
     lines = ["---", "library_name: deepbelief", "tags: [deepbelief, energy-based]", "---", "", f"# {name}", ""]
-    lines += [f"A {name} with {size:,} parameters, saved by deepbelief {deepbelief.__version__}.", ""]
+    lines += [f"{name} with {size:,} parameters, saved by deepbelief {deepbelief.__version__}.", ""]
     lines += ["| tensor | shape |", "|---|---|", *rows, ""]
     if facts:
         lines += ["## Facts", "", *(f"- {key}: {value}" for key, value in facts.items()), ""]

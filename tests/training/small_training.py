@@ -57,7 +57,7 @@ def train(*, resume_from: Any = None, callbacks: Any = (), optimizer: str = "ada
     x, y = make_data()
     source = ArraySource(x, y, batch_size=BATCH_SIZE, transform=add_noise)
     procedure = SupervisedProcedure(make_network(), optimizer=optimizer, learning_rate=0.02, schedule="cosine")
-    stopping = EarlyStopping("loss", patience=50, restore_best=False)
+    stopping = EarlyStopping("loss", mode="max", patience=50, restore_best=False)  # best at the start
     trainer = Trainer(averaging=0.9, progress=False, callbacks=[stopping, *callbacks], **settings)
     trainer.fit(procedure, source, resume_from=resume_from)
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trainer.record.history]
@@ -65,7 +65,7 @@ def train(*, resume_from: Any = None, callbacks: Any = (), optimizer: str = "ada
         "module": procedure.module.state_dict(),
         "procedure": procedure.state_dict(),
         "history": rows,
-        "best": stopping.best,
+        "stopping": stopping.state_dict(),
         "cases": trainer.record.cases,
         "rank": trainer.rank,
     }
