@@ -28,7 +28,6 @@ MODELS: dict[str, str] = {
     "RBM": "deepbelief.energy.rbm",
     "DBN": "deepbelief.belief.dbn",
     "UnrolledDBN": "deepbelief.belief.unrolled",
-    "UnrolledDBN": "deepbelief.belief.unrolled",
     "DenseNetwork": "deepbelief.networks.dense",
 }
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
