@@ -1,3 +1,48 @@
-"""deepbelief: deep belief networks and the generative family around them."""
+"""deepbelief: deep belief networks and the generative family around them.
+
+The names that people use most are here: ``from deepbelief import DeepBeliefNetwork``. Each is imported when it is first
+asked for, so that ``import deepbelief`` itself costs nothing. Models, kernels and procedures are imported from their
+files (``from deepbelief.energy.rbm import RBM``); the names here are the scikit-learn estimators.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
+    "DeepBeliefClassifier": "deepbelief.estimators.classifier",
+    "DeepBeliefNetwork": "deepbelief.estimators.network",
+    "DeepBeliefRegressor": "deepbelief.estimators.regressor",
+    "RBM": "deepbelief.estimators.rbm",
+    "load_estimator": "deepbelief.estimators.storage",
+    "load_model": "deepbelief.storage",
+    "load_set": "deepbelief.data.sets",
+    "save_model": "deepbelief.storage",
+}
+
+__all__ = [
+    "RBM",
+    "BernoulliRBM",
+    "DeepBeliefClassifier",
+    "DeepBeliefNetwork",
+    "DeepBeliefRegressor",
+    "__version__",
+    "load_estimator",
+    "load_model",
+    "load_set",
+    "save_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deepbelief' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,92 @@
+"""From what people have to checked arrays, from arrays to tensors a few rows at a time, and back to NumPy."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+from torch import Tensor, nn
+
+from deepbelief.data.arrays import as_weight, image_shape_of
+
+TYPES = (np.float64, np.float32, np.uint8)  # kept as they are; all else becomes the first of them
+CHUNK = 8192  # rows made dense and moved to the device at a time
+
+
+def flat(x: Any) -> Any:
+    """`x` as scikit-learn likes it: torch tensors become NumPy arrays, images (n, h, w[, c]) become rows."""
+    if isinstance(x, Tensor):
+        dense = x.detach().cpu() if x.layout == torch.strided else x.detach().cpu().to_dense()
+        x = (dense.float() if dense.dtype in (torch.bfloat16, torch.float16) else dense).numpy()
+    return np.asarray(x).reshape(len(x), -1) if image_shape_of(x) else x
+
+
+def checked(estimator: BaseEstimator, x: Any, *, reset: bool = False, allow_nan: bool = False) -> Any:
+    """`x` as a matrix of floats or bytes (csr where it was sparse), with its width and column names checked."""
+    finite: Any = "allow-nan" if allow_nan else True
+    options = {"accept_sparse": "csr", "dtype": TYPES, "ensure_all_finite": finite}
+    return validate_data(estimator, flat(x), reset=reset, **options)
+
+
+def checked_pair(estimator: BaseEstimator, x: Any, y: Any, **options: Any) -> tuple[Any, Any]:
+    """`x` and `y` of a supervised fit, checked together."""
+    return validate_data(estimator, flat(x), y, accept_sparse="csr", dtype=TYPES, **options)
+
+
+def checked_weight(sample_weight: Any, n_cases: int) -> NDArray[np.float32] | None:
+    """Case weights: one per case, none negative, not all zero; None stays None."""
+    return None if sample_weight is None else as_weight(sample_weight, n_cases, name="sample_weight").numpy()
+
+
+def without_weightless(weight: NDArray[np.float32] | None, *arrays: Any) -> tuple[Any, ...]:
+    """The rows of `weight` and of each array whose weight is above 0: a weight of 0 is a case that is not there."""
+    if weight is None or weight.all():
+        return weight, *arrays
+    kept = np.flatnonzero(weight)
+    return weight[kept], *(array[kept] for array in arrays)
+
+
+def working_type(x: Any, device: torch.device) -> torch.dtype:
+    """float64 in, float64 out; all else is computed in float32."""
+    return torch.float64 if x.dtype == np.float64 and device.type != "mps" else torch.float32
+
+
+def dense_chunks(x: Any, size: int = CHUNK) -> Iterator[NDArray[Any]]:
+    """The rows of a dense or sparse matrix, `size` at a time, dense."""
+    for first in range(0, x.shape[0], size):
+        rows = x[first : first + size]
+        yield rows.toarray() if sparse.issparse(rows) else rows
+
+
+def to_tensor(rows: NDArray[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor of `rows`; memory that may not be written to is copied, since torch cannot share it."""
+    return torch.as_tensor(rows if rows.flags.writeable else rows.copy()).to(device, dtype)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the module's parameters are."""
+    return next(module.parameters()).device
+
+
+def in_type(module: Any, dtype: torch.dtype) -> Any:
+    """`module` itself if it has this type already, else a copy in it."""
+    return module if next(module.parameters()).dtype == dtype else copy.deepcopy(module).to(dtype)
+
+
+def through(
+    module: nn.Module, function: Callable[[Any, Tensor], Tensor], x: Any, inward: Callable[[Any], Any]
+) -> NDArray[Any]:
+    """``function(module, rows)`` for all rows of `x` in its own type, gathered into one array on the CPU."""
+    device = device_of(module)
+    dtype = working_type(x, device)
+    twin = in_type(module, dtype)
+    with torch.no_grad():
+        parts = [function(twin, to_tensor(inward(rows), dtype, device)).cpu() for rows in dense_chunks(x)]
+    return torch.cat(parts).numpy()

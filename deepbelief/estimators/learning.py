@@ -1,0 +1,239 @@
+"""What every fit hands over to the floors below: settings, sources, options of the trainer, and greedy learning."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepbelief.belief.dbn import DBN
+from deepbelief.belief.greedy import LayerReport, LayerSource, train_greedily
+from deepbelief.data.binarize import Binarizer, make_binarizer
+from deepbelief.data.order import holdout
+from deepbelief.data.source import make_source
+from deepbelief.energy.gradients.settings import LearningSettings
+from deepbelief.energy.rbm import RBM
+from deepbelief.energy.units.catalog import make_units
+from deepbelief.energy.watch import QUANTITIES, make_watch
+from deepbelief.errors import InvalidArgumentError, StorageError, check, check_choice, check_range
+from deepbelief.estimators.columns import Columns
+from deepbelief.estimators.plain_pcd import WORTH_SHARING
+from deepbelief.protocols import BatchSource
+from deepbelief.rng import make_generator
+from deepbelief.training.callbacks import Callback, Watch
+from deepbelief.training.processes import connect
+from deepbelief.types import Batch
+
+PRECISIONS = ("fp32", "bf16", "fp64")
+WATCHED_BATCHES = 10  # batches of training and of held-out cases that are looked at
+SHARED_SETTINGS = (
+    *("learning", "k", "n_chains", "schedule", "momentum", "l1", "l2", "centred", "sparsity_target", "averaging"),
+)
+
+
+class InDouble:
+    """Another source whose batches are float64, for ``precision="fp64"``."""
+
+    def __init__(self, source: BatchSource) -> None:
+        self.source, self.n_cases = source, source.n_cases
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+    def batches(self, epoch: int, **options: Any) -> Iterator[Batch]:
+        """The other source's batches, in float64."""
+        for batch in self.source.batches(epoch, **options):
+            yield Batch(batch.x.double(), batch.y, None if batch.weight is None else batch.weight.double())
+
+
+def check_settings(estimator: Any) -> None:
+    """Check the arguments that all generative estimators share, before any work starts."""
+    check_choice("precision", estimator.precision, PRECISIONS)
+    check_range("batch_size", estimator.batch_size, low=1)
+    fraction = estimator.validation_fraction
+    check(0 <= fraction < 1, f"validation_fraction must be at least 0 and below 1. Got validation_fraction={fraction}.")
+    for name in estimator.watch:
+        check_choice("watch", name, QUANTITIES)
+
+
+def settings_of(estimator: Any, epochs: int, learning_rate: float) -> LearningSettings:
+    """The learning settings of one layer."""
+    shared = {name: getattr(estimator, name) for name in SHARED_SETTINGS}
+    return LearningSettings(epochs=epochs, learning_rate=learning_rate, **shared)
+
+
+def settings_of_layers(estimator: Any, epochs: Any, n_layers: int) -> list[LearningSettings]:
+    """The learning settings of each layer: `epochs` and ``learning_rate`` are one number for all or one for each."""
+    each = [_one_each("epochs", epochs, n_layers), _one_each("learning_rate", estimator.learning_rate, n_layers)]
+    return [settings_of(estimator, e, rate) for e, rate in zip(*each, strict=True)]
+
+
+def _one_each(name: str, value: Any, n: int) -> list[Any]:
+    if isinstance(value, Real):
+        return [value] * n
+    check(len(value) == n, f"{name} must be one number or {n}, one for each layer. Got {len(value)}.")
+    return list(value)
+
+
+def layer_sizes(value: Any) -> list[int]:
+    """``hidden_layer_sizes`` as a list: one integer, or a sequence of them."""
+    sizes = [value] if isinstance(value, Integral) else list(value)
+    check(len(sizes) >= 1, "hidden_layer_sizes must name at least 1 layer. Got none.")
+    for size in sizes:
+        check_range("hidden_layer_sizes", size, low=1)
+    return [int(size) for size in sizes]
+
+
+def trainer_options(estimator: Any, module: torch.nn.Module) -> dict[str, Any]:
+    """Device, precision, progress and threads for the trainer.
+
+    Double precision is the module's own type, not autocast. Small products run on one thread: two would wait for each
+    other longer than they work.
+    """
+    shown: bool | str = (True if sys.stderr.isatty() else "plain") if estimator.verbose else False
+    precision = "fp32" if estimator.precision == "fp64" else estimator.precision
+    largest = max(p.numel() for p in module.parameters()) * estimator.batch_size
+    threads = 1 if largest < WORTH_SHARING else None
+    return {"device": estimator.device, "precision": precision, "progress": shown, "threads": threads}
+
+
+def parameter_type(estimator: Any) -> torch.dtype:
+    """The type of the parameters while they learn."""
+    return torch.float64 if estimator.precision == "fp64" else torch.float32
+
+
+def binarizer_of(estimator: Any, seed: int) -> Binarizer | None:
+    """How grey levels become bits, or None."""
+    name = getattr(estimator, "binarization", "none")
+    return None if name == "none" else make_binarizer(name, seed=seed)
+
+
+def source_of(
+    estimator: Any, columns: Columns, x: Any, y: Any = None, weight: Any = None, *, seed: int, **options: Any
+) -> BatchSource:
+    """Batches of `x` as the visible units see them, kept where the training runs."""
+    options.setdefault("batch_size", estimator.batch_size)
+    if columns.mean is not None:
+        if hasattr(x, "toarray"):
+            options["transform"] = _standardize(columns)
+        else:
+            x = columns.inward(x)
+    device = connect(estimator.device, devices=1).device
+    source = make_source(x, y, weight, seed=seed, device=device, **options)
+    return InDouble(source) if estimator.precision == "fp64" else source
+
+
+def _standardize(columns: Columns) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """Standardize each batch: sparse data are never dense as a whole."""
+    mean, scale = (torch.as_tensor(numbers) for numbers in (columns.mean, columns.scale))
+    return lambda x, generator: ((x - mean.to(x.device)) / scale.to(x.device)).to(x.dtype)
+
+
+def split_off(n: int, fraction: float, seed: int, labels: Tensor | None = None) -> tuple[Any, Any]:
+    """Indices of the cases to learn from and of those held out (none for a fraction of 0), as NumPy arrays."""
+    if fraction == 0:
+        return slice(None), None
+    kept, held = holdout(n, fraction, seed=seed, labels=labels)
+    return kept.numpy(), held.numpy()
+
+
+def folder_to_keep(estimator: Any, resume_from: str | Path | None) -> Path | None:
+    """Where checkpoints go: the folder that a training resumes from, else ``checkpoint_dir``."""
+    if resume_from is None:
+        return None if estimator.checkpoint_dir is None else Path(estimator.checkpoint_dir)
+    folder = Path(resume_from)
+    if not any(folder.rglob("*.safetensors")):
+        raise StorageError(f"resume_from must be a folder with checkpoints. Got {folder}. Use its checkpoint_dir.")
+    if not isinstance(estimator.random_state, Integral):
+        raise InvalidArgumentError(
+            f"random_state must be an integer to resume. Got random_state={estimator.random_state!r}. "
+            "Start anew with a seed."
+        )
+    return folder
+
+
+def watch_of(estimator: Any, rbm: RBM, source: BatchSource, held_out: BatchSource | None, seed: int) -> list[Callback]:
+    """The callback that measures ``estimator.watch`` about ten times in a training."""
+    if not estimator.watch:
+        return []
+    generator = torch.Generator(device=rbm.weight.device).manual_seed(seed)
+    train = first_cases(source, generator).to(rbm.weight)
+    held = None if held_out is None else first_cases(held_out, generator).to(rbm.weight)
+    epochs = getattr(estimator, "pretrain_epochs", None) or getattr(estimator, "epochs", 10)
+    every = max(1, int(epochs if isinstance(epochs, Real) else max(epochs)) // 10)
+    return [_WatchWhereItLearns(every, rbm, train, held, estimator.watch, seed)]
+
+
+class _WatchWhereItLearns(Watch):
+    """`Watch` that takes its cases along to the device that the trainer chose."""
+
+    def __init__(
+        self, every: int, rbm: RBM, train: Tensor, held: Tensor | None, names: Sequence[str], seed: int
+    ) -> None:
+        self.cases = (rbm, train, held, names, seed)
+        super().__init__(every, make_watch(rbm, train, held, names, seed=seed))
+
+    def on_start(self, trainer: Any) -> None:
+        rbm, train, held, names, seed = self.cases
+        device = trainer.processes.device
+        self.function = make_watch(rbm, train.to(device), None if held is None else held.to(device), names, seed=seed)
+
+
+def first_cases(source: BatchSource, generator: torch.Generator) -> Tensor:
+    """The cases of the first batches of a source."""
+    return torch.cat([batch.x for batch in islice(source.batches(0, generator=generator), WATCHED_BATCHES)])
+
+
+def new_dbn(estimator: Any, x: Any, columns: Columns, *, seed: int, n_classes: int | None = None) -> DBN:
+    """A DBN with small random weights for the rows of `x`, after checking them and the layer sizes."""
+    sizes = layer_sizes(estimator.hidden_layer_sizes)
+    visible = columns.units(x, estimator.n_values)
+    hidden = [make_units(estimator.hidden, size, n_values=estimator.n_values) for size in sizes]
+    dbn = DBN.of_units([visible, *hidden], n_classes, generator=make_generator(seed))
+    return dbn.to(parameter_type(estimator))
+
+
+def pretrain(
+    estimator: Any,
+    dbn: DBN,
+    source: BatchSource,
+    epochs: Any,
+    *,
+    held_out: BatchSource | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    seed: int,
+    after_layer: Callable[[LayerReport], None] | None = None,
+) -> list[LayerReport]:
+    """Learn `dbn` layer by layer in place with the estimator's settings."""
+
+    def callbacks(layer: int, rbm: RBM, layer_source: LayerSource) -> list[Callback]:
+        held = None if held_out is None else LayerSource(held_out, dbn, layer - 1)
+        return watch_of(estimator, rbm, layer_source, held, seed)
+
+    return train_greedily(
+        dbn,
+        source,
+        settings_of_layers(estimator, epochs, len(dbn.layers)),
+        trainer_options=trainer_options(estimator, dbn),
+        tied=estimator.tied,
+        seed=seed,
+        checkpoint_dir=folder,
+        resume=resume,
+        callbacks=callbacks,
+        after_layer=after_layer,
+    )
+
+
+def history_of(reports: Sequence[LayerReport]) -> list[dict[str, Any]]:
+    """The rows of all layers' trainings, each with its layer."""
+    return [{"layer": report.layer, **row} for report in reports for row in report.record.history]

@@ -1,0 +1,302 @@
+"""`RBM`: a restricted Boltzmann machine of any units as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from deepbelief.belief.greedy import start_layer
+from deepbelief.energy.gradients.procedure import LikelihoodLearning
+from deepbelief.energy.gradients.settings import make_procedure
+from deepbelief.energy.rbm import RBM as RBMModule
+from deepbelief.energy.units.catalog import make_units
+from deepbelief.errors import check_range
+from deepbelief.estimators import generative as face
+from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
+from deepbelief.estimators.columns import Columns, choose_columns
+from deepbelief.estimators.learning import (
+    binarizer_of,
+    check_settings,
+    folder_to_keep,
+    parameter_type,
+    settings_of,
+    source_of,
+    split_off,
+    trainer_options,
+    watch_of,
+)
+from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.storage import Savable
+from deepbelief.protocols import BatchSource, StepContext
+from deepbelief.rng import make_generator
+from deepbelief.training.divergence import Guard
+from deepbelief.training.processes import connect
+from deepbelief.training.trainer import Trainer
+from deepbelief.types import Batch, Bound
+
+Array = NDArray[Any]
+PARTIAL_STREAM = 105
+
+
+class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A restricted Boltzmann machine: features, samples, completions and log-likelihoods of tables and images.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of hidden units.
+    visible : "auto", "bernoulli", "spin", "gaussian" or "categorical"
+        Kind of the visible units. "auto" takes Bernoulli units where X lies in [0, 1], and else Gaussian units on
+        standardized columns (``mean_``, ``scale_``), which samples, completions and log-likelihoods undo. A named kind
+        takes X as it is.
+    hidden : "bernoulli", "spin", "gaussian" or "categorical"
+    n_values : int, for categorical units
+        Values of each group; X is one-hot coded.
+    learning : "pcd", "cd" or "exact"
+        With `k` Gibbs steps per update, and `n_chains` persistent chains for "pcd".
+    epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, averaging
+        See `deepbelief.energy.gradients.settings.LearningSettings`.
+    binarization : "none", "threshold", "fixed" or "stochastic"
+        How grey levels in [0, 1] become bits while learning (and when scored).
+    watch : sequence of names
+        Numbers to measure about ten times in a training, kept in ``history_``: "reconstruction_error",
+        "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation".
+    validation_fraction : float
+        Share of the cases that are held out, for `watch`.
+    device, precision
+        "auto", "cpu", "cuda" ...; "fp32", "bf16" or "fp64". In "fp64" and with one batch per epoch, a weighted case
+        equals a repeated one to rounding.
+    checkpoint_dir : path
+        Where a checkpoint is kept after every epoch and on Ctrl-C; ``fit(X, resume_from=checkpoint_dir)`` goes on.
+    verbose : int
+        Above 0, a progress bar on a terminal and plain lines elsewhere.
+    random_state : int, RandomState instance or None
+
+    Attributes
+    ----------
+    module_ : deepbelief.energy.rbm.RBM
+        The model, a torch module.
+    history_ : list of dict
+        One row per epoch.
+    visible_, mean_, scale_
+        The kind of the visible units; the standardization, or None.
+    log_z_ : Bound
+        log Z in nats, exact where a layer is small, else bracketed by annealing; computed when first needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepbelief import RBM
+    >>> X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 50, axis=0)
+    >>> rbm = RBM(4, epochs=200, learning_rate=0.2, random_state=0).fit(X)
+    >>> rbm.complete([[1.0, np.nan, 0.0, 0.0]]).round().tolist()
+    [[1.0, 1.0, 0.0, 0.0]]
+    >>> rbm.log_likelihood(X).kind
+    'exact'
+    """
+
+    _stored = ("visible_", "mean_", "scale_", "history_", "_seed", "_log_z")
+
+    def __init__(
+        self,
+        n_components: int = 256,
+        *,
+        visible: str = "auto",
+        hidden: str = "bernoulli",
+        n_values: int | None = None,
+        learning: str = "pcd",
+        k: int = 1,
+        n_chains: int = 100,
+        epochs: int = 10,
+        batch_size: int = 100,
+        learning_rate: float = 0.05,
+        schedule: str = "linear",
+        momentum: float = 0.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        centred: bool = True,
+        sparsity_target: float | None = None,
+        averaging: float | None = None,
+        binarization: str = "none",
+        watch: Sequence[str] = (),
+        validation_fraction: float = 0.0,
+        device: str = "auto",
+        precision: str = "fp32",
+        checkpoint_dir: str | Path | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.visible, self.hidden, self.n_values = visible, hidden, n_values
+        self.learning, self.k, self.n_chains = learning, k, n_chains
+        self.epochs, self.batch_size = epochs, batch_size
+        self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
+        self.l1, self.l2, self.centred = l1, l2, centred
+        self.sparsity_target, self.averaging = sparsity_target, averaging
+        self.binarization, self.watch = binarization, watch
+        self.validation_fraction = validation_fraction
+        self.device, self.precision = device, precision
+        self.checkpoint_dir = checkpoint_dir
+        self.verbose, self.random_state = verbose, random_state
+
+    # -- learning ---------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, resume_from: str | Path | None = None) -> Self:
+        """Learn from X: (n_samples, n_features), images, frames or sparse; `y` is not used."""
+        check_settings(self)
+        check_range("n_components", self.n_components, low=1)
+        X = checked(self, X, reset=True)
+        weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
+        folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
+        columns = choose_columns(X, self.visible, weight)
+        rbm = self._new_module(X, columns, seed)
+        source, held_out = self._sources(X, weight, columns, seed)
+        if resume_from is None:
+            start_layer(rbm, source, make_generator(seed, getattr(source, "device", "cpu")))
+        watch = watch_of(self, rbm, source, held_out, seed)
+        options = {"seed": seed, "averaging": self.averaging, **trainer_options(self, rbm)}
+        trainer = Trainer(epochs=self.epochs, callbacks=watch, checkpoint_dir=folder, **options)
+        procedure = make_procedure(rbm, settings_of(self, self.epochs, self.learning_rate))
+        record = trainer.fit(procedure, source, resume_from=None if resume_from is None else folder)
+        self._keep(rbm, columns, seed, record.history)
+        self._learning_state, self._partial_fits = procedure.state_dict(), 0
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """One pass over X at the constant `learning_rate`; chains and momentum go on where they were.
+
+        The first call fixes the kind of the units and the standardization, so give it a fair sample.
+        """
+        check_settings(self)
+        first = not hasattr(self, "module_")
+        X = checked(self, X, reset=first)
+        weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
+        if first:
+            seed = seed_of(self.random_state)
+            columns = choose_columns(X, self.visible, weight)
+            self._keep(self._new_module(X, columns, seed), columns, seed, [])
+            self._learning_state, self._partial_fits = None, 0
+        source = source_of(self, self._columns, X, weight=weight, seed=self._seed, binarizer=self._binarizer)
+        self._one_pass(source)
+        self._log_z = None
+        return self
+
+    def _one_pass(self, source: BatchSource) -> None:
+        processes = connect(self.device, "fp32" if self.precision == "fp64" else self.precision)
+        rbm = self.module_.to(processes.device)
+        generator = make_generator(self._seed, processes.device, stream=PARTIAL_STREAM + self._partial_fits)
+        procedure = self._constant_rate_procedure(rbm, source, generator)
+        guard = Guard(rbm)
+        guard.keep(0)
+        for step, batch in enumerate(source.batches(self._partial_fits, generator=generator)):
+            context = StepContext(step, 0, 0.0, generator, processes.average, processes.autocast)
+            procedure.step(batch.to(processes.device), context)
+        fault = guard.fault({})
+        if fault:
+            guard.restore()
+            raise guard.error(fault, len(source), procedure, None)
+        self._learning_state, self._partial_fits = procedure.state_dict(), self._partial_fits + 1
+
+    def _constant_rate_procedure(
+        self, rbm: RBMModule, source: BatchSource, generator: torch.Generator
+    ) -> LikelihoodLearning:
+        procedure = make_procedure(rbm, settings_of(self, 1, self.learning_rate))
+        procedure.schedule = None
+        if self._learning_state is None:
+            start_layer(rbm, source, generator)
+            first: Batch = next(iter(source.batches(0, generator=generator)))
+            procedure.start(first.to(rbm.weight.device), generator)
+        else:
+            procedure.load_state_dict(self._learning_state)
+        return procedure
+
+    def _new_module(self, x: Any, columns: Columns, seed: int) -> RBMModule:
+        visible = columns.units(x, self.n_values)
+        hidden = make_units(self.hidden, self.n_components, n_values=self.n_values)
+        return RBMModule(visible, hidden, generator=make_generator(seed)).to(parameter_type(self))
+
+    def _sources(self, x: Any, weight: Any, columns: Columns, seed: int) -> tuple[BatchSource, BatchSource | None]:
+        kept, held = split_off(x.shape[0], self.validation_fraction, seed)
+        options: dict[str, Any] = {"seed": seed, "binarizer": binarizer_of(self, seed)}
+        source = source_of(self, columns, x[kept], weight=None if weight is None else weight[kept], **options)
+        return source, None if held is None else source_of(self, columns, x[held], **options)
+
+    def _keep(self, rbm: RBMModule, columns: Columns, seed: int, history: list[dict[str, Any]]) -> None:
+        self.module_, self.history_, self._seed = rbm, history, seed
+        self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
+        self._log_z: Bound | None = None
+
+    @property
+    def _columns(self) -> Columns:
+        check_is_fitted(self, "module_")
+        return Columns(self.visible_, self.mean_, self.scale_)
+
+    @property
+    def _binarizer(self) -> Any:
+        return binarizer_of(self, self._seed)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.module_.hidden.size
+
+    # -- use --------------------------------------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> Array:
+        """The means of the hidden units: (n_samples, n_features) -> (n_samples, n_components)."""
+        check_is_fitted(self, "module_")
+        return face.encode(self.module_, self._columns, checked(self, X))
+
+    def inverse_transform(self, X: Any) -> Array:
+        """The means of the data given hidden units: (n_samples, n_components) -> (n_samples, n_features)."""
+        check_is_fitted(self, "module_")
+        return face.decode(self.module_, self._columns, face.checked_codes(X, self._n_features_out))
+
+    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_steps: int = 1000, mean: bool = False) -> Array:
+        """Draws from the model: the ends of `n_samples` chains of `n_steps` Gibbs sweeps.
+
+        With `mean`, the means that the last draws come from. Without `random_state` the estimator's own is used, so
+        that an integer there gives the same samples every time.
+        """
+        columns, state = self._columns, self.random_state if random_state is None else random_state
+        return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
+
+    def complete(
+        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int = 50
+    ) -> Array:
+        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
+        columns, state = self._columns, self.random_state if random_state is None else random_state
+        steps = {"n_steps": n_steps, "n_average": n_average}
+        return face.complete(self, self.module_, columns, X, known, state, **steps)
+
+    @property
+    def log_z_(self) -> Bound:
+        """log Z in nats with its kind."""
+        check_is_fitted(self, "module_")
+        return face.log_z_of(self, self.module_)
+
+    def log_likelihood(self, X: Any) -> Bound:
+        """The log-likelihood of each case in nats, with its kind: exact, or an estimate in a bracket."""
+        columns = self._columns
+        rows = face.all_rows(self, self.module_, columns, checked(self, X))
+        bound = in_type(self.module_, rows.dtype).log_likelihood(rows, log_z=self.log_z_)
+        return face.on_data_scale(bound, columns)
+
+    def score_samples(self, X: Any) -> Array:
+        """The values of `log_likelihood` as an array: (n_samples,)."""
+        return self.log_likelihood(X).value.cpu().numpy()  # type: ignore[union-attr]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean log-likelihood in nats per case."""
+        return float(self.score_samples(X).mean())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

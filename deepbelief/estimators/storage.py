@@ -1,0 +1,165 @@
+"""Save a fitted estimator and load it again: modules in the models' own folders, all else in ``estimator.json``.
+
+A folder holds the module (``config.json``, ``model.safetensors``), ``estimator.json`` with the class's name, the
+arguments and the fitted attributes, and where there is one the generative module in ``generative/``. Nothing is
+pickled.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import deepbelief
+from deepbelief.errors import InvalidArgumentError, StorageError
+from deepbelief.files import atomic_write_text
+from deepbelief.storage import CONFIG_FILE, load_model, save_model
+from deepbelief.types import Bound
+
+FORMAT = 1
+ESTIMATOR_FILE, GENERATIVE_FOLDER = "estimator.json", "generative"
+ESTIMATORS: dict[str, str] = {
+    "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
+    "RBM": "deepbelief.estimators.rbm",
+    "DeepBeliefNetwork": "deepbelief.estimators.network",
+    "DeepBeliefClassifier": "deepbelief.estimators.classifier",
+    "DeepBeliefRegressor": "deepbelief.estimators.regressor",
+}
+
+
+class Savable:
+    """Gives an estimator `save`; `_stored` names its fitted attributes, `_stored_arrays` those that are its module."""
+
+    _stored: tuple[str, ...] = ()
+    _stored_arrays: tuple[str, ...] = ()
+    _stored_module: str | None = None
+
+    def save(self, folder: str | Path) -> Path:
+        """Save the fitted estimator into `folder`; `load_estimator` reads it. Returns the folder."""
+        return save_estimator(self, folder)
+
+
+def save_estimator(estimator: Any, folder: str | Path) -> Path:
+    """Save a fitted estimator; the ``estimator.json`` is written last and names the weights that it belongs to."""
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(estimator)
+    name = type(estimator).__name__
+    if ESTIMATORS.get(name) != type(estimator).__module__:
+        raise InvalidArgumentError(f"estimator must be one of {', '.join(ESTIMATORS)}. Got {name}. Save its module_.")
+    parameters = {key: _encode(value, key) for key, value in estimator.get_params(deep=False).items()}
+    names = ("n_features_in_", "feature_names_in_", *estimator._stored, *estimator._stored_arrays)
+    fitted = {key: _encode(getattr(estimator, key), key) for key in names if hasattr(estimator, key)}
+    folder = save_model(estimator.module_, folder)
+    generative = estimator._stored_module
+    if generative is not None:
+        save_model(getattr(estimator, generative), folder / GENERATIVE_FOLDER)
+    record = {
+        "format": FORMAT,
+        "library": "deepbelief",
+        "version": deepbelief.__version__,
+        "estimator": name,
+        "weights_sha256": _checksum(folder),
+        "parameters": parameters,
+        "fitted": fitted,
+    }
+    atomic_write_text(folder / ESTIMATOR_FILE, json.dumps(record, indent=1, allow_nan=False))
+    return folder
+
+
+def load_estimator(folder: str | Path, *, device: str = "cpu") -> Any:
+    """The estimator that was saved in `folder`, with its module on `device`; the files run no code.
+
+    Raises `StorageError` for a folder that holds no estimator, a damaged, foreign or newer one.
+    """
+    folder = Path(folder)
+    record = _read(folder)
+    kind = getattr(importlib.import_module(ESTIMATORS[record["estimator"]]), record["estimator"])
+    try:
+        estimator = kind(**{key: _decode(value) for key, value in record["parameters"].items()})
+        for key, value in record["fitted"].items():
+            setattr(estimator, key, _decode(value))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise StorageError(
+            f"{folder / ESTIMATOR_FILE} must describe a {record['estimator']}. It is damaged: {error}."
+        ) from error
+    module = load_model(folder, device=device)
+    if not estimator._stored_arrays:
+        estimator.module_ = module
+    if estimator._stored_module is not None:
+        setattr(estimator, estimator._stored_module, load_model(folder / GENERATIVE_FOLDER, device=device))
+    return estimator
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / ESTIMATOR_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(
+            f"folder must hold a saved estimator with {ESTIMATOR_FILE}. Got {folder} ({error.strerror}). "
+            "Check the path, or use load_model for a module."
+        ) from error
+    except ValueError as error:
+        raise StorageError(f"{path} must be JSON. It is damaged: {error}. Copy or save it again.") from error
+    if not isinstance(record, dict) or record.get("library") != "deepbelief":
+        raise StorageError(f"{path} must describe a deepbelief estimator. It belongs to another library.")
+    if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
+        raise StorageError(
+            f"{path} must be of format {FORMAT} or older. Got {record.get('format')!r}. Upgrade deepbelief."
+        )
+    if record.get("estimator") not in ESTIMATORS or not all(
+        isinstance(record.get(k), dict) for k in ("parameters", "fitted")
+    ):
+        raise StorageError(f"{path} must name an estimator, its parameters and what was fitted. It is damaged.")
+    if record.get("weights_sha256") != _checksum(folder):
+        raise StorageError(f"{path} must belong to the weights beside it. Got others. Save the estimator again.")
+    return record
+
+
+def _checksum(folder: Path) -> Any:
+    try:
+        return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("weights_sha256")
+    except (OSError, ValueError, AttributeError) as error:
+        raise StorageError(f"{folder / CONFIG_FILE} must be a model's settings. It is damaged or absent.") from error
+
+
+def _encode(value: Any, name: str) -> Any:
+    """JSON for an argument or a fitted attribute: arrays and tuples as one-key objects, plain values as they are."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        kind = "object" if value.dtype == object else value.dtype.str
+        return {"array": [_encode(v, name) for v in value.ravel().tolist()], "dtype": kind, "shape": list(value.shape)}
+    if isinstance(value, tuple | list):
+        parts = [_encode(v, name) for v in value]
+        return {"tuple": parts} if isinstance(value, tuple) else parts
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Bound):
+        return {"bound": {key: _encode(part, name) for key, part in vars(value).items()}}
+    if isinstance(value, dict):
+        return {"dict": {key: _encode(part, name) for key, part in value.items()}}
+    if isinstance(value, np.random.RandomState):
+        return None  # a stream cannot be kept: what is drawn after loading takes fresh entropy
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and np.isfinite(value)):
+        return value
+    raise InvalidArgumentError(f"{name} must be a number, text, None, or an array or sequence of these. Got {value!r}.")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "bound" in value:
+        return Bound(**{key: _decode(part) for key, part in value["bound"].items()})
+    if "dict" in value:
+        return {key: _decode(part) for key, part in value["dict"].items()}
+    if "tuple" in value:
+        return tuple(_decode(v) for v in value["tuple"])
+    return np.array(value["array"], dtype=np.dtype(value["dtype"])).reshape(value["shape"])
