@@ -18,7 +18,7 @@ from deepbelief.evaluation.filters import unit_inputs
 from deepbelief.types import Bound
 
 MOST_OVERLAP, MOST_SATURATED, MOST_IDLE = 0.1, 0.95, 0.2
-WIDEST_BRACKET, SMALLEST_GAP, SMALLEST_FALL = 1.0, 1.0, 0.5  # nats
+WIDEST_BRACKET, SMALLEST_GAP, SMALLEST_FALL, SMALLEST_GAIN = 1.0, 1.0, 0.5, 0.5  # nats
 
 
 def give_advice(
@@ -28,12 +28,27 @@ def give_advice(
     steps: Sequence[int] = (),
     bounds: Mapping[str, Bound] | None = None,
     histories: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    baseline: Bound | None = None,
 ) -> list[str]:
-    """All sentences for a model, the cases `x`, the frames of its chains, its bounds and its training histories."""
-    found = [] if frames is None else mixing_advice(frames, steps)
+    """All sentences for a model, the cases `x`, the frames of its chains, its bounds and its training histories.
+
+    `baseline` is the log-likelihood of the same cases under independent units.
+    """
+    found = [] if baseline is None else progress_advice(bounds or {}, baseline)
+    found += [] if frames is None else mixing_advice(frames, steps)
     found += unit_advice(dbn, x)
     found += bound_advice(bounds or {})
     return found + overfitting_advice(histories or {})
+
+
+def progress_advice(bounds: Mapping[str, Bound], baseline: Bound) -> list[str]:
+    """Whether learning got anywhere: the best bound against independent units."""
+    if not bounds or max(map(float, bounds.values())) > float(baseline) + SMALLEST_GAIN:
+        return []
+    return [
+        f"The model is hardly better than independent units ({float(baseline):.1f} nats per case): learning has not "
+        "left its first plateau. Use more epochs, a higher learning rate, or smaller batches."
+    ]
 
 
 def chain_overlap(first: Tensor, last: Tensor) -> tuple[float, float]:

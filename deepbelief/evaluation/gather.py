@@ -19,7 +19,7 @@ from deepbelief.evaluation.classification import confusion_matrix, hardest_cases
 from deepbelief.evaluation.codes import code_map
 from deepbelief.evaluation.filters import layer_filters, unit_drivers
 from deepbelief.evaluation.gallery import Chains, Gallery, HardCases
-from deepbelief.evaluation.likelihood import check_states, layer_bounds
+from deepbelief.evaluation.likelihood import check_states, independent_log_likelihood, layer_bounds
 from deepbelief.evaluation.measured import check_same_length, random_rows, to_numpy
 from deepbelief.evaluation.pictures import chain_frames, class_samples, completions, geometric_steps, reconstructions
 from deepbelief.rng import bernoulli
@@ -107,7 +107,8 @@ def gather(
     driving = train[random_rows(len(train), 2 * plan.scored_cases, generator).to(train.device)]
     gallery.drivers = unit_drivers(dbn, driving, k=min(10, len(driving)), most=plan.units)
     add_classification(gallery, dbn, classifier, test, y_test, plan.hard_cases)
-    gallery.advice += give_advice(dbn, states, frames, steps, bounds, histories)
+    baseline = independent_log_likelihood(dbn.visible, train, states)
+    gallery.advice += give_advice(dbn, states, frames, steps, bounds, histories, baseline)
     gallery.check()
     return gallery
 

@@ -11,6 +11,7 @@ from deepbelief.evaluation.advice import (
     give_advice,
     mixing_advice,
     overfitting_advice,
+    progress_advice,
     unit_advice,
 )
 from deepbelief.types import Bound
@@ -62,6 +63,14 @@ def test_a_growing_gap_is_told_and_a_level_one_is_not() -> None:
     (sentence,) = overfitting_advice({"layer 1": grows, "layer 2": level})
     assert sentence.startswith("layer 1 starts to learn its training cases by heart")
     assert "from 5.0 to 8.0" in sentence
+
+
+def test_a_model_that_learned_nothing_is_told() -> None:
+    baseline = Bound(torch.tensor([-20.0, -22.0]), "exact")
+    (sentence,) = progress_advice({"1 layer": Bound(-20.9, "exact")}, baseline)
+    assert "independent units (-21.0 nats per case)" in sentence
+    assert progress_advice({"1 layer": Bound(-20.9, "exact"), "2 layers": Bound(-15.0, "lower_bound")}, baseline) == []
+    assert progress_advice({}, baseline) == []
 
 
 def test_nothing_is_said_of_a_healthy_model(generator: torch.Generator) -> None:
