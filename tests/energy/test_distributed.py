@@ -1,0 +1,93 @@
+"""Data-parallel learning and annealing in two processes: the law of one."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deepbelief.energy.partition.exact import exact_log_z
+from deepbelief.energy.rbm import RBM
+from deepbelief.storage import read_state
+
+pytestmark = pytest.mark.distributed
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+FALSE_ALARM_Z = 4.9  # two-sided 1e-6
+
+
+@pytest.fixture(scope="module")
+def small() -> dict[str, Any]:
+    return runpy.run_path(str(SCRIPT))
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    out = tmp_path_factory.mktemp("two") / "out"
+    clean = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*launcher, str(SCRIPT), str(out)],
+        env=clean | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [read_state(f"{out}.{rank}") for rank in (0, 1)]
+
+
+def rebuilt(state: dict[str, torch.Tensor]) -> RBM:
+    rbm = RBM(6, 3)
+    rbm.load_state_dict(state)
+    return rbm
+
+
+@pytest.mark.parametrize("learning", ["exact", "pcd", "cd"])
+def test_both_processes_hold_one_model(two: list[dict[str, Any]], learning: str) -> None:
+    for name, value in two[0][learning].items():
+        assert torch.equal(value, two[1][learning][name]), name
+
+
+def test_exact_learning_takes_the_steps_of_one_process(two: list[dict[str, Any]], small: dict[str, Any]) -> None:
+    # the gradient is the same sum in another order, the ragged last batch (20 cases) included
+    one = small["train"]("exact", seed=3).state_dict()
+    for name, value in one.items():
+        torch.testing.assert_close(two[0]["exact"][name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("learning", ["pcd", "cd"])
+def test_random_learning_has_the_law_of_one_process(
+    two: list[dict[str, Any]], small: dict[str, Any], learning: str
+) -> None:
+    """The mean log-likelihood reached in two processes lies where that of single processes with other seeds lies."""
+    x = small["data"]()
+
+    def reached(rbm: RBM) -> float:
+        return float(rbm.log_likelihood(x).mean())
+
+    alone = torch.tensor([reached(small["train"](learning, seed=seed)) for seed in range(10, 22)])
+    mine = reached(rebuilt(two[0][learning]))
+    # a prediction interval of Student's t with 11 degrees of freedom; its two-sided 1e-6 point is 9.7
+    assert abs(mine - alone.mean()) < 9.7 * alone.std() * (1 + 1 / len(alone)) ** 0.5
+
+
+def test_each_process_has_its_own_share_of_the_chains(two: list[dict[str, Any]]) -> None:
+    assert [outcome["chains"] for outcome in two] == [21, 20]
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_annealed_chains_are_split_and_differ(two: list[dict[str, Any]], small: dict[str, Any], direction: str) -> None:
+    log_z, stderr, log_weights = two[0][direction]
+    assert log_z == two[1][direction][0]
+    assert len(log_weights) == small["N_CHAINS"]
+    halves = log_weights.chunk(2)
+    assert not torch.equal(halves[0], halves[1])  # the two processes must not run the same chains
+    truth = float(exact_log_z(rebuilt(two[0]["exact"])))
+    assert abs(log_z - truth) < FALSE_ALARM_Z * stderr + stderr**2  # stderr^2: the bias of a logarithm is half of it

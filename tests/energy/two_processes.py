@@ -1,0 +1,61 @@
+"""A small training and annealing that the distributed test starts in one and in two processes."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from deepbelief.data.source import make_source
+from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
+from deepbelief.energy.partition.ais import ais, reverse_ais
+from deepbelief.energy.rbm import RBM
+from deepbelief.rng import make_generator
+from deepbelief.storage import write_state
+from deepbelief.training.processes import connect
+from deepbelief.training.trainer import Trainer
+from deepbelief.types import Batch
+
+N_CHAINS, BETAS = 400, 30
+
+
+def data() -> torch.Tensor:
+    """200 cases of 6 units from a fixed mixture of two patterns."""
+    generator = make_generator(7)
+    p = torch.tensor([[0.9, 0.9, 0.8, 0.1, 0.2, 0.1], [0.1, 0.2, 0.1, 0.8, 0.9, 0.9]])
+    which = torch.randint(2, (200,), generator=generator)
+    return (torch.rand(200, 6, generator=generator) < p[which]).float()
+
+
+def train(learning: str, seed: int) -> RBM:
+    """An RBM trained for a few epochs; with "exact" learning nothing is random but the order of the cases."""
+    rbm = RBM(6, 3, generator=make_generator(1))
+    rbm.match_data(data())
+    settings = LearningSettings(learning=learning, epochs=30, learning_rate=0.2, n_chains=40)
+    trainer = Trainer(epochs=settings.epochs, seed=seed, progress=False, device="cpu")
+    trainer.fit(make_procedure(rbm, settings), make_source(data(), batch_size=45, seed=0))
+    return rbm
+
+
+def main(out: str) -> None:
+    """Train by every rule and anneal; each process writes what it holds."""
+    processes = connect("cpu")
+    exact, pcd, cd = (train(learning, seed=3) for learning in ("exact", "pcd", "cd"))
+    generator = make_generator(5)
+    forward = ais(exact, n_chains=N_CHAINS, betas=BETAS, generator=generator, processes=processes)
+    reverse = reverse_ais(exact, forward.v, betas=BETAS, generator=generator, processes=processes)
+    procedure = make_procedure(exact, LearningSettings(n_chains=41))
+    procedure.start(Batch(data()), make_generator(9), rank=processes.rank, world_size=processes.world_size)
+    state = {
+        "exact": exact.state_dict(),
+        "pcd": pcd.state_dict(),
+        "cd": cd.state_dict(),
+        "forward": [forward.log_z, forward.stderr, forward.log_weights],
+        "reverse": [reverse.log_z, reverse.stderr, reverse.log_weights],
+        "chains": procedure.negative.state_dict()["h"].shape[0],
+    }
+    write_state(f"{out}.{processes.rank}", state)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
