@@ -40,7 +40,7 @@ def moments(rbm: RBM, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor 
     `inputs` is ``v W`` and `mean_h` the mean of h, which the caller has already. Given a sample of the model, these
     are Rao-Blackwell averages: h enters by its conditional mean.
     """
-    share = torch.full((len(v),), 1 / len(v)).to(v) if weight is None else (weight / weight.sum()).to(v)
+    share = v.new_full((len(v),), 1 / len(v)) if weight is None else (weight / weight.sum()).to(v)
     right = mean_h * share.unsqueeze(1)
     visible = _average(rbm.visible.statistics(v), share)
     hidden = _average(rbm.hidden.expected_statistics(inputs, mean_h), share)
