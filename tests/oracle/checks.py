@@ -76,7 +76,7 @@ def make_context(generator: torch.Generator, *, progress: float = 0.0) -> StepCo
 def library_gradient(rbm: RBM, batch: Batch, negative: NegativePhase, **options: Any) -> dict[str, Tensor]:
     """The ascent direction of one step whose learning rate is zero, by parameter name."""
     generator = torch.Generator().manual_seed(0)
-    procedure = LikelihoodLearning(rbm, negative, learning_rate=0.0, **options)
+    procedure = LikelihoodLearning(rbm, negative, **{"learning_rate": 0.0, "offset_rate": 0.0, **options})
     procedure.start(batch, generator)
     procedure.step(batch, make_context(generator))
     return {name: -parameter.grad for name, parameter in rbm.named_parameters()}  # type: ignore[operator]
