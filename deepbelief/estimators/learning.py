@@ -84,12 +84,18 @@ def _one_each(name: str, value: Any, n: int) -> list[Any]:
     return list(value)
 
 
+def most_epochs(value: Any) -> int:
+    """The largest of ``epochs``, which are one number for all layers or one for each."""
+    return int(value) if isinstance(value, Integral) else max(int(epochs) for epochs in value)
+
+
 def layer_sizes(value: Any) -> list[int]:
     """``hidden_layer_sizes`` as a list: one integer, or a sequence of them."""
     sizes = [value] if isinstance(value, Integral) else list(value)
     check(len(sizes) >= 1, "hidden_layer_sizes must name at least 1 layer. Got none.")
     for size in sizes:
-        check_range("hidden_layer_sizes", size, low=1)
+        check(isinstance(size, Integral), f"hidden_layer_sizes must be integers. Got hidden_layer_sizes={value!r}.")
+        check_range("hidden_layer_sizes", int(size), low=1)
     return [int(size) for size in sizes]
 
 
@@ -113,7 +119,7 @@ def parameter_type(estimator: Any) -> torch.dtype:
 
 def binarizer_of(estimator: Any, seed: int) -> Binarizer | None:
     """How grey levels become bits, or None."""
-    name = getattr(estimator, "binarization", "none")
+    name = estimator.binarization
     return None if name == "none" else make_binarizer(name, seed=seed)
 
 
@@ -168,8 +174,8 @@ def watch_of(estimator: Any, rbm: RBM, source: BatchSource, held_out: BatchSourc
     generator = torch.Generator(device=rbm.weight.device).manual_seed(seed)
     train = first_cases(source, generator).to(rbm.weight)
     held = None if held_out is None else first_cases(held_out, generator).to(rbm.weight)
-    epochs = getattr(estimator, "pretrain_epochs", None) or getattr(estimator, "epochs", 10)
-    every = max(1, int(epochs if isinstance(epochs, Real) else max(epochs)) // 10)
+    epochs = estimator.pretrain_epochs if hasattr(estimator, "pretrain_epochs") else estimator.epochs
+    every = max(1, most_epochs(epochs) // 10)
     return [_WatchWhereItLearns(every, rbm, train, held, estimator.watch, seed)]
 
 

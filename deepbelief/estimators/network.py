@@ -142,7 +142,7 @@ random_state
         measured = X[kept] if held is None else X[held]
         self.bounds_: list[Bound] = []
         keep_bound = self._bound_keeper(dbn, columns, measured[:BOUND_CASES]) if self.report_bounds else None
-        plan = {"folder": folder, "resume": resume_from is not None, "seed": seed}
+        plan: dict[str, Any] = {"folder": folder, "resume": resume_from is not None, "seed": seed}
         reports = pretrain(self, dbn, source, self.epochs, held_out=held_out, after_layer=keep_bound, **plan)
         self.module_, self.history_ = dbn, history_of(reports)
         return self
@@ -209,6 +209,7 @@ random_state
         bound = twin.log_likelihood(rows, generator=generator, log_z=self.log_z_, n_samples=n_samples)
         return face.on_data_scale(bound, columns)
 
+    @torch.no_grad()
     def score_samples(self, X: Any, *, n_samples: int = 10) -> Array:
         """The bound of each case in nats: (n_samples,).
 

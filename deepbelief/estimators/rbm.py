@@ -181,10 +181,11 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             seed = seed_of(self.random_state)
             columns = choose_columns(X, self.visible, weight)
             self._keep(self._new_module(X, columns, seed), columns, seed, [])
-            self._learning_state, self._partial_fits = None, 0
+            self._partial_fits = 0
+            self._learning_state: dict[str, Any] | None = None
         source = source_of(self, self._columns, X, weight=weight, seed=self._seed, binarizer=self._binarizer)
         self._one_pass(source)
-        self._log_z = None
+        self._log_z: Bound | None = None
         return self
 
     def _one_pass(self, source: BatchSource) -> None:
@@ -230,7 +231,7 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _keep(self, rbm: RBMModule, columns: Columns, seed: int, history: list[dict[str, Any]]) -> None:
         self.module_, self.history_, self._seed = rbm, history, seed
         self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
-        self._log_z: Bound | None = None
+        self._log_z = None
 
     @property
     def _columns(self) -> Columns:

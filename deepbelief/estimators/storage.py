@@ -87,11 +87,10 @@ def load_estimator(folder: str | Path, *, device: str = "cpu") -> Any:
         raise StorageError(
             f"{folder / ESTIMATOR_FILE} must describe a {record['estimator']}. It is damaged: {error}."
         ) from error
-    module = load_model(folder, device=device)
     if not estimator._stored_arrays:
-        estimator.module_ = module
+        estimator.module_ = load_model(folder, device=device).eval()
     if estimator._stored_module is not None:
-        setattr(estimator, estimator._stored_module, load_model(folder / GENERATIVE_FOLDER, device=device))
+        setattr(estimator, estimator._stored_module, load_model(folder / GENERATIVE_FOLDER, device=device).eval())
     return estimator
 
 
@@ -146,7 +145,9 @@ def _encode(value: Any, name: str) -> Any:
         return {"dict": {key: _encode(part, name) for key, part in value.items()}}
     if isinstance(value, np.random.RandomState):
         return None  # a stream cannot be kept: what is drawn after loading takes fresh entropy
-    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and np.isfinite(value)):
+    if isinstance(value, float) and not np.isfinite(value):
+        return {"float": repr(value)}
+    if value is None or isinstance(value, bool | int | float | str):
         return value
     raise InvalidArgumentError(f"{name} must be a number, text, None, or an array or sequence of these. Got {value!r}.")
 
@@ -156,6 +157,8 @@ def _decode(value: Any) -> Any:
         return [_decode(v) for v in value]
     if not isinstance(value, dict):
         return value
+    if "float" in value:
+        return float(value["float"])
     if "bound" in value:
         return Bound(**{key: _decode(part) for key, part in value["bound"].items()})
     if "dict" in value:

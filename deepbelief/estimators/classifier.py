@@ -1,0 +1,221 @@
+"""`DeepBeliefClassifier`: pre-trained without labels, fine-tuned with those there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check
+from deepbelief.estimators import generative as face
+from deepbelief.estimators.arrays import checked_pair, checked_weight, without_weightless
+from deepbelief.estimators.storage import Savable
+from deepbelief.estimators.supervised import Supervised, complete_with, is_fine_tuned, is_generative, unlabelled
+
+Array = NDArray[Any]
+
+
+class DeepBeliefClassifier(
+    Supervised, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+):
+    """A deep belief network fine-tuned to classify; made for few labels beside many cases without.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int
+        Numbers of hidden units from the bottom to the top.
+    pretrain_epochs : int or sequence of int
+        Passes over all cases, labelled or not, for each layer; 0 leaves out pre-training, and with it `sample` and
+        `complete`.
+    learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, averaging, learning, k, n_chains, \
+binarization, tied, watch
+        Of the pre-training, as for `deepbelief.DeepBeliefNetwork`.
+    fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule, optimizer, weight_decay, max_norm
+        Of the back-propagation; optimizer is "adam", "sgd" or "lbfgs" (on all labelled cases at once).
+    dropout, input_dropout : float
+        Shares of the hidden and of the input units that are switched off at random while fine-tuning.
+    early_stopping, patience, validation_fraction
+        Hold out a share of the labelled cases, stop when their loss has not improved for `patience` epochs, and keep
+        the best weights.
+    label_in_top : bool
+        Let the label sit in the top RBM as well: `sample` can then be given a label, and with ``fine_tune_epochs=0``
+        the network classifies by free energies alone.
+    visible, hidden, n_values, batch_size, device, precision, checkpoint_dir, verbose, random_state
+        As for `deepbelief.RBM`.
+
+    Attributes
+    ----------
+    classes_ : array
+        The labels, sorted.
+    module_ : deepbelief.belief.unrolled.UnrolledDBN
+        The fine-tuned network, a torch module.
+    dbn_ : deepbelief.belief.dbn.DBN
+        The generative model as it was before fine-tuning.
+    history_, fine_tune_history_ : list of dict
+        One row per epoch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepbelief import DeepBeliefClassifier
+    >>> X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 50, axis=0)
+    >>> y = np.repeat(["right", "left"], 50)
+    >>> model = DeepBeliefClassifier((8,), fine_tune_learning_rate=0.01, random_state=0)
+    >>> model.fit(X[::10], y[::10], X_unlabeled=X).predict(X[[0, 50]]).tolist()
+    ['right', 'left']
+    """
+
+    _stored = (*Supervised._stored, "classes_")
+    _stored_module = "dbn_"
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (500, 500),
+        *,
+        pretrain_epochs: int | Sequence[int] = 10,
+        fine_tune_epochs: int = 20,
+        fine_tune_learning_rate: float = 1e-3,
+        fine_tune_schedule: str = "linear",
+        optimizer: str = "adam",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        weight_decay: float = 0.0,
+        max_norm: float | None = None,
+        early_stopping: bool = False,
+        patience: int = 10,
+        validation_fraction: float = 0.1,
+        label_in_top: bool = False,
+        visible: str = "auto",
+        hidden: str = "bernoulli",
+        n_values: int | None = None,
+        learning: str = "pcd",
+        k: int = 1,
+        n_chains: int = 100,
+        batch_size: int = 100,
+        learning_rate: float | Sequence[float] = 0.05,
+        schedule: str = "linear",
+        momentum: float = 0.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        centred: bool = True,
+        sparsity_target: float | None = None,
+        averaging: float | None = None,
+        binarization: str = "none",
+        tied: bool = False,
+        watch: Sequence[str] = (),
+        device: str = "auto",
+        precision: str = "fp32",
+        checkpoint_dir: str | Path | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.hidden_layer_sizes, self.pretrain_epochs = hidden_layer_sizes, pretrain_epochs
+        self.fine_tune_epochs, self.fine_tune_learning_rate = fine_tune_epochs, fine_tune_learning_rate
+        self.fine_tune_schedule, self.optimizer = fine_tune_schedule, optimizer
+        self.dropout, self.input_dropout = dropout, input_dropout
+        self.weight_decay, self.max_norm = weight_decay, max_norm
+        self.early_stopping, self.patience = early_stopping, patience
+        self.validation_fraction, self.label_in_top = validation_fraction, label_in_top
+        self.visible, self.hidden, self.n_values = visible, hidden, n_values
+        self.learning, self.k, self.n_chains = learning, k, n_chains
+        self.batch_size, self.learning_rate, self.schedule = batch_size, learning_rate, schedule
+        self.momentum, self.l1, self.l2, self.centred = momentum, l1, l2, centred
+        self.sparsity_target, self.averaging = sparsity_target, averaging
+        self.binarization, self.tied, self.watch = binarization, tied, watch
+        self.device, self.precision, self.checkpoint_dir = device, precision, checkpoint_dir
+        self.verbose, self.random_state = verbose, random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_unlabeled: Any = None,
+        resume_from: str | Path | None = None,
+    ) -> Self:
+        """Pre-train on X and `X_unlabeled`, then fine-tune on X and the labels y, of any type that can be sorted."""
+        check(
+            is_fine_tuned(self) or (self.label_in_top and is_generative(self)),
+            "fine_tune_epochs must be at least 1 unless labels are learned in the top RBM. Got fine_tune_epochs=0. "
+            "Use label_in_top=True with pretrain_epochs above 0.",
+        )
+        X, y = checked_pair(self, X, y)
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        weight, X, y = without_weightless(checked_weight(sample_weight, X.shape[0]), X, y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InvalidDataError(f"y must hold at least 2 classes. Got 1 class: {self.classes_[0]!r}. Add another.")
+        n_classes = len(self.classes_)
+        self._learn(
+            X,
+            codes.astype(np.int64),
+            weight,
+            unlabelled(self, X_unlabeled),
+            loss="cross_entropy",
+            n_outputs=n_classes,
+            n_classes=n_classes if self.label_in_top else None,
+            resume_from=resume_from,
+        )
+        return self
+
+    def decision_function(self, X: Any) -> Array:
+        """Log-odds: (n_samples, n_classes), and for two classes those of the second against the first: (n_samples,)."""
+        outputs = self._outputs(X)
+        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Logarithms of `predict_proba`."""
+        return torch.log_softmax(torch.from_numpy(self._outputs(X)), 1).numpy()
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probability of each class, in the order of ``classes_``: (n_samples, n_classes)."""
+        return torch.softmax(torch.from_numpy(self._outputs(X)), 1).numpy()
+
+    def predict(self, X: Any) -> Array:
+        """The most probable class of each case: (n_samples,)."""
+        outputs = self._outputs(X)
+        return self.classes_[outputs.argmax(1)]
+
+    @available_if(is_generative)
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        label: Any = None,
+        random_state: Any = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+    ) -> Array:
+        """Draws from the generative model; `label`, one class or one for each draw, needs ``label_in_top``."""
+        columns, state = self._columns, self.random_state if random_state is None else random_state
+        options: dict[str, Any] = {"n_steps": n_steps, "mean": mean}
+        if label is not None:
+            options["labels"] = self._codes_of(label, n_samples).to(self.dbn_.top.weight.device)
+        return face.sample(self.dbn_, columns, n_samples, state, **options)
+
+    @available_if(is_generative)
+    def complete(
+        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int = 50
+    ) -> Array:
+        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
+        return complete_with(self, X, known, random_state, n_steps=n_steps, n_average=n_average)
+
+    def _codes_of(self, label: Any, n: int) -> torch.Tensor:
+        if not self.label_in_top:
+            raise InvalidArgumentError(
+                f"label_in_top must be True to sample given a label. Got label={label!r}. Fit with label_in_top=True."
+            )
+        labels = np.broadcast_to(np.asarray(label), (n,))
+        unknown = [value for value in labels.tolist() if value not in self.classes_.tolist()]
+        if unknown:
+            raise InvalidArgumentError(f"label must be one of {self.classes_.tolist()}. Got {unknown[0]!r}.")
+        return torch.from_numpy(np.searchsorted(self.classes_, labels))

@@ -1,0 +1,223 @@
+"""What the classifier and the regressor share: pre-training without labels, then fine-tuning by back-propagation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepbelief.belief.dbn import DBN
+from deepbelief.belief.unrolled import UnrolledDBN
+from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.estimators import generative as face
+from deepbelief.estimators.arrays import checked, through
+from deepbelief.estimators.columns import Columns, choose_columns
+from deepbelief.estimators.learning import (
+    binarizer_of,
+    check_settings,
+    folder_to_keep,
+    history_of,
+    layer_sizes,
+    most_epochs,
+    new_dbn,
+    pretrain,
+    source_of,
+    split_off,
+    trainer_options,
+)
+from deepbelief.estimators.seeds import seed_of
+from deepbelief.rng import make_generator
+from deepbelief.training.callbacks import Callback, EarlyStopping, Watch
+from deepbelief.training.checkpoint import LATEST
+from deepbelief.training.supervised import SupervisedProcedure
+from deepbelief.training.trainer import Trainer
+
+Array = NDArray[Any]
+OUTPUT_STREAM = 106
+UNKNOWN = -1  # the label of an unlabelled case
+
+
+def is_generative(estimator: Any) -> bool:
+    """Whether there is a generative model to sample from: only if there is pre-training."""
+    return most_epochs(estimator.pretrain_epochs) > 0
+
+
+def is_fine_tuned(estimator: Any) -> bool:
+    """Whether a network is learned by back-propagation."""
+    return estimator.fine_tune_epochs > 0
+
+
+class Supervised:
+    """Learning and the methods that do not depend on what is predicted.
+
+    ``_seed, visible_, mean_, scale_, history_, fine_tune_history_, module_, dbn_`` are what `_learn` leaves behind.
+    """
+
+    _stored: tuple[str, ...] = ("visible_", "mean_", "scale_", "history_", "fine_tune_history_", "_seed")
+
+    def _learn(
+        self: Any,
+        x: Any,
+        target: Array,
+        weight: Any,
+        more: Any,
+        *,
+        loss: str,
+        n_outputs: int,
+        n_classes: int | None = None,
+        resume_from: str | Path | None = None,
+    ) -> None:
+        """Pre-train on `x` and `more`, fine-tune on `x` and `target`."""
+        check_settings(self)
+        layer_sizes(self.hidden_layer_sizes)
+        check_range("fine_tune_epochs", self.fine_tune_epochs, low=0)
+        folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
+        everything, weights = _stacked(x, weight, more)
+        columns = choose_columns(everything, self.visible, weights)
+        dbn = new_dbn(self, everything, columns, seed=seed, n_classes=n_classes)
+        resume, self.history_ = resume_from is not None, []
+        if is_generative(self):
+            labels = None
+            if n_classes:
+                labels = np.concatenate([target, np.full(everything.shape[0] - len(target), UNKNOWN)])
+            options: dict[str, Any] = {"seed": seed, "binarizer": binarizer_of(self, seed)}
+            source = source_of(self, columns, everything, labels, weights, **options)
+            below = None if folder is None else folder / "pretraining"
+            plan: dict[str, Any] = {"folder": below, "resume": resume, "seed": seed}
+            self.history_ = history_of(pretrain(self, dbn, source, self.pretrain_epochs, **plan))
+        network: nn.Module = dbn
+        self.fine_tune_history_: list[dict[str, Any]] = []
+        if is_fine_tuned(self):
+            beside = None if folder is None else folder / "fine-tuning"
+            network = self._fine_tune(dbn, columns, x, target, weight, loss, n_outputs, seed, beside, resume)
+        self._seed, self.module_, self.dbn_ = seed, network, dbn
+        self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
+
+    def _fine_tune(
+        self: Any,
+        dbn: DBN,
+        columns: Columns,
+        x: Any,
+        target: Array,
+        weight: Any,
+        loss: str,
+        n_outputs: int,
+        seed: int,
+        folder: Path | None,
+        resume: bool,
+    ) -> UnrolledDBN:
+        dropout = {"dropout": self.dropout, "input_dropout": self.input_dropout}
+        generator = make_generator(seed, stream=OUTPUT_STREAM)
+        net = UnrolledDBN.from_dbn(dbn, n_outputs, generator=generator, **dropout)
+        labels = torch.from_numpy(target) if loss == "cross_entropy" else None
+        kept, held = split_off(x.shape[0], self.validation_fraction if self.early_stopping else 0, seed, labels)
+        procedure = SupervisedProcedure(
+            net,
+            loss=loss,
+            optimizer=self.optimizer,
+            learning_rate=self.fine_tune_learning_rate,
+            schedule=self.fine_tune_schedule,
+            weight_decay=self.weight_decay,
+            max_norm=self.max_norm,
+        )
+        size = len(target[kept]) if self.optimizer == "lbfgs" else self.batch_size
+        of_kept = None if weight is None else weight[kept]
+        source = source_of(self, columns, x[kept], target[kept], of_kept, seed=seed, batch_size=size)
+        callbacks: list[Callback] = []
+        if held is not None:
+            measure = _validation(net, columns.inward, x[held], target[held], None if weight is None else weight[held])
+            callbacks = [Watch(1, measure), EarlyStopping("validation_loss", self.patience)]
+        options = {"seed": seed, "checkpoint_dir": folder, **trainer_options(self, net)}
+        trainer = Trainer(epochs=self.fine_tune_epochs, callbacks=callbacks, **options)
+        saved = folder if resume and folder is not None and (folder / LATEST).exists() else None
+        self.fine_tune_history_ = trainer.fit(procedure, source, resume_from=saved).history
+        return net
+
+    @property
+    def _columns(self: Any) -> Columns:
+        check_is_fitted(self, "module_")
+        return Columns(self.visible_, self.mean_, self.scale_)
+
+    @property
+    def _n_features_out(self: Any) -> int:
+        return self.dbn_.top.hidden.size
+
+    def _outputs(self: Any, x: Any) -> Array:
+        """What the network gives for each case, before softmax or the targets' scale."""
+        columns = self._columns
+        return through(self.module_, _output, checked(self, x), columns.inward)
+
+    def transform(self: Any, X: Any) -> Array:
+        """The last hidden layer of the fine-tuned network: (n_samples, n_features) -> (n_samples, units)."""
+        columns = self._columns
+        return through(self.module_, _features, checked(self, X), columns.inward)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def complete_with(estimator: Any, x: Any, known: Any, random_state: Any, **steps: int) -> Array:
+    """Fill in what is missing with the generative model."""
+    state = estimator.random_state if random_state is None else random_state
+    return face.complete(estimator, estimator.dbn_, estimator._columns, x, known, state, **steps)
+
+
+def unlabelled(estimator: Any, x: Any) -> Any:
+    """`X_unlabeled` as a matrix of the same columns, or None."""
+    if x is None:
+        return None
+    more = checked(estimator, x)
+    if more.shape[0] == 0:
+        raise InvalidDataError("X_unlabeled must have at least 1 case. Got none. Leave it out instead.")
+    return more
+
+
+def _stacked(x: Any, weight: Any, more: Any) -> tuple[Any, Any]:
+    """Labelled and unlabelled cases, and their weights, under each other; unlabelled ones weigh 1."""
+    if more is None:
+        return x, weight
+    both = sparse.vstack([x, more], format="csr") if sparse.issparse(x) or sparse.issparse(more) else None
+    weights = None if weight is None else np.concatenate([weight, np.ones(more.shape[0], dtype=weight.dtype)])
+    return (np.concatenate([x, more]) if both is None else both), weights
+
+
+def _validation(
+    net: nn.Module, inward: Callable[[Any], Any], x: Any, target: Array, weight: Any
+) -> Callable[[int], dict[str, float]]:
+    """The mean loss on held-out cases, and the error rate of classes."""
+    is_class = target.dtype.kind == "i"
+
+    def measure(_: int) -> dict[str, float]:
+        output = torch.from_numpy(through(net, _output, x, inward)).double()
+        goal = torch.from_numpy(target)
+        share = torch.ones(len(goal)) if weight is None else torch.from_numpy(weight)
+        losses = F.cross_entropy(output, goal, reduction="none") if is_class else _squared(output, goal)
+        numbers = {"validation_loss": float((losses * share).sum() / share.sum())}
+        if is_class:
+            numbers["validation_error_rate"] = float(((output.argmax(1) != goal) * share).sum() / share.sum())
+        return numbers
+
+    return measure
+
+
+def _squared(output: Tensor, goal: Tensor) -> Tensor:
+    return (output - goal.view_as(output)).square().sum(1)
+
+
+def _output(module: Any, x: Tensor) -> Tensor:
+    return -module.label_free_energies(module.upward(x)) if isinstance(module, DBN) else module(x)
+
+
+def _features(module: Any, x: Tensor) -> Tensor:
+    return module.encode(x) if isinstance(module, DBN) else module.features(x)
