@@ -33,6 +33,7 @@ from deepbelief.rng import make_generator
 PREPARATION_FILE = "preparation.json"
 ROWS_FOR_MOMENTS = 100_000
 MOST_HELD_OUT_OF_A_STREAM = 10_000
+LIMIT_STREAM = 100
 TEST_STREAM = 101  # of the run's seed: the draw that binarizes the held-out cases
 
 
@@ -58,6 +59,7 @@ class Preparation:
     class_names: list[str] | None = None
     label: str | None = None
     key: str | None = None
+    task: str | None = None
     target_shift: float = 0.0
     target_spread: float = 1.0
 
@@ -204,12 +206,21 @@ def load_run_data(settings: RunSettings, *, progress: bool = True) -> RunData:
     return data
 
 
+def find_data(name: str) -> None:
+    """Refuse a name that is neither a set nor a file, with the nearest known one."""
+    if name in SETS or Path(name).expanduser().exists():
+        return
+    if "/" not in name and "." not in name:
+        check_choice("the data set", name, SETS)
+    raise DataNotFoundError(f"The data file must exist. Got {name!r}. Check the path.")
+
+
 def _load_named(plan: DataSettings, progress: bool) -> RunData:
     learn_from = "train" if plan.split == "test" else "fit"
     options: dict[str, Any] = {"data_dir": plan.data_dir, "download": plan.download, "progress": progress}
     train, test = (load_set(plan.name, split=split, **options) for split in (learn_from, plan.split))
     how = Preparation(train.x.shape[1], train.scale, image_shape=list(train.image_shape), class_names=train.class_names)
-    kept, held = slice(plan.max_train), slice(plan.max_test)
+    kept, held = _some(len(train), plan.max_train), _some(len(test), plan.max_test)
     y = [None if part.y is None else part.y.long() for part in (train, test)]
     return RunData(
         plan.name,
@@ -223,11 +234,7 @@ def _load_named(plan: DataSettings, progress: bool) -> RunData:
 
 
 def _load_file(plan: DataSettings) -> RunData:
-    if not Path(plan.name).expanduser().exists():
-        looks_like_a_name = "/" not in plan.name and "." not in plan.name
-        if looks_like_a_name:
-            check_choice("the data set", plan.name, SETS)
-        raise DataNotFoundError(f"The data file must exist. Got {plan.name!r}. Check the path.")
+    find_data(plan.name)
     table = read_file(plan.name, label=plan.label, key=plan.key, target=plan.target)
     check(len(table) >= 2, f"the data must have at least 2 cases, one to hold out. Got {len(table)}.")
     how = Preparation(
@@ -243,13 +250,20 @@ def _load_file(plan: DataSettings) -> RunData:
     if not isinstance(x, Tensor):
         n_held = min(max(1, round(plan.test_fraction * len(x))), plan.max_test or MOST_HELD_OUT_OF_A_STREAM)
         test = torch.from_numpy(np.array(x[len(x) - n_held :])).reshape(n_held, -1)
-        kept = x[: len(x) - n_held][: plan.max_train]
-        return RunData(name, "test", kept, None, test, None, how)  # type: ignore[arg-type]
+        first: Any = x[: len(x) - n_held][: plan.max_train]
+        return RunData(name, "test", first, None, test, None, how)
     by_class = y if y is not None and not y.is_floating_point() else None
     kept, held = holdout(len(x), plan.test_fraction, seed=0, labels=by_class)
-    kept, held = kept[: plan.max_train], held[: plan.max_test]
+    kept, held = kept[_some(len(kept), plan.max_train)], held[_some(len(held), plan.max_test)]
     pick = lambda rows: None if y is None else y[rows]  # noqa: E731
     return RunData(name, plan.split, x[kept], pick(kept), x[held], pick(held), how)
+
+
+def _some(n: int, most: int | None) -> Tensor:
+    """The numbers of at most `most` of `n` cases, at random and in order: files are often sorted by class."""
+    if most is None or most >= n:
+        return torch.arange(n)
+    return torch.randperm(n, generator=make_generator(0, stream=LIMIT_STREAM))[:most].sort().values
 
 
 def grey_scale(table: Table) -> float | None:
@@ -268,7 +282,7 @@ def _prepared(data: RunData, settings: RunSettings) -> Preparation:
             f"data.binarization must be none with preparation={plan.preparation}. Got {plan.binarization}."
         )
     how = replace(how, binarization=plan.binarization, threshold=plan.threshold, inverted=plan.inverted)
-    how = replace(how, spin=settings.model.visible == "spin")
+    how = replace(how, spin=settings.model.visible == "spin", task=data.task)
     if plan.preparation == "none":
         return how
     rows = data.train[:ROWS_FOR_MOMENTS]

@@ -77,10 +77,10 @@ def evaluate(
     found, plan = Evaluation(), settings.evaluation
     bits = data.test_bits(settings.seed).to(device)
     train = train_bits(data, settings, device)
-    if plan.log_likelihood:
-        _likelihoods(found, trained.dbn, bits, train, data, settings, progress)
     if data.task is not None:
         _predictions(found, trained, data, settings, device)
+    if plan.log_likelihood:
+        _likelihoods(found, trained.dbn, bits, train, data, settings, progress)
     names: dict[str, Any] = {"data": data_name(data), "model_name": model_name(trained.dbn)}
     known = completion_mask(data, settings, min(len(bits), MOST_COMPLETED)).to(device)
     progress("completions")(0, 1)
@@ -134,32 +134,36 @@ def _likelihoods(
 ) -> None:
     plan, generator, peers = settings.evaluation, _stream(settings, 0, x.device), joined()
     depths = range(1, len(dbn.layers) + 1) if plan.each_layer else [len(dbn.layers)]
+    rows_by_depth: list[list[Result]] = []
     for depth in depths:
         whole = depth == len(dbn.layers)
         part = dbn if whole else DBN(dbn.layers[:depth])
         name = model_name(part)
-        rows = torch.randint(len(x), (plan.chains,), generator=generator, device=generator.device)
+        starts = torch.randint(len(x), (plan.chains,), generator=generator, device=generator.device)
         log_z = choose_log_z(
             part.top,
             n_chains=plan.chains,
             betas=plan.betas,
             burn_in=plan.burn_in,
-            samples=top_states(part, x[rows], generator),
+            samples=top_states(part, x[starts], generator),
             generator=generator,
             progress=progress(f"log Z of {name}"),
             processes=peers if peers.world_size > 1 else None,
         )
         found.bounds[name] = chunked_log_likelihood(part, x, generator=generator, log_z=log_z)
-        found.results += likelihood_results(
-            part,
-            x,
-            data=data_name(data),
-            model_name=name,
-            generator=generator,
-            log_z=log_z,
-            baselines=whole,
-            train=train,
+        rows_by_depth.append(
+            likelihood_results(
+                part,
+                x,
+                data=data_name(data),
+                model_name=name,
+                generator=generator,
+                log_z=log_z,
+                baselines=whole,
+                train=train,
+            )
         )
+    found.results += [row for rows in reversed(rows_by_depth) for row in rows]  # the whole model's come first
 
 
 def _predictions(

@@ -80,6 +80,30 @@ def read_results(folder: Path) -> list[Result]:
         raise StorageError(f"{path} is damaged ({error}). Delete it and resume the run.") from error
 
 
+def list_runs(folder: Path) -> list[dict[str, str]]:
+    """The runs in `folder` and in the folders just below it: what each is and how far it came."""
+    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    return [_describe(place) for place in places if (place / SETTINGS).is_file()]
+
+
+def _describe(folder: Path) -> dict[str, str]:
+    plan = read_settings(folder / SETTINGS)
+    done = (folder / RESULTS).exists()
+    wanted = ("test error rate", "test log-likelihood")
+    rows = [row for name in wanted for row in (read_results(folder) if done else []) if row.quantity == name]
+    number = f"{rows[0].quantity} {rows[0].value:.4g} {rows[0].unit} ({rows[0].kind})" if rows else ""
+    sizes = "-".join(map(str, plan.model.layers))
+    state = "finished" if done else "interrupted"
+    named = {"folder": str(folder), "model": f"{plan.model.kind.upper()} {sizes}", "data": plan.data.name}
+    return {**named, "state": state, "number": number}
+
+
+def recipe_names() -> list[str]:
+    """The recipes: the files here that can be reproduced."""
+    files = Path(__file__).parent.glob("*.py")
+    return sorted(file.stem for file in files if "\ndef reproduce(" in file.read_text(encoding="utf-8"))
+
+
 def _check_same(wanted: RunSettings, saved: RunSettings, folder: Path) -> None:
     if wanted == saved:
         return

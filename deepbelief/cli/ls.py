@@ -1,0 +1,48 @@
+"""``deepbelief ls``: what there is: models, kinds of units, recipes, and the runs in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deepbelief.cli.shared import Json, print_json, print_table
+
+
+def ls(
+    folder: Annotated[Path, typer.Argument(help="Where to look for runs.")] = Path(),
+    json: Json = False,
+) -> None:
+    """List the models, kinds of units, recipes and data sets, and the runs in a folder.
+
+    Example: `deepbelief ls runs`
+    """
+    from deepbelief.errors import DataNotFoundError
+    from deepbelief.recipes.run_folder import list_runs
+
+    if not folder.is_dir():
+        raise DataNotFoundError(f"FOLDER must be a folder. Got {str(folder)!r}. Check the path.")
+    runs = list_runs(folder)
+    found: dict[str, Any] = {**known_parts(), "runs": runs}
+    if json:
+        print_json(found)
+        return
+    rows = [(name, ", ".join(found[name])) for name in ("models", "units", "learning", "sets", "recipes")]
+    print_table("", ["", ""], rows)
+    if not runs:
+        typer.echo(f"No runs in {folder}. Try: deepbelief demo")
+        return
+    columns = ["folder", "model", "data", "state", "number"]
+    print_table(f"Runs in {folder}", columns, [[run[name] for name in columns] for run in runs])
+
+
+def known_parts() -> dict[str, list[str]]:
+    """The names of all parts."""
+    from deepbelief.data.registry import SETS
+    from deepbelief.energy.units.catalog import KINDS
+    from deepbelief.recipes.run_folder import recipe_names
+    from deepbelief.storage import MODELS
+
+    parts = {"models": list(MODELS), "units": list(KINDS), "learning": ["pcd", "cd", "exact"], "sets": list(SETS)}
+    return {**parts, "recipes": recipe_names()}

@@ -1,0 +1,54 @@
+"""The command line: one verb per file, heavy imports only inside the verb that runs."""
+
+from __future__ import annotations
+
+import typer
+
+from deepbelief import __version__
+from deepbelief.cli import complete, data, demo, features, ls, predict, report, sample, score, train
+from deepbelief.cli.shared import Program
+
+HELP = """Deep belief networks: learn without labels, sample, complete, score and classify, with honest numbers.
+
+Try `deepbelief demo`, then `deepbelief train your.csv --label your_column`.
+Every verb has `--help` with an example, and `--json` for scripts.
+"""
+
+app = typer.Typer(
+    name="deepbelief",
+    help=HELP,
+    cls=Program,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("sample")(sample.sample)
+app.command("complete")(complete.complete)
+app.command("score")(score.score)
+app.command("features")(features.features)
+app.command("predict")(predict.predict)
+app.command("report")(report.report)
+app.add_typer(data.app, name="data")
+app.command("ls")(ls.ls)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"deepbelief {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Deep belief networks on the command line."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="deepbelief")

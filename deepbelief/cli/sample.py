@@ -1,0 +1,59 @@
+"""``deepbelief sample``: new cases from a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepbelief.cli.models import ModelFolder, load_stack, write_pictures, write_rows
+from deepbelief.cli.shared import Json, Seed, print_json, tell
+
+
+def sample(
+    model: ModelFolder,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many cases.")] = 16,
+    label: Annotated[str | None, typer.Option(help="Draw this class (labels must sit in the top RBM).")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Gibbs steps in the top RBM.")] = 1000,
+    mean: Annotated[
+        bool, typer.Option("--mean/--bits", help="End with means, which make smoother pictures, or with draws.")
+    ] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="A .npy, .csv or .png file [default: csv on standard output].")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Draw new cases: long Gibbs sampling in the top RBM, then one pass down.
+
+    Example: `deepbelief sample runs/digits -n 64 --out samples.png`
+    """
+    import torch
+
+    from deepbelief.rng import make_generator
+
+    dbn, how = load_stack(model)
+    labels = None if label is None else torch.tensor(class_number(label, how.class_names)).repeat(n)
+    drawn = dbn.sample(n, labels=labels, n_steps=steps, mean=mean, generator=make_generator(seed))
+    rows = how.raw(drawn)
+    if out is not None and out.suffix == ".png":
+        write_pictures(rows, how.image_shape, out)
+    elif out is not None or not json:
+        write_rows(rows, out, how.feature_names)
+    if json:
+        print_json({"samples": None if out else rows.tolist(), "file": None if out is None else str(out), "n": n})
+    elif out is not None:
+        tell(f"{n} cases are in [bold]{out}[/bold].")
+
+
+def class_number(label: str, class_names: list[str] | None) -> int:
+    """The number of a class that is given by name or by number."""
+    from deepbelief.errors import InvalidArgumentError, check_choice
+
+    if class_names is not None:
+        check_choice("--label", label, class_names)
+        return class_names.index(label)
+    if not label.isdigit():
+        raise InvalidArgumentError(f"--label must be a class number, for this model knows no names. Got {label!r}.")
+    return int(label)

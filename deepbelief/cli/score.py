@@ -1,0 +1,59 @@
+"""``deepbelief score``: how likely each case is, and which are odd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
+from deepbelief.cli.shared import Json, Seed, print_json, print_table, tell
+
+
+def score(
+    model: ModelFolder,
+    file: CasesFile,
+    label: Label = None,
+    anomalies: Annotated[int, typer.Option(min=0, help="Show the so many least likely cases.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="A .csv or .npy file with a number per case.")] = None,
+    betas: Annotated[int, typer.Option(min=2, help="Temperatures, where log Z must be annealed.")] = 1000,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Score cases: the log-likelihood of each in nats, and whether it is exact, an estimate or a lower bound.
+
+    Examples:
+
+    - `deepbelief score runs/measurements new.csv --anomalies 10`
+
+    - `deepbelief score runs/digits digits --out scores.csv`
+    """
+    from deepbelief.evaluation.likelihood import chunked_log_likelihood, model_log_z
+    from deepbelief.rng import make_generator
+
+    dbn, how = load_stack(model)
+    generator = make_generator(seed)
+    x = how.bits(read_cases(file, how, label), generator, seed=seed)
+    log_z = model_log_z(dbn, x, n_chains=100, betas=betas, generator=generator)
+    bound = chunked_log_likelihood(dbn, x, generator=generator, log_z=log_z)
+    scores = bound.value.tolist()  # type: ignore[union-attr]
+    oddest = sorted(range(len(scores)), key=scores.__getitem__)[:anomalies]
+    if out is not None:
+        write_rows([[value] for value in scores], out, ["log_likelihood"])
+    if json:
+        facts = {"kind": bound.kind, "stderr": bound.stderr, "unit": "nats", "method": bound.method}
+        odd = [{"row": row, "log_likelihood": scores[row]} for row in oddest]
+        print_json(
+            {"mean": float(bound), **facts, "low": bound.low, "high": bound.high, "scores": scores, "anomalies": odd}
+        )
+        return
+    drawn = f", on bits drawn with the {how.scored} binarization" if how.scored not in ("none", "threshold") else ""
+    typer.echo(f"mean log-likelihood {bound} nats per case, {len(scores):,} cases{drawn}")
+    if bound.low is not None and bound.high is not None and bound.kind != "exact":
+        typer.echo(f"annealing brackets it between {bound.low:.2f} (reverse) and {bound.high:.2f} (forward)")
+    if oddest:
+        rows = [(str(row), f"{scores[row]:.2f}") for row in oddest]
+        print_table("The least likely cases", ["row", "log-likelihood (nats)"], rows, right=[0, 1])
+    if out is not None:
+        tell(f"The scores are in [bold]{out}[/bold].")

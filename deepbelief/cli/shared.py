@@ -1,0 +1,99 @@
+"""What the verbs share: errors as one red sentence, tables for people, JSON for scripts. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from deepbelief.errors import DeepBeliefError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from deepbelief.types import Result
+
+INTERRUPTED = 130
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
+Seed = Annotated[int, typer.Option(help="Drives every random number.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
+DataDir = Annotated[Path | None, typer.Option(help="Where the files of named sets are looked for first.")]
+
+
+class Program(TyperGroup):
+    """A group of verbs whose known errors are one sentence: exit code 1, and 130 after Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except DeepBeliefError as error:
+            complain(str(error))
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            complain("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+def complain(sentence: str) -> None:
+    """One red line on standard error."""
+    typer.secho(f"Error: {sentence}" if sentence != "Interrupted." else sentence, fg="red", err=True)
+
+
+def tell(text: str = "") -> None:
+    """A line for the person who waits, on standard error, with rich's markup."""
+    from rich.console import Console
+
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output; NaN and infinities become null."""
+    sys.stdout.write(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """A table on standard output."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def print_results(results: Sequence[Result], title: str = "") -> None:
+    """The table of numbers, each with its error, unit and kind."""
+    from deepbelief.report.numbers import format_error, format_number, kind_name
+
+    rows = []
+    for row in results:
+        error = format_error(row.stderr)
+        number = format_number(row.value, row.stderr) + (f" ± {error}" if error else "")
+        quantity = row.quantity.split(" (probabilities")[0]
+        rows.append((quantity, f"{number} {row.unit}".strip(), kind_name(row.kind), row.model))
+    print_table(title, ["quantity", "value", "kind", "model"], rows)
+
+
+def parse_sizes(text: str) -> list[int]:
+    """``200,100`` as numbers."""
+    try:
+        return [int(size) for size in text.split(",")]
+    except ValueError as error:
+        raise InvalidArgumentError(f"--layers must be numbers with commas, like 200,100. Got {text!r}.") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value - value != 0 else value

@@ -1,0 +1,149 @@
+"""``deepbelief train``: a model from a named set or a person's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deepbelief.cli.shared import (
+    INTERRUPTED,
+    DataDir,
+    Json,
+    complain,
+    parse_sizes,
+    print_json,
+    print_results,
+    tell,
+)
+from deepbelief.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from deepbelief.recipes.settings import RunSettings
+
+Source = Annotated[
+    str | None,
+    typer.Argument(metavar="FILE_OR_SET", help="A csv, npy, npz, parquet, folder of images, or a named set."),
+]
+
+
+def train(
+    source: Source = None,
+    label: Annotated[str | None, typer.Option(help="The column (or npz array) with the labels.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/NAME].")] = None,
+    layers: Annotated[str | None, typer.Option(help="Hidden units of each layer, like 200,100.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each layer.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="A YAML file of settings to run.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change one setting, like seed=1.")
+    ] = None,
+    print_settings: Annotated[bool, typer.Option("--print-settings", help="Print the settings and stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older run in --out.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Drives every random number.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Train a model on your own file or on a named set; sensible settings are chosen by looking at the data.
+
+    Examples:
+
+    - `deepbelief train measurements.csv --label species`
+
+    - `deepbelief train digits --print-settings > s.yaml`, edit it, `deepbelief train --settings s.yaml --out run`
+
+    - `deepbelief train --resume --out run` after Ctrl-C, a crash or a kill
+
+    - `deepbelief train digits --set model.layers=[50] --set fine_tuning=null`
+    """
+    from deepbelief.cli.report import draw
+    from deepbelief.recipes.run import run
+
+    plan = _saved(out) if resume else _chosen(source, label, settings, data_dir)
+    plan = _changed(plan, change or [], {"layers": layers, "epochs": epochs, "seed": seed, "device": device})
+    if print_settings:
+        typer.echo(plan.to_yaml(), nl=False)
+        return
+    folder = out or Path("runs") / Path(plan.data.name).stem
+    with running(folder):
+        results = run(plan, folder, resume=resume, overwrite=overwrite, command=f"deepbelief train {plan.data.name}")
+        page = draw(folder) if plan.evaluation.gallery else None
+    if json:
+        print_json([result.to_dict() for result in results])
+    else:
+        print_results(results, f"{folder}")
+    tell(f"The run is in [bold]{folder}[/bold]{f'; open {page}' if page else ''}.")
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[None]:
+    """Ctrl-C ends with a sentence on how to go on, and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        complain(f"Interrupted. A checkpoint is kept; continue with: deepbelief train --resume --out {folder}")
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _saved(out: Path | None) -> RunSettings:
+    from deepbelief.recipes.run_folder import SETTINGS, find_run
+    from deepbelief.recipes.settings import read_settings
+
+    if out is None:
+        raise InvalidArgumentError("--resume needs the folder of the run. Got none. Say --out FOLDER.")
+    return read_settings(find_run(out) / SETTINGS)
+
+
+def _chosen(source: str | None, label: str | None, settings: Path | None, data_dir: Path | None) -> RunSettings:
+    from deepbelief.recipes.run_data import find_data
+    from deepbelief.recipes.run_defaults import settings_for
+    from deepbelief.recipes.settings import DataSettings, read_settings
+
+    own: dict[str, Any] = {"name": source, "label": label, "data_dir": None if data_dir is None else str(data_dir)}
+    given = {name: value for name, value in own.items() if value is not None}
+    if settings is not None:
+        return read_settings(settings).but(data=given) if given else read_settings(settings)
+    if source is None:
+        raise InvalidArgumentError("train needs data. Got none. Name a file or a set, like: deepbelief train digits")
+    find_data(source)
+    plan, reasons = settings_for(DataSettings(**given))
+    for reason in reasons:
+        tell(f"[dim]-[/dim] {reason}")
+    return plan
+
+
+def _changed(plan: RunSettings, changes: list[str], short: dict[str, Any]) -> RunSettings:
+    """The settings with what the options say."""
+    if short["layers"] is not None:
+        sizes = parse_sizes(short["layers"])
+        one = len(plan.learning) == 1 or len(plan.learning) != len(sizes)
+        learning = [item.to_dict() for item in (plan.learning[-1:] if one else plan.learning)]
+        tied = plan.model.tied and all(above >= below for below, above in zip(sizes, sizes[2:], strict=False))
+        plan = plan.but(learning=learning, model={"layers": sizes, "tied": tied and len(sizes) > 1})
+    if short["epochs"] is not None:
+        plan = plan.but(learning=[{**item.to_dict(), "epochs": short["epochs"]} for item in plan.learning])
+    for name in ("seed", "device"):
+        plan = plan if short[name] is None else plan.but(**{name: short[name]})
+    for change in changes:
+        plan = _set(plan, change)
+    return plan
+
+
+def _set(plan: RunSettings, change: str) -> RunSettings:
+    import yaml
+
+    name, sign, text = change.partition("=")
+    if not sign:
+        raise InvalidArgumentError(f"--set must be NAME=VALUE, like seed=1. Got {change!r}.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidArgumentError(f"--set {name} must have a value that YAML can read. Got {text!r}.") from error
+    part, _, inner = name.partition(".")
+    if part == "learning" and inner:
+        return plan.but(learning=[{**item.to_dict(), inner: value} for item in plan.learning])
+    return plan.but(**{part: {inner: value} if inner else value})

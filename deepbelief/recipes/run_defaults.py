@@ -1,0 +1,132 @@
+"""Settings for data that nobody has described: chosen by looking at them, each choice with its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepbelief.data.files import Table, read_file
+from deepbelief.data.registry import SETS
+from deepbelief.data.sets import load_set
+from deepbelief.recipes.run_data import grey_scale
+from deepbelief.recipes.settings import DataSettings, RunSettings
+
+ROWS_SEEN = 20_000
+UPDATES, FINE_TUNING_UPDATES = 10_000, 4_000
+SMALLEST_LAYER, LARGEST_LAYER = 32, 500
+
+
+def read_table(data: DataSettings) -> Table:
+    """A named set's training cases, or a person's own file.
+
+    Raises what reading the file raises.
+    """
+    if data.name in SETS and not Path(data.name).exists():
+        found = load_set(data.name, split="train", data_dir=data.data_dir, download=data.download)
+        return Table(found.x, found.y, None, found.class_names, found.image_shape, found.scale)
+    return read_file(data.name, label=data.label, key=data.key, target=data.target)
+
+
+def describe_table(table: Table) -> dict[str, Any]:
+    """What a table holds, in a few words."""
+    first = torch.as_tensor(table.x[:ROWS_SEEN])
+    facts: dict[str, Any] = {"cases": len(table), "columns": first[0].numel(), "type": str(table.x.dtype)}
+    facts |= {"smallest": first.min().item(), "largest": first.max().item()}
+    if table.image_shape is not None:
+        facts["picture"] = " x ".join(map(str, table.image_shape))
+    if table.y is not None and table.y.is_floating_point():
+        facts["labels"] = "values"
+    elif table.y is not None:
+        known = table.y[table.y >= 0]
+        facts |= {"labelled cases": len(known), "classes": len(known.unique())}
+    return facts
+
+
+def settings_for(data: DataSettings, table: Table | None = None) -> tuple[RunSettings, list[str]]:
+    """Settings for a named set or a person's own file (`table`, where it is read already), and a reason for each."""
+    table = read_table(data) if table is None else table
+    n, d = len(table), int(torch.Size(table.x.shape[1:]).numel())
+    visible, how, reasons = _visible(table)
+    model, sizes = _layers(visible, d)
+    reasons.append(sizes)
+    batch_size = 100 if n >= 5000 else 20
+    epochs = _between(UPDATES * batch_size / n, 5, 100)
+    rate = 0.01 if visible == "gaussian" else 0.1
+    reasons.append(f"{epochs} epochs of {-(-n // batch_size):,} steps for each layer, at a learning rate of {rate}.")
+    learning: list[dict[str, Any]] = [{"epochs": epochs, "learning_rate": rate, "averaging": 0.999}]
+    if visible == "gaussian":
+        learning.append({"epochs": epochs, "learning_rate": 0.05, "averaging": 0.999})
+    values: dict[str, Any] = {"model": model, "batch_size": batch_size, "learning": learning}
+    if table.y is not None:
+        values["fine_tuning"], sentence = _fine_tuning(table.y)
+        reasons.append(sentence)
+    return RunSettings.from_dict(values).but(data={**vars(data), **how}), reasons
+
+
+def _visible(table: Table) -> tuple[str, dict[str, Any], list[str]]:
+    """The kind of the visible units, what the data need for it, and why."""
+    rows = table.x[:ROWS_SEEN]
+    x = (rows if isinstance(rows, Tensor) else torch.from_numpy(rows[:].copy())).float() * (grey_scale(table) or 1.0)
+    low, high, whole = x.min().item(), x.max().item(), bool((x == x.round()).all())
+    if set(x.unique()[:3].tolist()) == {-1.0, 1.0}:
+        return "spin", {"preparation": "unit"}, ["All entries are -1 or 1, so the visible units are spins."]
+    if low >= 0 and high <= 1 and whole:
+        return "bernoulli", {}, ["All entries are 0 or 1, so the visible units are Bernoulli."]
+    if low >= 0 and high <= 1 + 1e-6:
+        reason = "All entries lie in [0, 1], so the visible units are Bernoulli, and every batch draws its bits anew."
+        return "bernoulli", {"binarization": "stochastic"}, [reason]
+    reason = f"Entries range from {low:.4g} to {high:.4g}, so the columns are standardized and the units Gaussian."
+    return "gaussian", {"preparation": "standardize"}, [reason]
+
+
+def _layers(visible: str, d: int) -> tuple[dict[str, Any], str]:
+    size = _between(2 * d, SMALLEST_LAYER, LARGEST_LAYER)
+    tied = visible == "bernoulli" and size >= d
+    model = {"visible": visible, "layers": [size, size], "tied": tied}
+    tail = ", the second starting as the transpose of the first" if tied else ""
+    return model, f"{d} columns get two layers of {size} hidden units{tail}."
+
+
+def _fine_tuning(y: Tensor) -> tuple[dict[str, Any], str]:
+    is_value = y.is_floating_point()
+    n = len(y) if is_value else int((y >= 0).sum())
+    batch_size = _between(n / 20, 10, 100)
+    epochs = _between(FINE_TUNING_UPDATES * batch_size / max(n, 1), 10, 100)
+    plan = {"epochs": epochs, "batch_size": batch_size, "dropout": 0.2}
+    task = (
+        "values, so it learns to predict them" if is_value else f"{len(y[y >= 0].unique())} classes, so it learns them"
+    )
+    return plan, f"{n:,} labels are {task} by back-propagation for {epochs} epochs."
+
+
+def _between(value: float, low: int, high: int) -> int:
+    return int(min(max(round(value), low), high))
+
+
+def demo_settings(
+    data: str = "digits", *, quick: bool = False, data_dir: str | None = None, seed: int = 0
+) -> RunSettings:
+    """The run of ``deepbelief demo``: bits drawn anew while layers learn, grey levels for fine-tuning."""
+    if data == "mnist":
+        sizes, batch_size, epochs, rate, tuning = [500, 784], 100, 12, 0.05, {"epochs": 12, "dropout": 0.2}
+    else:
+        sizes, batch_size, epochs, rate, tuning = [100, 200], 20, 50, 0.2, {"epochs": 60, "dropout": 0.2}
+    evaluation: dict[str, Any] = {"betas": 1000, "watch_every": 2, "samples": 0}
+    if quick:
+        epochs, tuning = 2, {**tuning, "epochs": 3}
+        evaluation |= {"betas": 100, "burn_in": 50, "chains": 20, "features": False}
+    return RunSettings.from_dict(
+        {
+            "title": f"A deep belief network on {data}",
+            "data": {"name": data, "binarization": "stochastic", "data_dir": data_dir},
+            "model": {"layers": sizes, "tied": True},
+            "batch_size": batch_size,
+            "learning": {"epochs": epochs, "learning_rate": rate, "averaging": 0.999},
+            "fine_tuning": tuning,
+            "evaluation": evaluation,
+            "seed": seed,
+        }
+    )
