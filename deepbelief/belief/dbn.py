@@ -159,6 +159,7 @@ class DBN(nn.Module):
         check_range("n", n, low=1)
         check_range("n_steps", n_steps, low=1)
         if condition is not None:
+            check(labels is None, "labels and condition must not both be given. Got both. Give one of them.")
             return self._conditioned(n, condition, generator, n_steps)
         clamp = None if labels is None else self._label_clamp(labels, n)
         kernel = BlockGibbs(self.top)
