@@ -35,18 +35,26 @@ def log_up(rbm: RBM, x: Tensor) -> Tensor:
     return torch.log_softmax(-energy_table(rbm, x), 1)
 
 
-def log_top(dbn: DBN) -> Tensor:
-    """``log p(h, y)`` of the top RBM's visible layer: (states of h, labels or one column)."""
-    log_p = torch.logsumexp(-energy_table(dbn.top), 1)
-    return (log_p - torch.logsumexp(log_p, 0)).reshape(-1, dbn.n_classes or 1)
+def log_top(dbn: DBN, h: Tensor) -> Tensor:
+    """``log p(h, y)`` of rows of the layer below the top RBM: (rows, labels), one column without labels."""
+    n = dbn.n_classes or 1
+    labels = torch.eye(n, dtype=h.dtype) if dbn.n_classes else h.new_zeros(1, 0)
+    rows = torch.cat([h.repeat_interleave(n, 0), labels.repeat(len(h), 1)], 1)
+    log_p = torch.logsumexp(-energy_table(dbn.top, rows), 1) - Joint.of(dbn.top).log_z.detach()
+    return log_p.reshape(len(h), n)
+
+
+def rows_below(dbn: DBN, x: Tensor) -> list[Tensor]:
+    """What each layer is asked about: the cases at the bottom, all states further up."""
+    return [x, *(states_of(rbm.hidden) for rbm in dbn.layers[:-1])]
 
 
 def log_joint(dbn: DBN, x: Tensor) -> Tensor:
     """``log p(x, y)``: (rows, labels)."""
-    log_p = log_top(dbn)
-    for rbm in dbn.layers[-2::-1] if len(dbn.layers) > 1 else []:
-        rows = x if rbm is dbn.layers[0] else states_of(rbm.visible)
-        log_p = torch.logsumexp(log_down(rbm, rows).unsqueeze(2) + log_p, 1)
+    rows = rows_below(dbn, x)
+    log_p = log_top(dbn, rows[-1])
+    for rbm, below in zip(dbn.layers[:-1][::-1], rows[:-1][::-1], strict=True):
+        log_p = torch.logsumexp(log_down(rbm, below).unsqueeze(2) + log_p, 1)
     return log_p
 
 
@@ -57,9 +65,9 @@ def log_likelihood(dbn: DBN, x: Tensor) -> Tensor:
 
 def bound(dbn: DBN, x: Tensor) -> Tensor:
     """The variational bound of rows of x with its expectation taken exactly."""
-    value = torch.logsumexp(log_top(dbn), 1)
-    for rbm in dbn.layers[-2::-1] if len(dbn.layers) > 1 else []:
-        rows = x if rbm is dbn.layers[0] else states_of(rbm.visible)
-        up = log_up(rbm, rows)
-        value = (up.exp() * (log_down(rbm, rows) - up + value)).sum(1)
+    rows = rows_below(dbn, x)
+    value = torch.logsumexp(log_top(dbn, rows[-1]), 1)
+    for rbm, below in zip(dbn.layers[:-1][::-1], rows[:-1][::-1], strict=True):
+        up = log_up(rbm, below)
+        value = (up.exp() * (log_down(rbm, below) - up + value)).sum(1)
     return value

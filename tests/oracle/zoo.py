@@ -7,6 +7,7 @@ from itertools import product
 
 import torch
 
+from deepbelief.belief.dbn import DBN
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.bernoulli import Bernoulli
@@ -50,6 +51,18 @@ def tiny_rbm(visible: str, hidden: str, generator: torch.Generator, *, scale: fl
     rbm.weight.copy_(torch.where(both, 0.25 * weight.clamp(-1, 1), weight))
     random_offsets(rbm, generator)
     return rbm
+
+
+@torch.no_grad()
+def tiny_dbn(kinds: list[str], n_classes: int | None, generator: torch.Generator) -> DBN:
+    """A DBN over layers of these kinds, the data's first, with random parameters; labels join the top."""
+    dbn = DBN.of_units([tiny_units(kind, generator) for kind in kinds], n_classes).double()
+    for rbm in dbn.layers:
+        for name, parameter in rbm.named_parameters():
+            scale = 1.0 if name == "weight" else 0.3 if "precision" in name else 0.5
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        random_offsets(rbm, generator)
+    return dbn
 
 
 def continuous_columns(units: Units) -> torch.Tensor:
