@@ -172,6 +172,8 @@ class Units(nn.Module, ABC):
 
 def units_from_config(config: Mapping[str, Any]) -> Units:
     """Units from what `Units.config` gave."""
+    import deepbelief.energy.units.catalog  # noqa: F401  a saved model may hold kinds that nobody has imported yet
+
     check_choice("kind", config.get("kind"), Units.kinds)
     return Units.kinds[config["kind"]].from_config(config)
 
