@@ -56,9 +56,7 @@ def write_tiles(tiles: np.ndarray, columns: int, path: Path) -> None:
 def train() -> DBN:
     """A DBN 64-100-100 with the label in its top RBM."""
     digits = load_set("digits")
-    source = make_source(
-        digits.x, digits.y, scale=digits.scale, binarizer=make_binarizer("threshold"), batch_size=20
-    )
+    source = make_source(digits.x, digits.y, scale=digits.scale, binarizer=make_binarizer("threshold"), batch_size=20)
     dbn = DBN.of_sizes([64, 100, 200], n_classes=10, generator=make_generator(0))
     settings = LearningSettings(epochs=100, learning_rate=0.3, averaging=0.999, l2=1e-4)
     train_greedily(dbn, source, settings, trainer_options={"progress": False})
