@@ -40,6 +40,9 @@ binarization, tied, watch
         Of the pre-training, as for `deepbelief.DeepBeliefNetwork`.
     fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule, optimizer, weight_decay, max_norm
         Of the back-propagation; optimizer is "adam", "sgd" or "lbfgs" (on all labelled cases at once).
+    fine_tune_batch_size : int or None
+        None takes about twenty batches per epoch, of at least 8 and at most `batch_size` cases: few labels make small
+        batches, or there would be too few steps.
     dropout, input_dropout : float
         Shares of the hidden and of the input units that are switched off at random while fine-tuning.
     early_stopping, patience, validation_fraction
@@ -81,8 +84,9 @@ binarization, tied, watch
         hidden_layer_sizes: int | Sequence[int] = (500, 500),
         *,
         pretrain_epochs: int | Sequence[int] = 10,
-        fine_tune_epochs: int = 20,
-        fine_tune_learning_rate: float = 1e-3,
+        fine_tune_epochs: int = 100,
+        fine_tune_batch_size: int | None = None,
+        fine_tune_learning_rate: float = 3e-3,
         fine_tune_schedule: str = "linear",
         optimizer: str = "adam",
         dropout: float = 0.0,
@@ -119,6 +123,7 @@ binarization, tied, watch
     ) -> None:
         self.hidden_layer_sizes, self.pretrain_epochs = hidden_layer_sizes, pretrain_epochs
         self.fine_tune_epochs, self.fine_tune_learning_rate = fine_tune_epochs, fine_tune_learning_rate
+        self.fine_tune_batch_size = fine_tune_batch_size
         self.fine_tune_schedule, self.optimizer = fine_tune_schedule, optimizer
         self.dropout, self.input_dropout = dropout, input_dropout
         self.weight_decay, self.max_norm = weight_decay, max_norm
@@ -153,7 +158,9 @@ binarization, tied, watch
         weight, X, y = without_weightless(checked_weight(sample_weight, X.shape[0]), X, y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InvalidDataError(f"y must hold at least 2 classes. Got 1 class: {self.classes_[0]!r}. Add another.")
+            raise InvalidDataError(
+                f"y must hold at least 2 classes. Got 1 class: {self.classes_.tolist()[0]!r}. Add another."
+            )
         n_classes = len(self.classes_)
         self._learn(
             X,

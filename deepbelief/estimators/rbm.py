@@ -101,6 +101,9 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     'exact'
     """
 
+    _learning_state: dict[str, Any] | None = None  # optimizer and chains, for partial_fit; not saved
+    _partial_fits: int = 0
+    _log_z: Bound | None = None
     _stored = ("visible_", "mean_", "scale_", "history_", "_seed", "_log_z")
 
     def __init__(
@@ -181,11 +184,13 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             seed = seed_of(self.random_state)
             columns = choose_columns(X, self.visible, weight)
             self._keep(self._new_module(X, columns, seed), columns, seed, [])
-            self._partial_fits = 0
-            self._learning_state: dict[str, Any] | None = None
-        source = source_of(self, self._columns, X, weight=weight, seed=self._seed, binarizer=self._binarizer)
+            self._learning_state, self._partial_fits = None, 0
+        binarizer = binarizer_of(self, self._seed)
+        source = source_of(self, self._columns, X, weight=weight, seed=self._seed, binarizer=binarizer)
+        if first:
+            start_layer(self.module_, source, make_generator(self._seed, getattr(source, "device", "cpu")))
         self._one_pass(source)
-        self._log_z: Bound | None = None
+        self._log_z = None
         return self
 
     def _one_pass(self, source: BatchSource) -> None:
@@ -210,7 +215,6 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         procedure = make_procedure(rbm, settings_of(self, 1, self.learning_rate))
         procedure.schedule = None
         if self._learning_state is None:
-            start_layer(rbm, source, generator)
             first: Batch = next(iter(source.batches(0, generator=generator)))
             procedure.start(first.to(rbm.weight.device), generator)
         else:
@@ -237,10 +241,6 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _columns(self) -> Columns:
         check_is_fitted(self, "module_")
         return Columns(self.visible_, self.mean_, self.scale_)
-
-    @property
-    def _binarizer(self) -> Any:
-        return binarizer_of(self, self._seed)
 
     @property
     def _n_features_out(self) -> int:

@@ -69,8 +69,9 @@ class DeepBeliefRegressor(
         hidden_layer_sizes: int | Sequence[int] = (500, 500),
         *,
         pretrain_epochs: int | Sequence[int] = 10,
-        fine_tune_epochs: int = 20,
-        fine_tune_learning_rate: float = 1e-3,
+        fine_tune_epochs: int = 100,
+        fine_tune_batch_size: int | None = None,
+        fine_tune_learning_rate: float = 3e-3,
         fine_tune_schedule: str = "linear",
         optimizer: str = "adam",
         dropout: float = 0.0,
@@ -106,6 +107,7 @@ class DeepBeliefRegressor(
     ) -> None:
         self.hidden_layer_sizes, self.pretrain_epochs = hidden_layer_sizes, pretrain_epochs
         self.fine_tune_epochs, self.fine_tune_learning_rate = fine_tune_epochs, fine_tune_learning_rate
+        self.fine_tune_batch_size = fine_tune_batch_size
         self.fine_tune_schedule, self.optimizer = fine_tune_schedule, optimizer
         self.dropout, self.input_dropout = dropout, input_dropout
         self.weight_decay, self.max_norm = weight_decay, max_norm

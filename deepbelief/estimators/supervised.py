@@ -42,6 +42,7 @@ from deepbelief.training.trainer import Trainer
 
 Array = NDArray[Any]
 OUTPUT_STREAM = 106
+SMALLEST_BATCH, STEPS_PER_EPOCH = 8, 20
 UNKNOWN = -1  # the label of an unlabelled case
 
 
@@ -79,6 +80,8 @@ class Supervised:
         check_settings(self)
         layer_sizes(self.hidden_layer_sizes)
         check_range("fine_tune_epochs", self.fine_tune_epochs, low=0)
+        if self.fine_tune_batch_size is not None:
+            check_range("fine_tune_batch_size", self.fine_tune_batch_size, low=1)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         everything, weights = _stacked(x, weight, more)
         columns = choose_columns(everything, self.visible, weights)
@@ -128,7 +131,7 @@ class Supervised:
             weight_decay=self.weight_decay,
             max_norm=self.max_norm,
         )
-        size = len(target[kept]) if self.optimizer == "lbfgs" else self.batch_size
+        size = _batch_size(self, len(target[kept]))
         of_kept = None if weight is None else weight[kept]
         source = source_of(self, columns, x[kept], target[kept], of_kept, seed=seed, batch_size=size)
         callbacks: list[Callback] = []
@@ -190,6 +193,15 @@ def _stacked(x: Any, weight: Any, more: Any) -> tuple[Any, Any]:
     both = sparse.vstack([x, more], format="csr") if sparse.issparse(x) or sparse.issparse(more) else None
     weights = None if weight is None else np.concatenate([weight, np.ones(more.shape[0], dtype=weight.dtype)])
     return (np.concatenate([x, more]) if both is None else both), weights
+
+
+def _batch_size(estimator: Any, n_labelled: int) -> int:
+    """Cases per step of fine-tuning."""
+    if estimator.optimizer == "lbfgs":
+        return n_labelled
+    if estimator.fine_tune_batch_size is not None:
+        return int(estimator.fine_tune_batch_size)
+    return min(estimator.batch_size, max(SMALLEST_BATCH, n_labelled // STEPS_PER_EPOCH))
 
 
 def _validation(
