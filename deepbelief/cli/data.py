@@ -10,7 +10,7 @@ import typer
 
 from deepbelief.cli.shared import DataDir, Json, Program, print_json, print_table, tell
 
-app = typer.Typer(cls=Program, help="List the named sets, fetch one, or describe a file.", rich_markup_mode="markdown")
+app = typer.Typer(cls=Program, rich_markup_mode="markdown")
 
 
 @app.callback(invoke_without_command=True)

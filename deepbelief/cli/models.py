@@ -48,10 +48,12 @@ def load_stack(folder: Path, device: str = "cpu") -> tuple[DBN, Preparation]:
 def load_classifier(folder: Path, device: str = "cpu") -> tuple[UnrolledDBN, Preparation]:
     """The fine-tuned network of the run in `folder`, and how its inputs are prepared."""
     from deepbelief.belief.unrolled import UnrolledDBN
-    from deepbelief.recipes.run_folder import CLASSIFIER, find_model
-    from deepbelief.storage import load_model
+    from deepbelief.recipes.run_folder import CLASSIFIER, MODEL, find_model
+    from deepbelief.storage import CONFIG_FILE, load_model
 
     path = find_model(folder, CLASSIFIER)
+    if not (path / CONFIG_FILE).exists() and (path / MODEL).is_dir():
+        path = path / MODEL  # a run without labels: the sentence below says what to do
     model = load_model(path, device=device)
     if not isinstance(model, UnrolledDBN):
         raise InvalidArgumentError(

@@ -63,8 +63,12 @@ def train(
     from deepbelief.cli.report import draw
     from deepbelief.recipes.run import run
 
-    plan = _saved(out) if resume else _chosen(source, label, settings, data_dir)
-    plan = _changed(plan, change or [], {"layers": layers, "epochs": epochs, "seed": seed, "device": device})
+    sizes = None if layers is None else parse_sizes(layers)
+    plan = _saved(out) if resume else _chosen(source, label, settings, data_dir, sizes, epochs)
+    short = {"seed": seed, "device": device}
+    if resume or settings is not None:
+        plan = _resized(plan, sizes, epochs)
+    plan = _changed(plan, change or [], short)
     if print_settings:
         typer.echo(plan.to_yaml(), nl=False)
         return
@@ -98,7 +102,14 @@ def _saved(out: Path | None) -> RunSettings:
     return read_settings(find_run(out) / SETTINGS)
 
 
-def _chosen(source: str | None, label: str | None, settings: Path | None, data_dir: Path | None) -> RunSettings:
+def _chosen(
+    source: str | None,
+    label: str | None,
+    settings: Path | None,
+    data_dir: Path | None,
+    layers: list[int] | None,
+    epochs: int | None,
+) -> RunSettings:
     from deepbelief.recipes.run_data import find_data
     from deepbelief.recipes.run_defaults import settings_for
     from deepbelief.recipes.settings import DataSettings, read_settings
@@ -110,22 +121,24 @@ def _chosen(source: str | None, label: str | None, settings: Path | None, data_d
     if source is None:
         raise InvalidArgumentError("train needs data. Got none. Name a file or a set, like: deepbelief train digits")
     find_data(source)
-    plan, reasons = settings_for(DataSettings(**given))
+    plan, reasons = settings_for(DataSettings(**given), layers=layers, epochs=epochs)
     for reason in reasons:
         tell(f"[dim]-[/dim] {reason}")
     return plan
 
 
+def _resized(plan: RunSettings, layers: list[int] | None, epochs: int | None) -> RunSettings:
+    """Settings from a file with other layers or epochs."""
+    learning = [item.to_dict() for item in plan.learning]
+    if layers is not None and len(learning) not in (1, len(layers)):
+        learning = learning[-1:]
+    if epochs is not None:
+        learning = [{**item, "epochs": epochs} for item in learning]
+    return plan.but(learning=learning, model={"layers": layers or plan.model.layers})
+
+
 def _changed(plan: RunSettings, changes: list[str], short: dict[str, Any]) -> RunSettings:
     """The settings with what the options say."""
-    if short["layers"] is not None:
-        sizes = parse_sizes(short["layers"])
-        one = len(plan.learning) == 1 or len(plan.learning) != len(sizes)
-        learning = [item.to_dict() for item in (plan.learning[-1:] if one else plan.learning)]
-        tied = plan.model.tied and all(above >= below for below, above in zip(sizes, sizes[2:], strict=False))
-        plan = plan.but(learning=learning, model={"layers": sizes, "tied": tied and len(sizes) > 1})
-    if short["epochs"] is not None:
-        plan = plan.but(learning=[{**item.to_dict(), "epochs": short["epochs"]} for item in plan.learning])
     for name in ("seed", "device"):
         plan = plan if short[name] is None else plan.but(**{name: short[name]})
     for change in changes:

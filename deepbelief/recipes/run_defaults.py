@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +46,37 @@ def describe_table(table: Table) -> dict[str, Any]:
     return facts
 
 
-def settings_for(data: DataSettings, table: Table | None = None) -> tuple[RunSettings, list[str]]:
-    """Settings for a named set or a person's own file (`table`, where it is read already), and a reason for each."""
+def settings_for(
+    data: DataSettings,
+    table: Table | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    epochs: int | None = None,
+) -> tuple[RunSettings, list[str]]:
+    """Settings for a named set or a person's own file (`table`, where it is read already), and a reason for each.
+
+    `layers` and `epochs` of each layer are taken where they are given.
+    """
     table = read_table(data) if table is None else table
     n, d = len(table), int(torch.Size(table.x.shape[1:]).numel())
     visible, how, reasons = _visible(table)
-    model, sizes = _layers(visible, d)
-    reasons.append(sizes)
+    model, sizes = _layers(visible, d, layers)
     batch_size = 100 if n >= 5000 else 20
-    epochs = _between(UPDATES * batch_size / n, 5, 100)
-    rate = 0.01 if visible == "gaussian" else 0.1
-    reasons.append(f"{epochs} epochs of {-(-n // batch_size):,} steps for each layer, at a learning rate of {rate}.")
-    learning: list[dict[str, Any]] = [{"epochs": epochs, "learning_rate": rate, "averaging": 0.999}]
-    if visible == "gaussian":
-        learning.append({"epochs": epochs, "learning_rate": 0.05, "averaging": 0.999})
+    learning = _learning(visible, epochs or _between(UPDATES * batch_size / n, 5, 100), len(model["layers"]))
+    first = learning[0]
+    steps = f"{first['epochs']} epochs of {-(-n // batch_size):,} steps for each layer"
+    reasons += [sizes, f"{steps}, at a learning rate of {first['learning_rate']}."]
     values: dict[str, Any] = {"model": model, "batch_size": batch_size, "learning": learning}
     if table.y is not None:
         values["fine_tuning"], sentence = _fine_tuning(table.y)
         reasons.append(sentence)
     return RunSettings.from_dict(values).but(data={**vars(data), **how}), reasons
+
+
+def _learning(visible: str, epochs: int, n_layers: int) -> list[dict[str, Any]]:
+    """Real-valued units need a tenth of the rate; the layers above them are of bits again."""
+    rates = [0.01, *[0.05] * (n_layers - 1)] if visible == "gaussian" else [0.1]
+    return [{"epochs": epochs, "learning_rate": rate, "averaging": 0.999} for rate in rates]
 
 
 def _visible(table: Table) -> tuple[str, dict[str, Any], list[str]]:
@@ -82,12 +95,13 @@ def _visible(table: Table) -> tuple[str, dict[str, Any], list[str]]:
     return "gaussian", {"preparation": "standardize"}, [reason]
 
 
-def _layers(visible: str, d: int) -> tuple[dict[str, Any], str]:
-    size = _between(2 * d, SMALLEST_LAYER, LARGEST_LAYER)
-    tied = visible == "bernoulli" and size >= d
-    model = {"visible": visible, "layers": [size, size], "tied": tied}
-    tail = ", the second starting as the transpose of the first" if tied else ""
-    return model, f"{d} columns get two layers of {size} hidden units{tail}."
+def _layers(visible: str, d: int, wanted: Sequence[int] | None) -> tuple[dict[str, Any], str]:
+    sizes = list(wanted or [_between(2 * d, SMALLEST_LAYER, LARGEST_LAYER)] * 2)
+    grows = all(above >= below for below, above in zip([d, *sizes], sizes[1:], strict=False))
+    tied = visible == "bernoulli" and len(sizes) > 1 and grows
+    tail = ", each above the first starting as the transpose of the one below" if tied else ""
+    words = f"{d} columns get {len(sizes)} layer{'s' if len(sizes) > 1 else ''} of {', '.join(map(str, sizes))} units"
+    return {"visible": visible, "layers": sizes, "tied": tied}, f"{words}{tail}."
 
 
 def _fine_tuning(y: Tensor) -> tuple[dict[str, Any], str]:
@@ -110,13 +124,17 @@ def demo_settings(
     data: str = "digits", *, quick: bool = False, data_dir: str | None = None, seed: int = 0
 ) -> RunSettings:
     """The run of ``deepbelief demo``: bits drawn anew while layers learn, grey levels for fine-tuning."""
+    evaluation: dict[str, Any] = {"betas": 3000, "bound_samples": 30, "watch_every": 2, "samples": 0}
     if data == "mnist":
-        sizes, batch_size, epochs, rate, tuning = [500, 784], 100, 12, 0.05, {"epochs": 12, "dropout": 0.2}
+        sizes, batch_size = [500, 784], 100
+        lower, upper = {"epochs": 12, "learning_rate": 0.05}, {"epochs": 8, "learning_rate": 0.02}
+        tuning: dict[str, Any] = {"epochs": 12, "dropout": 0.2}
     else:
-        sizes, batch_size, epochs, rate, tuning = [100, 200], 20, 50, 0.2, {"epochs": 60, "dropout": 0.2}
-    evaluation: dict[str, Any] = {"betas": 1000, "watch_every": 2, "samples": 0}
+        sizes, batch_size = [200, 200], 20
+        lower, upper = {"epochs": 60, "learning_rate": 0.2}, {"epochs": 60, "learning_rate": 0.05, "k": 2}
+        tuning = {"epochs": 100, "learning_rate": 0.01, "batch_size": 50, "dropout": 0.5}
     if quick:
-        epochs, tuning = 2, {**tuning, "epochs": 3}
+        lower, upper, tuning = ({**plan, "epochs": 2} for plan in (lower, upper, tuning))
         evaluation |= {"betas": 100, "burn_in": 50, "chains": 20, "features": False}
     return RunSettings.from_dict(
         {
@@ -124,7 +142,7 @@ def demo_settings(
             "data": {"name": data, "binarization": "stochastic", "data_dir": data_dir},
             "model": {"layers": sizes, "tied": True},
             "batch_size": batch_size,
-            "learning": {"epochs": epochs, "learning_rate": rate, "averaging": 0.999},
+            "learning": [{**plan, "averaging": 0.999} for plan in (lower, upper)],
             "fine_tuning": tuning,
             "evaluation": evaluation,
             "seed": seed,

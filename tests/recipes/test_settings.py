@@ -39,7 +39,10 @@ def test_a_number_that_yaml_reads_as_text_is_a_number():
     ("text", "sentence"),
     [
         ("modell: {}", r"must have known names. Got 'modell'. Did you mean 'model'\?"),
-        ("data: {binarisation: none}", r"data must have known names. Got 'binarisation'. Did you mean 'binarization'\?"),
+        (
+            "data: {binarisation: none}",
+            r"data must have known names. Got 'binarisation'. Did you mean 'binarization'\?",
+        ),
         ("learning: [{epoch: 3}]", r"learning\[0\] must have known names. Got 'epoch'. Did you mean 'epochs'\?"),
         ("data: {binarization: stochastics}", "Did you mean 'stochastic'"),
         ("model: {layers: [ten]}", r"model.layers\[0\] must be a whole number. Got 'ten'"),

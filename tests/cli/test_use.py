@@ -1,0 +1,133 @@
+"""The verbs that use a trained model, each once for people and once for scripts."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepbelief.data.sets import load_set
+
+
+def told(done):
+    """The JSON of a verb that went well."""
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_sample(trained, call, tmp_path):
+    assert np.shape(told(call("sample", trained, "-n", 3, "--steps", 5, "--json"))["samples"]) == (3, 64)
+    lines = call("sample", trained, "-n", 3, "--steps", 5, "--bits").stdout.splitlines()
+    assert len(lines) == 4
+    assert set(lines[1].split(",")) <= {"0", "1"}
+    call("sample", trained, "-n", 4, "--steps", 5, "--out", tmp_path / "s.png")
+    assert Image.open(tmp_path / "s.png").size[0] > 16
+    call("sample", trained / "model", "-n", 4, "--steps", 5, "--out", tmp_path / "s.npy")
+    assert np.load(tmp_path / "s.npy").shape == (4, 64)
+
+
+def test_sample_repeats_with_its_seed(trained, call):
+    one, same, other = (call("sample", trained, "-n", 2, "--steps", 5, "--seed", s).stdout for s in (1, 1, 2))
+    assert one == same != other
+
+
+def test_sample_by_class_needs_labels_in_the_top(trained, call):
+    done = call("sample", trained, "--label", "3")
+    assert (done.exit_code, "labels must sit in the top RBM" in done.stderr) == (1, True)
+
+
+def test_complete_keeps_what_is_given(trained, call, tmp_path):
+    x = load_set("digits", split="test").scaled()[:5].numpy()
+    holes = x.copy()
+    holes[:, 40:] = np.nan
+    np.save(tmp_path / "holes.npy", holes * 16)
+    found = told(call("complete", trained, tmp_path / "holes.npy", "--steps", 50, "--json"))
+    assert found["filled"] == 5 * 24
+    filled = np.array(found["cases"])
+    assert np.allclose(filled[:, :40], x[:, :40], atol=1e-6)
+    assert np.isfinite(filled).all()
+    call("complete", trained, "digits", "--mask", "left", "-n", 4, "--steps", 50, "--out", tmp_path / "c.png")
+    assert (tmp_path / "c.png").exists()
+
+
+def test_complete_needs_something_to_fill_in(trained, call):
+    done = call("complete", trained, "digits")
+    assert (done.exit_code, "Got none. Hide some" in done.stderr) == (1, True)
+
+
+def test_score_says_its_kind_and_finds_the_odd_one(trained, call, tmp_path):
+    x = load_set("digits", split="test").x[:20].numpy().copy()
+    x[7] = 16 - x[7]
+    np.save(tmp_path / "x.npy", x)
+    found = told(call("score", trained, tmp_path / "x.npy", "--betas", 20, "--anomalies", 2, "--json"))
+    assert found["kind"] == "lower_bound"
+    assert len(found["scores"]) == 20
+    assert found["anomalies"][0]["row"] == 7
+    done = call("score", trained, tmp_path / "x.npy", "--betas", 20, "--anomalies", 1, "--out", tmp_path / "s.csv")
+    assert "(lower_bound) nats per case, 20 cases" in done.stdout
+    assert (tmp_path / "s.csv").read_text().startswith("log_likelihood\n-")
+
+
+def test_features(trained, call, tmp_path):
+    call("features", trained, "digits", "--out", tmp_path / "codes.npy")
+    codes = np.load(tmp_path / "codes.npy")
+    assert codes.shape == (359, 10)
+    assert told(call("features", trained, "digits", "--layer", 1, "--json"))["units"] == 12
+    done = call("features", trained, "digits", "--layer", 3)
+    assert (done.exit_code, "The model has 2 layers" in done.stderr) == (1, True)
+
+
+def test_predict_agrees_with_the_measured_error(trained, call):
+    rows = told(call("predict", trained, "digits", "--json"))["predictions"]
+    truth = load_set("digits", split="test").y.tolist()
+    wrong = sum(int(row["class"]) != y for row, y in zip(rows, truth, strict=True)) / len(truth)
+    results = json.loads((trained / "results.json").read_text())
+    (error,) = [row["value"] for row in results if row["quantity"] == "test error rate"]
+    assert 100 * wrong == pytest.approx(error)
+
+
+def test_report_draws_the_same_page_again(trained, call, tmp_path):
+    page = told(call("report", trained, "--out", tmp_path / "page.html", "--json"))["report"]
+    assert (tmp_path / "page.html").read_text() == (trained / "report.html").read_text()
+    assert page == str(tmp_path / "page.html")
+    done = call("report", tmp_path)
+    assert (done.exit_code, "the folder of a run must hold settings.yaml" in done.stderr) == (1, True)
+
+
+def test_data_lists_fetches_and_describes(call, tmp_path):
+    assert "digits" in {row["name"] for row in told(call("data", "--json"))}
+    assert "built in" in call("data").stdout
+    assert told(call("data", "fetch", "digits", "--json"))["where"] == "built in"
+    np.save(tmp_path / "x.npy", np.eye(6, dtype=np.uint8))
+    facts = told(call("data", "describe", tmp_path / "x.npy", "--json"))
+    assert (facts["cases"], facts["columns"]) == (6, 6)
+    assert "Bernoulli" in facts["advice"][0]
+    done = call("data", "fetch", "mnits")
+    assert (done.exit_code, "Did you mean 'mnist'?" in done.stderr) == (1, True)
+
+
+def test_ls_knows_the_parts_and_the_runs(trained, call):
+    found = told(call("ls", trained.parent, "--json"))
+    assert {"DBN", "RBM"} <= set(found["models"])
+    assert "gaussian" in found["units"]
+    assert [(run["folder"], run["state"]) for run in found["runs"]] == [(str(trained), "finished")]
+    assert "finished" in call("ls", trained.parent).stdout
+
+
+def test_a_wrong_folder_is_told(trained, call, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    done = call("score", tmp_path, "digits")
+    assert (done.exit_code, "belongs to another library" in done.stderr) == (1, True)
+    done = call("score", trained / "classifier", "digits")
+    assert (done.exit_code, "MODEL must be a DBN or an RBM" in done.stderr) == (1, True)
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    shutil.rmtree(copy / "classifier")
+    done = call("predict", copy, "digits")
+    assert (done.exit_code, "Train with labels" in done.stderr) == (1, True)
+
+
+def test_cases_of_another_width_are_refused(trained, call, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 5), dtype=np.uint8))
+    done = call("features", trained, tmp_path / "x.npy")
+    assert (done.exit_code, "must have 64 columns" in done.stderr) == (1, True)
