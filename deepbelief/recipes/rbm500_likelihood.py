@@ -22,7 +22,7 @@ from deepbelief.types import Bound, Result
 
 HIDDEN = 500
 LEARNING = LearningSettings(
-    learning="pcd", k=5, n_chains=100, epochs=120, learning_rate=0.1, schedule="linear", averaging=0.9995
+    learning="pcd", k=5, n_chains=100, epochs=60, learning_rate=0.3, schedule="linear", averaging=0.9995
 )
 CHAINS, BETAS = 200, 10_000
 

@@ -7,19 +7,35 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from deepbelief.errors import check
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def decay_after(decay: float, n_averaged: int) -> float:
+    """The decay of update number `n_averaged` (from 1): short trainings must not hold on to their first weights.
+
+    >>> decay_after(0.999, 1), decay_after(0.999, 10**6)
+    (0.18181818181818182, 0.999)
+    """
+    return min(decay, (1 + n_averaged) / (10 + n_averaged))
+
 
 class Averaging:
-    """The average ``a <- decay * a + (1 - decay) * w`` after every step, from ``a = w`` after the first."""
+    """The average ``a <- d a + (1 - d) w`` after every step, from ``a = w`` after the first; see `decay_after`."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         check(0.0 <= decay < 1.0, f"averaging must be at least 0 and below 1. Got averaging={decay}. Try 0.999.")
         self.module = module
-        self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.decay = decay
+        self.average = AveragedModel(module, multi_avg_fn=self._move)
+
+    @torch.no_grad()
+    def _move(self, averages: Tensors, weights: Tensors, n_averaged: Tensor | int) -> None:
+        torch._foreach_lerp_(list(averages), list(weights), 1.0 - decay_after(self.decay, int(n_averaged)))
 
     def update(self) -> None:
         """Count the parameters of one more step."""

@@ -40,7 +40,7 @@ class LikelihoodLearning:
         rbm: RBM,
         negative: NegativePhase,
         *,
-        learning_rate: float = 0.05,
+        learning_rate: float = 0.1,
         schedule: Schedule | None = None,
         momentum: float = 0.0,
         optimizer: Literal["sgd", "adam"] = "sgd",

@@ -28,7 +28,7 @@ class LearningSettings:
     k: int = 1
     n_chains: int = 100
     epochs: int = 10
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     schedule: str = "linear"
     momentum: float = 0.0
     optimizer: Literal["sgd", "adam"] = "sgd"

@@ -1,0 +1,63 @@
+"""One sentence: the name, the rule, the value, the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deepbelief import errors
+from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range, missing_extra
+
+
+def test_every_error_is_ours_and_one_that_others_catch() -> None:
+    ours = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.DeepBeliefError)
+    ]
+    common = (ValueError, RuntimeError, FileNotFoundError, ImportError)
+    assert len(ours) == 7
+    assert all(issubclass(kind, common) for kind in ours if kind is not errors.DeepBeliefError)
+
+
+def test_check_raises_its_message() -> None:
+    check(True, "never said")
+    with pytest.raises(InvalidArgumentError, match=r"^n must be even. Got n=3.$"):
+        check(False, "n must be even. Got n=3.")
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "sentence"),
+    [
+        (0, {"low": 1}, "n must be at least 1. Got n=0."),
+        (9, {"high": 8}, "n must be at most 8. Got n=9."),
+        (9, {"low": 1, "high": 8}, "n must be at least 1 and at most 8. Got n=9."),
+        (float("nan"), {"low": 0}, "n must be at least 0. Got n=nan."),
+        (40, {"high": 20, "remedy": "Use ais(...) instead."}, "n must be at most 20. Got n=40. Use ais(...) instead."),
+    ],
+)
+def test_a_value_out_of_range_gets_a_sentence(value: float, ends: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        check_range("n", value, **ends)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("value", [1, 4.5, 8])
+def test_both_ends_belong_to_the_range(value: float) -> None:
+    check_range("n", value, low=1, high=8)
+    check_range("n", value)
+
+
+def test_an_unknown_name_gets_the_nearest_one() -> None:
+    check_choice("method", "ais", iter(["ais", "exact"]))
+    with pytest.raises(
+        InvalidArgumentError, match=r"one of 'ais', 'exact'. Got method='exat'. Did you mean 'exact'\?$"
+    ):
+        check_choice("method", "exat", ["ais", "exact"])
+    with pytest.raises(InvalidArgumentError, match=r"Got method=3.$"):
+        check_choice("method", 3, ["ais", "exact"])
+
+
+def test_a_missing_library_gets_the_command_that_installs_it() -> None:
+    error = missing_extra("onnx", "onnx", "ONNX export")
+    assert isinstance(error, ImportError)
+    assert str(error) == "ONNX export needs onnx, which is not installed. Run: pip install 'deepbelief[onnx]'"
