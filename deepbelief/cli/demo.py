@@ -5,17 +5,12 @@ from __future__ import annotations
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from deepbelief.cli.shared import DataDir, Json, Seed, print_json, print_results, tell
 from deepbelief.cli.train import running
-
-if TYPE_CHECKING:
-    from deepbelief.types import Result
-
-SHOWN = ("test log-likelihood", "test error rate", "linear probe accuracy", "5-nearest-neighbour accuracy")
 
 
 class DemoData(StrEnum):
@@ -55,10 +50,5 @@ def demo(
     if json:
         print_json([result.to_dict() for result in results])
     else:
-        print_results(shown(results), "What the demo reached (everything is in results.json)")
+        print_results(results, "What the demo reached (everything is in results.json)")
     tell(f"Done in {time.monotonic() - began:.0f} s. Open [bold]{page}[/bold]; the model is in {out / 'model'}.")
-
-
-def shown(results: list[Result]) -> list[Result]:
-    """The rows that a closing table shows: the main quantities and completion."""
-    return [row for row in results if row.quantity in SHOWN or row.quantity.startswith("completion")]

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from deepbelief.types import Result
 
 INTERRUPTED = 130
+SHOWN = (
+    "test error rate",
+    "test root mean squared error",
+    "test R squared",
+    "test log-likelihood",
+    "completion",
+    "linear probe accuracy",
+    "5-nearest-neighbour accuracy",
+)
+NOT_SHOWN = ("AIS)", "over cases", "per class")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]
 Seed = Annotated[int, typer.Option(help="Drives every random number.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
@@ -71,11 +81,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def print_results(results: Sequence[Result], title: str = "") -> None:
-    """The table of numbers, each with its error, unit and kind."""
+    """The closing table: the main numbers, each with its error, unit and kind."""
     from deepbelief.report.numbers import format_error, format_number, kind_name
 
     rows = []
     for row in results:
+        if not row.quantity.startswith(SHOWN) or row.quantity.endswith(NOT_SHOWN):
+            continue
         error = format_error(row.stderr)
         number = format_number(row.value, row.stderr) + (f" ± {error}" if error else "")
         quantity = row.quantity.split(" (probabilities")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,9 +31,19 @@ Source = Annotated[
 ]
 
 
+class Target(StrEnum):
+    """What labels are."""
+
+    classes = "class"
+    values = "value"
+
+
 def train(
     source: Source = None,
     label: Annotated[str | None, typer.Option(help="The column (or npz array) with the labels.")] = None,
+    target: Annotated[
+        Target | None, typer.Option(help="What the labels are [default: by looking at them].", show_default=False)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/NAME].")] = None,
     layers: Annotated[str | None, typer.Option(help="Hidden units of each layer, like 200,100.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each layer.")] = None,
@@ -64,10 +75,14 @@ def train(
     from deepbelief.recipes.run import run
 
     sizes = None if layers is None else parse_sizes(layers)
-    plan = _saved(out) if resume else _chosen(source, label, settings, data_dir, sizes, epochs)
+    own: dict[str, Any] = {"name": source, "label": label, "target": target and target.value}
+    own |= {"data_dir": None if data_dir is None else str(data_dir)}
+    given = {name: value for name, value in own.items() if value is not None}
     short = {"seed": seed, "device": device}
     if resume or settings is not None:
-        plan = _resized(plan, sizes, epochs)
+        plan = _resized(_saved(out) if resume else _read(settings, given), sizes, epochs)
+    else:
+        plan = _chosen(given, sizes, epochs)
     plan = _changed(plan, change or [], short)
     if print_settings:
         typer.echo(plan.to_yaml(), nl=False)
@@ -79,7 +94,7 @@ def train(
     if json:
         print_json([result.to_dict() for result in results])
     else:
-        print_results(results, f"{folder}")
+        print_results(results, f"{folder} (everything is in results.json)")
     tell(f"The run is in [bold]{folder}[/bold]{f'; open {page}' if page else ''}.")
 
 
@@ -102,25 +117,21 @@ def _saved(out: Path | None) -> RunSettings:
     return read_settings(find_run(out) / SETTINGS)
 
 
-def _chosen(
-    source: str | None,
-    label: str | None,
-    settings: Path | None,
-    data_dir: Path | None,
-    layers: list[int] | None,
-    epochs: int | None,
-) -> RunSettings:
+def _read(path: Path | None, given: dict[str, Any]) -> RunSettings:
+    from deepbelief.recipes.settings import read_settings
+
+    plan = read_settings(path or "")
+    return plan.but(data=given) if given else plan
+
+
+def _chosen(given: dict[str, Any], layers: list[int] | None, epochs: int | None) -> RunSettings:
     from deepbelief.recipes.run_data import find_data
     from deepbelief.recipes.run_defaults import settings_for
-    from deepbelief.recipes.settings import DataSettings, read_settings
+    from deepbelief.recipes.settings import DataSettings
 
-    own: dict[str, Any] = {"name": source, "label": label, "data_dir": None if data_dir is None else str(data_dir)}
-    given = {name: value for name, value in own.items() if value is not None}
-    if settings is not None:
-        return read_settings(settings).but(data=given) if given else read_settings(settings)
-    if source is None:
+    if "name" not in given:
         raise InvalidArgumentError("train needs data. Got none. Name a file or a set, like: deepbelief train digits")
-    find_data(source)
+    find_data(given["name"])
     plan, reasons = settings_for(DataSettings(**given), layers=layers, epochs=epochs)
     for reason in reasons:
         tell(f"[dim]-[/dim] {reason}")

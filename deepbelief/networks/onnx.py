@@ -24,9 +24,12 @@ def export_onnx(
     n_inputs: int,
     *,
     names: tuple[str, str] = ("x", "y"),
+    method: str = "forward",
     check: bool = True,
 ) -> float:
     """Write ``module: (cases, n_inputs) -> (cases, ...)`` as an ONNX file for any number of cases.
+
+    `method` names what is exported: "forward" of a network, "encode", "decode" or "reconstruct" of an RBM or a DBN.
 
     `names` are those of the input and the output in the file. Returns the largest absolute difference between the
     module's and onnxruntime's outputs on random cases in [0, 1) of several batch sizes (0.0 when not checked).
@@ -40,6 +43,9 @@ def export_onnx(
         raise InvalidArgumentError(f"names must be two different names. Got names={names!r}. Try ('x', 'y').")
     for library in ("onnx", "onnxscript", *(["onnxruntime"] if check else [])):
         _require(library)
+    if not callable(getattr(module, method, None)):
+        raise InvalidArgumentError(f"method must be one that the module has. Got method={method!r}. Use 'forward'.")
+    module = module if method == "forward" else _Call(module, method)
     training = module.training
     module.eval()
     try:
@@ -49,6 +55,18 @@ def export_onnx(
         module.train(training)
     atomic_write_bytes(path, data)
     return difference
+
+
+class _Call(nn.Module):
+    """A module whose forward pass is another method of the module inside."""
+
+    def __init__(self, inner: nn.Module, method: str) -> None:
+        super().__init__()
+        self.inner, self.method = inner, method
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = getattr(self.inner, self.method)(x)
+        return result
 
 
 def _require(library: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,20 @@ def settings_for(
     `layers` and `epochs` of each layer are taken where they are given.
     """
     table = read_table(data) if table is None else table
+    if data.target == "auto" and _looks_like_values(table):
+        data = replace(data, target="value")
+        table = read_table(data)
     n, d = len(table), int(torch.Size(table.x.shape[1:]).numel())
     visible, how, reasons = _visible(table)
     model, sizes = _layers(visible, d, layers)
     batch_size = 100 if n >= 5000 else 20
-    learning = _learning(visible, epochs or _between(UPDATES * batch_size / n, 5, 100), len(model["layers"]))
+    learning = _learning(visible, epochs or _between(UPDATES * batch_size / n, 5, 400), len(model["layers"]))
     first = learning[0]
     steps = f"{first['epochs']} epochs of {-(-n // batch_size):,} steps for each layer"
     reasons += [sizes, f"{steps}, at a learning rate of {first['learning_rate']}."]
     values: dict[str, Any] = {"model": model, "batch_size": batch_size, "learning": learning}
+    values["checkpoint_every"] = max(1, first["epochs"] // 50)
+    values["evaluation"] = {"watch_every": max(1, first["epochs"] // 20)}
     if table.y is not None:
         values["fine_tuning"], sentence = _fine_tuning(table.y)
         reasons.append(sentence)
@@ -104,6 +110,15 @@ def _layers(visible: str, d: int, wanted: Sequence[int] | None) -> tuple[dict[st
     return {"visible": visible, "layers": sizes, "tied": tied}, f"{words}{tail}."
 
 
+def _looks_like_values(table: Table) -> bool:
+    """Whole numbers that hardly repeat, such as ages or prices, are no classes."""
+    names = table.class_names or []
+    if table.y is None or table.y.is_floating_point() or len(names) <= 20:
+        return False
+    numbers = all(name.lstrip("-").isdigit() for name in names)
+    return numbers and len(names) > 0.1 * len(table)
+
+
 def _fine_tuning(y: Tensor) -> tuple[dict[str, Any], str]:
     is_value = y.is_floating_point()
     n = len(y) if is_value else int((y >= 0).sum())
@@ -132,7 +147,7 @@ def demo_settings(
     else:
         sizes, batch_size = [200, 200], 20
         lower, upper = {"epochs": 60, "learning_rate": 0.2}, {"epochs": 60, "learning_rate": 0.05, "k": 2}
-        tuning = {"epochs": 100, "learning_rate": 0.01, "batch_size": 50, "dropout": 0.5}
+        tuning = {"epochs": 100, "learning_rate": 0.02, "batch_size": 50, "dropout": 0.5}
     if quick:
         lower, upper, tuning = ({**plan, "epochs": 2} for plan in (lower, upper, tuning))
         evaluation |= {"betas": 100, "burn_in": 50, "chains": 20, "features": False}

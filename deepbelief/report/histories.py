@@ -11,6 +11,7 @@ from deepbelief.report.charts import curve
 from deepbelief.report.numbers import format_number, readable
 
 NOT_METRICS = ("epoch", "step", "seconds")
+SIDE_NUMBERS = (".kind", ".stderr", ".low", ".high")  # what a Bound brings beside its value; no curve of their own
 PARTS = {
     "train": "training",
     "training": "training",
@@ -45,7 +46,9 @@ def stage_curves(rows: History) -> dict[str, Lines]:
     """
     position = position_name(rows)
     curves: dict[str, Lines] = {}
-    for name in dict.fromkeys(key for row in rows for key in row if key not in NOT_METRICS):
+    for name in dict.fromkeys(
+        key for row in rows for key in row if key not in NOT_METRICS and not key.endswith(SIDE_NUMBERS)
+    ):
         values = [_number(row.get(name)) for row in rows]
         y = [value for value in values if value is not None]
         x = [row.get(position, i) for i, row in enumerate(rows, 1) if values[i - 1] is not None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from deepbelief.energy.rbm import RBM
@@ -37,8 +38,14 @@ def moments(rbm: RBM, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor 
     """Moments of the rows of `v`, with h averaged out given each row; `weight` gives rows unequal shares.
 
     `inputs` is ``v W`` and `mean_h` the mean of h, which the caller has already. Given a sample of the model, these
-    are Rao-Blackwell averages: h enters by its conditional mean.
+    are Rao-Blackwell averages: h enters by its conditional mean. Averages are taken in the type of `v` even where a
+    lower precision serves for sampling: a gradient is a small difference of large sums.
     """
+    with torch.autocast(v.device.type, enabled=False):
+        return _moments(rbm, v, inputs, mean_h, weight)
+
+
+def _moments(rbm: RBM, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor | None) -> Moments:
     share = v.new_full((len(v),), 1 / len(v)) if weight is None else (weight / weight.sum()).to(v)
     right = mean_h * share.unsqueeze(1)
     visible = _average(rbm.visible.statistics(v), share)

@@ -79,9 +79,9 @@ class LikelihoodLearning:
         with context.autocast():
             inputs = self.rbm.input_h_from_v(batch.x)
             phase = PositivePhase(batch.x, inputs, self.rbm.hidden.mean(inputs), batch.weight)
-            positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
             negative, watched = self.negative.moments(self.rbm, phase, context.generator)
-            self._set_gradients(positive, negative)
+        positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
+        self._set_gradients(positive, negative)
         self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = positive.v, positive.h
         context.average([*self.rbm.parameters(), self.rbm.visible_offset, self.rbm.hidden_offset])
         self._move_offsets()

@@ -215,5 +215,6 @@ def bracket(forward: AISResult, reverse: AISResult) -> Bound:
     """
     low, high = min(forward.log_z, reverse.log_z), max(forward.log_z, reverse.log_z)
     method = f"AIS forward {forward.log_z:.2f}, reverse {reverse.log_z:.2f}, {len(forward.log_weights)} chains"
+    method += f" (effective {forward.effective_size:.0f} and {reverse.effective_size:.0f})"
     error = max(forward.stderr, reverse.stderr)
     return Bound((low + high) / 2, "estimate", error, method, low, high)

@@ -1,0 +1,39 @@
+"""Encoders, decoders and classifiers of our models leave for ONNX and come out the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepbelief.belief.dbn import DBN
+from deepbelief.belief.unrolled import UnrolledDBN
+from deepbelief.energy.rbm import RBM
+from deepbelief.energy.units.gaussian import Gaussian
+from deepbelief.errors import InvalidArgumentError
+from deepbelief.networks.onnx import export_onnx
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+
+@pytest.mark.parametrize(("method", "n_inputs"), [("encode", 6), ("decode", 3), ("reconstruct", 6)])
+def test_a_dbn_leaves_by_each_way(method: str, n_inputs: int, tmp_path: Path, generator: torch.Generator) -> None:
+    dbn = DBN.of_sizes([6, 4, 3], generator=generator)
+    for parameter in dbn.parameters():
+        parameter.data.normal_(generator=generator)
+    assert export_onnx(dbn, tmp_path / "dbn.onnx", n_inputs, method=method) < 1e-5
+    assert (tmp_path / "dbn.onnx").stat().st_size > 0
+
+
+def test_gaussian_units_and_a_classifier_leave(tmp_path: Path, generator: torch.Generator) -> None:
+    rbm = RBM(Gaussian(5), 4, weight_std=0.5, generator=generator)
+    net = UnrolledDBN.from_dbn(DBN([rbm]), n_outputs=3, dropout=0.5, output_std=1.0, generator=generator)
+    assert export_onnx(net, tmp_path / "net.onnx", 5, names=("x", "log_odds")) < 1e-5
+    assert export_onnx(rbm, tmp_path / "rbm.onnx", 4, method="decode") < 1e-5
+
+
+def test_a_method_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="method must be one that the module has"):
+        export_onnx(torch.nn.Linear(2, 2), tmp_path / "x.onnx", 2, method="encode")
