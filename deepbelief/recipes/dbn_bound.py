@@ -58,12 +58,11 @@ def reproduce(options: Options) -> list[Result]:
 
 
 def _first(options: Options) -> tuple[RBM, torch.Tensor]:
-    """The RBM of `rbm500_likelihood` from the same --out, or trained now; chains started at training cases."""
+    """The RBM of `rbm500_likelihood` from the same --out, or trained now; and training cases to start chains at."""
     model = options.folder("rbm500_likelihood") / "model"
     if not model.exists():
-        return rbm500_likelihood.train(options)
-    rbm = load_model(model)
-    return rbm, bernoulli_draw(options.load("train"), seed=3)[:: 600 if not options.quick else 70]
+        rbm500_likelihood.train(options)
+    return load_model(model), bernoulli_draw(options.load("train"), seed=3)[:: 600 if not options.quick else 70]
 
 
 def _train_top(first: RBM, options: Options) -> tuple[DBN, torch.Tensor]:

@@ -96,8 +96,8 @@ RECIPE = Recipe(
     paper="Salakhutdinov & Murray 2008, On the quantitative analysis of deep belief networks",
     published="-86.34 nats with CD-25 (forward AIS alone)",
     setting="60,000 training images drawn anew at every visit, 10,000 test images drawn once; log Z by AIS both ways",
-    reached="",
-    time="",
+    reached="-84.23 nats +- 0.18; forward and reverse AIS -84.30 and -84.16 (seed 0)",
+    time="17.5 minutes with the scoring, 1 thread",
     reproduce=reproduce,
 )
 

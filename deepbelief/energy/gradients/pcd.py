@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import PositivePhase
-from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.kernels.gibbs import BlockGibbs, check_chains
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import DivergenceError, check, check_range
 from deepbelief.protocols import Generator
@@ -44,6 +44,7 @@ class PersistentChains:
     def start(self, rbm: RBM, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
         check_range("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
         mine = len(range(rank, self.n_chains, world_size))
+        check_chains(mine, rbm)
         kernel = BlockGibbs(rbm)
         if self.start_at == "data":
             v = first[torch.arange(mine, device=first.device) % len(first)]

@@ -5,6 +5,7 @@ Each half-step leaves p(v, h) as it is, so the chain does (Geman & Geman 1984).
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,8 +13,11 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.units.base import Units
+from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
+
+COPIES = 4  # states, means, inputs and random numbers of every chain live at once
 
 
 class Bipartite(Protocol):
@@ -44,6 +48,27 @@ class GibbsInfo:
     mean_h: Tensor
 
 
+def check_chains(n: int, model: Bipartite) -> None:
+    """Refuse more chains than memory holds, before anything is allocated."""
+    offset = model.visible_offset
+    per_chain = COPIES * (model.visible.size + model.hidden.size) * offset.element_size()
+    room = memory_bytes(offset.device)
+    if room is not None and n * per_chain > room:
+        raise InvalidArgumentError(
+            f"the number of chains must fit in memory: at most {room // per_chain:,} here. Got {n:,}. "
+            "Run fewer chains, or draw in several calls."
+        )
+
+
+def memory_bytes(device: torch.device) -> int | None:
+    """The memory of a device, in bytes; None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 class BlockGibbs:
     """The kernel ``v ~ p(v | h)``, ``h ~ p(h | v)``; a clamp holds visible entries."""
 
@@ -53,6 +78,7 @@ class BlockGibbs:
     @torch.no_grad()
     def init(self, n: int, *, generator: Generator) -> ChainState:
         """`n` chains from independent visible units with the data's means."""
+        check_chains(n, self.model)
         units, offset = self.model.visible, self.model.visible_offset
         base = units.empty_like()
         base.load_state_dict(units.state_dict())
