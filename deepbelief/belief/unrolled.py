@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.belief.dbn import DBN
-from deepbelief.energy.units.base import Units, units_from_config
+from deepbelief.energy.units.base import Units
+from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
 

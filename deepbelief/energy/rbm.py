@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.energy.units.base import Units, units_from_config
+from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.bernoulli import Bernoulli
+from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp

@@ -9,9 +9,9 @@ import torch
 from scipy import integrate
 from torch import Tensor
 
-from deepbelief.energy.units.base import Units, units_from_config
+from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.catalog import KINDS, make_units
+from deepbelief.energy.units.catalog import KINDS, make_units, units_from_config
 from deepbelief.energy.units.categorical import Categorical
 from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.energy.units.side_by_side import SideBySide

@@ -161,6 +161,12 @@ class Units(nn.Module, ABC):
         """What rebuilds the units (without their parameters), as JSON."""
         return {"kind": self.kind, "size": self.size}
 
+    @staticmethod
+    def rebuild(config: Mapping[str, Any]) -> Units:
+        """Units of whatever kind from `config`, among the kinds that were imported (`catalog` imports all)."""
+        check_choice("kind", config.get("kind"), Units.kinds)
+        return Units.kinds[config["kind"]].from_config(config)
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Units:
         """Units from `config`."""
@@ -168,14 +174,6 @@ class Units(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{k}={v}" for k, v in self.config().items() if k != "kind")
-
-
-def units_from_config(config: Mapping[str, Any]) -> Units:
-    """Units from what `Units.config` gave."""
-    import deepbelief.energy.units.catalog  # noqa: F401  a saved model may hold kinds that nobody has imported yet
-
-    check_choice("kind", config.get("kind"), Units.kinds)
-    return Units.kinds[config["kind"]].from_config(config)
 
 
 def check_unit_interval(x: Tensor, name: str, kind: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.bernoulli import Bernoulli
 from deepbelief.energy.units.categorical import Categorical
@@ -11,6 +14,11 @@ from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError, check_choice
 
 KINDS: dict[str, type[Units]] = {c.kind: c for c in (Bernoulli, Spin, Gaussian, Categorical, SideBySide)}
+
+
+def units_from_config(config: Mapping[str, Any]) -> Units:
+    """Units from what `Units.config` gave: the way of saved models, whose kinds nobody may have imported yet."""
+    return Units.rebuild(config)
 
 
 def make_units(kind: str | Units, size: int, *, n_values: int | None = None) -> Units:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepbelief.energy.units.base import Units, units_from_config
+from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, check
 
 
@@ -113,4 +113,4 @@ class SideBySide(Units):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SideBySide:
-        return cls([units_from_config(part) for part in config["parts"]])
+        return cls([Units.rebuild(part) for part in config["parts"]])
