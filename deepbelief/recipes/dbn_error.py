@@ -9,7 +9,7 @@ from deepbelief.rng import make_generator
 from deepbelief.storage import save_model
 from deepbelief.types import Result
 
-DROPOUT, INPUT_DROPOUT, EPOCHS = 0.5, 0.2, 60
+DROPOUT, INPUT_DROPOUT, EPOCHS, AVERAGING = 0.2, 0.2, 60, 0.999
 
 
 def reproduce(options: Options) -> list[Result]:
@@ -22,7 +22,8 @@ def reproduce(options: Options) -> list[Result]:
         input_dropout=INPUT_DROPOUT,
         generator=make_generator(options.seed, stream=3),
     )
-    fine_tune(net, train, options, name="dbn_error", epochs=EPOCHS, batch_size=200, schedule="cosine")
+    plan = {"epochs": EPOCHS, "batch_size": 200, "averaging": AVERAGING, "schedule": "cosine"}
+    fine_tune(net, train, options, name="dbn_error", **plan)  # type: ignore[arg-type]
     save_model(net, options.folder("dbn_error") / "model")
     error = error_rate(net, test)
     stderr = 100 * (error * (1 - error) / len(test)) ** 0.5

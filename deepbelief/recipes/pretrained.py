@@ -60,6 +60,7 @@ def fine_tune(
     epochs: int,
     batch_size: int,
     rows: Tensor | None = None,
+    averaging: float | None = None,
     **procedure: object,
 ) -> None:
     """Back-propagation of `net` on all labels, or on those of `rows`; resumable."""
@@ -70,6 +71,7 @@ def fine_tune(
         seed=options.seed,
         checkpoint_dir=folder,
         checkpoint_every=("epoch", 10),
+        averaging=averaging,
         **options.trainer(),  # type: ignore[arg-type]
     )
     source = make_source(x, y, scale=data.scale, batch_size=batch_size, seed=options.seed)
