@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_pictures, write_rows
-from deepbelief.cli.shared import Json, Seed, print_json, tell
+from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
 from deepbelief.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def complete(
             {"filled": filled, "cases": None if out else rows.tolist(), "file": None if out is None else str(out)}
         )
     elif out is not None:
-        tell(f"Filled in {filled:,} entries of {len(x):,} cases; they are in [bold]{out}[/bold].")
+        tell(f"Filled in {filled:,} entries of {len(x):,} cases; they are in {bold(out)}.")
 
 
 def known_entries(given: Given | None, how: Preparation, n: int, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from deepbelief.cli.shared import DataDir, Json, Seed, print_json, print_results, tell
+from deepbelief.cli.shared import DataDir, Json, Seed, bold, print_json, print_results, tell
 from deepbelief.cli.train import running
 
 
@@ -51,4 +51,4 @@ def demo(
         print_json([result.to_dict() for result in results])
     else:
         print_results(results, "What the demo reached (everything is in results.json)")
-    tell(f"Done in {time.monotonic() - began:.0f} s. Open [bold]{page}[/bold]; the model is in {out / 'model'}.")
+    tell(f"Done in {time.monotonic() - began:.0f} s. Open {bold(page)}; the model is in {out / 'model'}.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
-from deepbelief.cli.shared import Json, print_json, tell
+from deepbelief.cli.shared import Json, bold, print_json, tell
 
 
 def features(
@@ -40,4 +40,4 @@ def features(
         shape = {"cases": codes.shape[0], "units": codes.shape[1]}
         print_json({**shape, "file": None if out is None else str(out), "features": None if out else codes.tolist()})
     elif out is not None:
-        tell(f"{codes.shape[1]} features of {codes.shape[0]:,} cases are in [bold]{out}[/bold].")
+        tell(f"{codes.shape[1]} features of {codes.shape[0]:,} cases are in {bold(out)}.")

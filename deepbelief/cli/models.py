@@ -42,7 +42,18 @@ def load_stack(folder: Path, device: str = "cpu") -> tuple[DBN, Preparation]:
         raise InvalidArgumentError(
             f"MODEL must be a DBN or an RBM. Got a {type(model).__name__} in {path}. Name the run's folder."
         )
+    _use_threads(model)
     return model.eval(), preparation_of(path, model.visible.size)
+
+
+def _use_threads(model: DBN) -> None:
+    """One thread for small models, whose products are too small to share."""
+    import torch
+
+    from deepbelief.recipes.run_defaults import threads_for
+
+    sizes = [model.visible.size, *(rbm.hidden.size for rbm in model.layers)]
+    torch.set_num_threads(threads_for(100, sizes) or torch.get_num_threads())
 
 
 def load_classifier(folder: Path, device: str = "cpu") -> tuple[UnrolledDBN, Preparation]:

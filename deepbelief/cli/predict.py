@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_classifier, read_cases
-from deepbelief.cli.shared import Json, Seed, print_json, tell
+from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ def predict(
         sys.stdout.write(text)
     else:
         atomic_write_text(out, text)
-        tell(f"{len(rows):,} predictions are in [bold]{out}[/bold].")
+        tell(f"{len(rows):,} predictions are in {bold(out)}.")
 
 
 def predictions(outputs: Tensor, how: Preparation) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deepbelief.cli.shared import Json, print_json, tell
+from deepbelief.cli.shared import Json, bold, print_json, tell
 
 
 def report(
@@ -23,7 +23,7 @@ def report(
     if json:
         print_json({"report": str(page)})
     else:
-        tell(f"Open [bold]{page}[/bold] in a browser.")
+        tell(f"Open {bold(page)} in a browser.")
 
 
 def draw(folder: Path, out: Path | None = None) -> Path:

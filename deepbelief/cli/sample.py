@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deepbelief.cli.models import ModelFolder, load_stack, write_pictures, write_rows
-from deepbelief.cli.shared import Json, Seed, print_json, tell
+from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
 
 
 def sample(
@@ -44,7 +44,7 @@ def sample(
     if json:
         print_json({"samples": None if out else rows.tolist(), "file": None if out is None else str(out), "n": n})
     elif out is not None:
-        tell(f"{n} cases are in [bold]{out}[/bold].")
+        tell(f"{n} cases are in {bold(out)}.")
 
 
 def class_number(label: str, class_names: list[str] | None) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
-from deepbelief.cli.shared import Json, Seed, print_json, print_table, tell
+from deepbelief.cli.shared import Json, Seed, bold, print_json, print_table, tell
 
 
 def score(
@@ -56,4 +56,4 @@ def score(
         rows = [(str(row), f"{scores[row]:.2f}") for row in oddest]
         print_table("The least likely cases", ["row", "log-likelihood (nats)"], rows, right=[0, 1])
     if out is not None:
-        tell(f"The scores are in [bold]{out}[/bold].")
+        tell(f"The scores are in {bold(out)}.")

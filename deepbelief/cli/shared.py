@@ -60,6 +60,13 @@ def tell(text: str = "") -> None:
     Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
+def bold(text: object) -> str:
+    """`text` in bold for `tell`; brackets in the name of a file are no markup."""
+    from rich.markup import escape
+
+    return f"[bold]{escape(str(text))}[/bold]"
+
+
 def print_json(value: Any) -> None:
     """JSON on standard output; NaN and infinities become null."""
     sys.stdout.write(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")

@@ -14,6 +14,7 @@ from deepbelief.cli.shared import (
     INTERRUPTED,
     DataDir,
     Json,
+    bold,
     complain,
     parse_sizes,
     print_json,
@@ -95,7 +96,7 @@ def train(
         print_json([result.to_dict() for result in results])
     else:
         print_results(results, f"{folder} (everything is in results.json)")
-    tell(f"The run is in [bold]{folder}[/bold]{f'; open {page}' if page else ''}.")
+    tell(f"The run is in {bold(folder)}{f'; open {page}' if page else ''}.")
 
 
 @contextmanager

@@ -52,8 +52,9 @@ def run(
     on a CPU), and a finished one gives its results back. `overwrite` replaces an older run there. `progress` is True
     (bars on a terminal), "plain" or False. Ctrl-C raises `KeyboardInterrupt` once a checkpoint is written.
     """
-    folder, narrator = Path(folder), Narrator(progress)
+    folder, narrator, threads = Path(folder), Narrator(progress), torch.get_num_threads()
     try:
+        torch.set_num_threads(settings.threads or threads)
         if files.open_folder(settings, folder, resume=resume, overwrite=overwrite):
             narrator.say(f"The run in {folder} is finished; these are its results.")
             return files.read_results(folder)
@@ -64,6 +65,7 @@ def run(
             labelled_rows(data, settings)  # whether labels will do is said before hours of learning, not after
         return _run(settings, data, dbn, device, folder, resume, narrator, command)
     finally:
+        torch.set_num_threads(threads)
         narrator.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from deepbelief.recipes.run_data import grey_scale
 from deepbelief.recipes.settings import DataSettings, RunSettings
 
 ROWS_SEEN = 20_000
+SMALL_PRODUCT = 5_000_000  # multiplications, well under a millisecond for one thread
 UPDATES, FINE_TUNING_UPDATES = 10_000, 4_000
 SMALLEST_LAYER, LARGEST_LAYER = 32, 500
 
@@ -71,6 +73,7 @@ def settings_for(
     steps = f"{first['epochs']} epochs of {-(-n // batch_size):,} steps for each layer"
     reasons += [sizes, f"{steps}, at a learning rate of {first['learning_rate']}."]
     values: dict[str, Any] = {"model": model, "batch_size": batch_size, "learning": learning}
+    values["threads"] = threads_for(batch_size, [d, *model["layers"]])
     values["checkpoint_every"] = max(1, first["epochs"] // 50)
     values["evaluation"] = {"watch_every": max(1, first["epochs"] // 20)}
     if table.y is not None:
@@ -108,6 +111,12 @@ def _layers(visible: str, d: int, wanted: Sequence[int] | None) -> tuple[dict[st
     tail = ", each above the first starting as the transpose of the one below" if tied else ""
     words = f"{d} columns get {len(sizes)} layer{'s' if len(sizes) > 1 else ''} of {', '.join(map(str, sizes))} units"
     return {"visible": visible, "layers": sizes, "tied": tied}, f"{words}{tail}."
+
+
+def threads_for(batch_size: int, sizes: Sequence[int]) -> int | None:
+    """1 where the products are too small to share between threads, else None."""
+    largest = max(batch_size * below * above for below, above in pairwise(sizes))
+    return 1 if largest < SMALL_PRODUCT else None
 
 
 def _looks_like_values(table: Table) -> bool:
@@ -160,6 +169,7 @@ def demo_settings(
             "learning": [{**plan, "averaging": 0.999} for plan in (lower, upper)],
             "fine_tuning": tuning,
             "evaluation": evaluation,
+            "threads": 1 if data == "digits" else None,
             "seed": seed,
         }
     )

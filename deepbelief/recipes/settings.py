@@ -30,8 +30,8 @@ LEARNING_NOTES = {
     "l2": "weight decay",
     "centred": "subtract slow-moving means in the gradient",
     "offset_rate": "speed of those means",
-    "sparsity_target": "mean activation that hidden units are pulled to; empty for none",
-    "averaging": "decay of a running average of the parameters, such as 0.999; empty for none",
+    "sparsity_target": "mean activation that hidden units are pulled to; null for none",
+    "averaging": "decay of a running average of the parameters, such as 0.999; null for none",
 }
 UnitKind = Literal["bernoulli", "spin", "gaussian", "categorical"]
 
@@ -106,7 +106,7 @@ class FineTuning:
     max_norm: Annotated[float | None, "the largest length of a unit's incoming weights"] = None
     averaging: Annotated[float | None, "decay of a running average of the weights, such as 0.99"] = None
     binarization: Annotated[Binarization, "of the inputs; none gives the network the grey levels"] = "none"
-    n_labels: Annotated[int | None, "use only so many labels, drawn evenly from the classes; all when empty"] = None
+    n_labels: Annotated[int | None, "use only so many labels, drawn evenly from the classes; null takes all"] = None
     early_stopping: Annotated[int | None, "stop after so many epochs without gain on cases put aside"] = None
     validation_fraction: Annotated[float, "the share of the labelled cases put aside for early stopping"] = 0.1
     pretrained: Annotated[bool, "start from the DBN's weights; false starts from random ones, for comparison"] = True
@@ -181,12 +181,14 @@ class RunSettings:
     seed: Annotated[int, "drives every random number of the run"] = 0
     device: Annotated[str, "auto, cpu, cuda ..."] = "auto"
     precision: Annotated[str, "fp32 or bf16"] = "fp32"
-    threads: Annotated[int | None, "CPU threads; empty leaves them as they are"] = None
+    threads: Annotated[int | None, "CPU threads; null leaves them as they are, 1 is best for small layers"] = None
     checkpoint_every: Annotated[int, "epochs between two checkpoints"] = 1
 
     def __post_init__(self) -> None:
         check_range("batch_size", self.batch_size, low=1)
         check_range("seed", self.seed, low=0)
+        if self.threads is not None:
+            check_range("threads", self.threads, low=1)
         check_range("checkpoint_every", self.checkpoint_every, low=1)
         check(
             len(self.learning) in (1, len(self.model.layers)),

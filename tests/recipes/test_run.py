@@ -208,3 +208,18 @@ def test_defaults_fit_the_data(tmp_path, values, visible, preparation, binarizat
     assert settings.fine_tuning is None
     assert reasons
     load_run_data(settings)
+
+
+@pytest.mark.parametrize(("largest", "task"), [(300, "value"), (4, "class")])
+def test_whole_numbers_that_hardly_repeat_are_values(tmp_path, largest, task):
+    numbers = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=numbers.normal(size=(60, 4)), y=numbers.integers(0, largest, 60))
+    settings, reasons = settings_for(DataSettings(name=str(tmp_path / "x.npz")))
+    assert load_run_data(settings).task == task
+    assert any(word in reasons[-1] for word in ("values", "classes"))
+
+
+def test_limits_draw_from_all_classes():
+    data = load_run_data(small(data={"max_train": 100}))
+    assert len(data.train) == 100
+    assert len(data.train_y.unique()) == 10
