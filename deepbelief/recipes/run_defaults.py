@@ -20,6 +20,7 @@ from deepbelief.recipes.settings import DataSettings, RunSettings
 ROWS_SEEN = 20_000
 SMALL_PRODUCT = 5_000_000  # multiplications, well under a millisecond for one thread
 UPDATES, FINE_TUNING_UPDATES = 10_000, 4_000
+FEW_COLUMNS = 100
 SMALLEST_LAYER, LARGEST_LAYER = 32, 500
 
 
@@ -68,7 +69,7 @@ def settings_for(
     visible, how, reasons = _visible(table)
     model, sizes = _layers(visible, d, layers)
     batch_size = 100 if n >= 5000 else 20
-    learning = _learning(visible, epochs or _between(UPDATES * batch_size / n, 5, 400), len(model["layers"]))
+    learning = _learning(visible, epochs or _between(UPDATES * batch_size / n, 5, 400), len(model["layers"]), d)
     first = learning[0]
     steps = f"{first['epochs']} epochs of {-(-n // batch_size):,} steps for each layer"
     reasons += [sizes, f"{steps}, at a learning rate of {first['learning_rate']}."]
@@ -82,9 +83,10 @@ def settings_for(
     return RunSettings.from_dict(values).but(data={**vars(data), **how}), reasons
 
 
-def _learning(visible: str, epochs: int, n_layers: int) -> list[dict[str, Any]]:
-    """Real-valued units need a tenth of the rate; the layers above them are of bits again."""
-    rates = [0.01, *[0.05] * (n_layers - 1)] if visible == "gaussian" else [0.1]
+def _learning(visible: str, epochs: int, n_layers: int, n_columns: int) -> list[dict[str, Any]]:
+    """Real-valued units need a smaller rate, the more so the more there are; the layers above are of bits again."""
+    lowest = 0.05 if n_columns <= FEW_COLUMNS else 0.02
+    rates = [lowest, *[0.05] * (n_layers - 1)] if visible == "gaussian" else [0.1]
     return [{"epochs": epochs, "learning_rate": rate, "averaging": 0.999} for rate in rates]
 
 
