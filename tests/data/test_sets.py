@@ -158,6 +158,7 @@ def test_every_downloadable_file_has_a_checksum():
         (b"no gzip", "whole gzip file"),
         (gzip.compress(b""), "must be an idx file"),
     ],
+    ids=["cut", "not idx", "too short", "not gzip", "empty"],  # gzip holds the time, which must not enter a test's name
 )
 def test_bad_idx_files_get_a_sentence(tmp_path, content, sentence):
     (tmp_path / "x.gz").write_bytes(content)
