@@ -21,7 +21,14 @@ from deepbelief.types import Result
 
 TOP = 2000
 LEARNING = LearningSettings(
-    learning="pcd", k=5, n_chains=100, epochs=20, learning_rate=0.02, schedule="linear", averaging=0.9995
+    learning="pcd",
+    k=5,
+    n_chains=100,
+    chains_start="data",  # the tied layer is good already; chains far from it would first teach it to be worse
+    epochs=15,
+    learning_rate=0.1,
+    schedule="linear",
+    averaging=0.9995,
 )
 
 

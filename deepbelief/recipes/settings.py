@@ -25,6 +25,7 @@ LEARNING_NOTES = {
     "learning": "pcd (persistent chains), cd (contrastive divergence) or exact (small models)",
     "k": "Gibbs steps per update",
     "n_chains": "persistent chains",
+    "chains_start": "base (independent units) or data (for a layer that is good already, such as a tied one)",
     "schedule": "of the learning rate: constant, linear, cosine, exponential or step",
     "optimizer": "sgd or adam",
     "l2": "weight decay",

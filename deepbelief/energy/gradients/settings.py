@@ -20,13 +20,16 @@ from deepbelief.training.schedules import SCHEDULES, make_schedule
 class LearningSettings:
     """How one RBM learns. ``learning`` is "pcd", "cd" or "exact"; the rest are arguments of `LikelihoodLearning`.
 
-    The learning rate follows `schedule` over the training; ``averaging`` is the decay of the running average of the
-    parameters that the model holds in the end (None for none), which removes most of the noise of a constant rate.
+    Persistent chains start at independent units, or at the first cases (``chains_start="data"``: for a model that is
+    good already, such as a tied layer). The learning rate follows `schedule` over the training; ``averaging`` is the
+    decay of the running average of the parameters that the model holds in the end (None for none), which removes most
+    of the noise of a constant rate.
     """
 
     learning: Literal["pcd", "cd", "exact"] = "pcd"
     k: int = 1
     n_chains: int = 100
+    chains_start: Literal["base", "data"] = "base"
     epochs: int = 10
     learning_rate: float = 0.1
     schedule: str = "linear"
@@ -46,6 +49,7 @@ class LearningSettings:
         check_range("k", self.k, low=1)
         check_range("n_chains", self.n_chains, low=1)
         check_range("epochs", self.epochs, low=0)
+        check_choice("chains_start", self.chains_start, ["base", "data"])
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> LearningSettings:
@@ -64,7 +68,7 @@ def make_procedure(rbm: RBM, settings: LearningSettings) -> LikelihoodLearning:
     """The procedure that `settings` describe, for one RBM."""
     negative: NegativePhase
     if settings.learning == "pcd":
-        negative = PersistentChains(settings.n_chains, settings.k)
+        negative = PersistentChains(settings.n_chains, settings.k, start_at=settings.chains_start)
     elif settings.learning == "cd":
         negative = ContrastiveDivergence(settings.k)
     else:
