@@ -135,10 +135,10 @@ def _fine_tuning(y: Tensor) -> tuple[dict[str, Any], str]:
     n = len(y) if is_value else int((y >= 0).sum())
     batch_size = _between(n / 20, 10, 100)
     epochs = _between(FINE_TUNING_UPDATES * batch_size / max(n, 1), 10, 100)
-    plan = {"epochs": epochs, "batch_size": batch_size, "dropout": 0.2}
-    task = (
-        "values, so it learns to predict them" if is_value else f"{len(y[y >= 0].unique())} classes, so it learns them"
-    )
+    plan = {"epochs": epochs, "batch_size": batch_size, "learning_rate": 0.005, "dropout": 0.2}
+    task = "values (say --target class if not), so it learns to predict them"
+    if not is_value:
+        task = f"{len(y[y >= 0].unique())} classes, so it learns them"
     return plan, f"{n:,} labels are {task} by back-propagation for {epochs} epochs."
 
 
@@ -153,8 +153,9 @@ def demo_settings(
     evaluation: dict[str, Any] = {"betas": 3000, "bound_samples": 30, "watch_every": 2, "samples": 0}
     if data == "mnist":
         sizes, batch_size = [500, 784], 100
-        lower, upper = {"epochs": 12, "learning_rate": 0.05}, {"epochs": 8, "learning_rate": 0.02}
-        tuning: dict[str, Any] = {"epochs": 12, "dropout": 0.2}
+        lower, upper = {"epochs": 6, "learning_rate": 0.05}, {"epochs": 4, "learning_rate": 0.02}
+        tuning: dict[str, Any] = {"epochs": 6, "dropout": 0.2}
+        evaluation |= {"betas": 1000, "bound_samples": 5, "features": False}
     else:
         sizes, batch_size = [200, 200], 20
         lower, upper = {"epochs": 60, "learning_rate": 0.2}, {"epochs": 60, "learning_rate": 0.05, "k": 2}
