@@ -21,7 +21,7 @@ from deepbelief.types import Result
 LABELS = (100, 1000)
 STEPS_ALONE = 1200  # of 50 labelled cases, when only they teach
 EPOCHS_SPREAD = 10  # in each round
-ROUNDS = 2
+ROUNDS = 3
 
 
 def reproduce(options: Options) -> list[Result]:
@@ -95,8 +95,8 @@ RECIPE = Recipe(
     paper="Zhou et al. 2004, Learning with local and global consistency (spreading); Hinton & Salakhutdinov 2006",
     published="RBM and fine-tuning 18.30 % and 6.35 %; M1+TSVM 11.82 % and 4.24 %; M1+M2 3.33 % and 2.40 %",
     setting="60,000 training images without labels but for as many of each class; 10,000 test images",
-    reached="",
-    time="",
+    reached="6.75 % with 100 labels and 4.93 % with 1,000, after 3 rounds (seed 0)",
+    time="about 25 minutes and 6 of pre-training, 1 thread of a loaded machine of 2 cores",
     reproduce=reproduce,
 )
 
