@@ -42,13 +42,21 @@ def score(
     if out is not None:
         write_rows([[value] for value in scores], out, ["log_likelihood"])
     if json:
-        facts = {"kind": bound.kind, "stderr": bound.stderr, "unit": "nats", "method": bound.method}
+        facts = {
+            "columns": "as given" if how.spread is None else "standardized",
+            "kind": bound.kind,
+            "stderr": bound.stderr,
+            "unit": "nats",
+            "method": bound.method,
+        }
         odd = [{"row": row, "log_likelihood": scores[row]} for row in oddest]
         print_json(
             {"mean": float(bound), **facts, "low": bound.low, "high": bound.high, "scores": scores, "anomalies": odd}
         )
         return
-    drawn = f", on bits drawn with the {how.scored} binarization" if how.scored not in ("none", "threshold") else ""
+    drawn = ", on standardized columns" if how.spread is not None else ""
+    if how.scored not in ("none", "threshold"):
+        drawn = f", on bits drawn with the {how.scored} binarization"
     typer.echo(f"mean log-likelihood {bound} nats per case, {len(scores):,} cases{drawn}")
     if bound.low is not None and bound.high is not None and bound.kind != "exact":
         typer.echo(f"annealing brackets it between {bound.low:.2f} (reverse) and {bound.high:.2f} (forward)")

@@ -66,6 +66,7 @@ def data_name(data: RunData) -> str:
     """``mnist test, stochastic``: the binarization is part of the name, for it makes another data set."""
     how = data.preparation
     words = [f"{data.name} {data.split}", *([how.scored] if how.scored != "none" else [])]
+    words += ["standardized"] if how.spread is not None else []  # a density is one of the scale, too
     return ", ".join([*words, *(["inverted"] if how.inverted else [])])
 
 
