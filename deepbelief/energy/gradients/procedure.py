@@ -11,7 +11,7 @@ so moving an offset never changes the model. The checklist of the rest is Hinton
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -19,12 +19,11 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
+from deepbelief.energy.gradients.update import Factor, Update
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_choice, check_range
+from deepbelief.errors import check_range
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
-
-Schedule = Callable[[float], float]  # progress in [0, 1] -> factor of the learning rate
 
 
 class LikelihoodLearning:
@@ -41,7 +40,7 @@ class LikelihoodLearning:
         negative: NegativePhase,
         *,
         learning_rate: float = 0.1,
-        schedule: Schedule | None = None,
+        schedule: Factor | None = None,
         momentum: float = 0.0,
         optimizer: Literal["sgd", "adam"] = "sgd",
         l2: float = 0.0,
@@ -51,22 +50,16 @@ class LikelihoodLearning:
         sparsity_target: float | None = None,
         sparsity_cost: float = 0.1,
     ) -> None:
-        check_range("learning_rate", learning_rate, low=0)
-        check_range("momentum", momentum, low=0, high=1)
         check_range("l2", l2, low=0)
         check_range("l1", l1, low=0)
         check_range("offset_rate", offset_rate, low=0, high=1)
-        check_choice("optimizer", optimizer, ["sgd", "adam"])
         self.module: torch.nn.Module = rbm
         self.rbm, self.negative = rbm, negative
-        self.learning_rate, self.schedule = learning_rate, schedule
         self.l2, self.l1 = l2, l1
         self.centred, self.offset_rate = centred, offset_rate
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
-        self.optimizer: torch.optim.Optimizer = (
-            torch.optim.SGD(rbm.parameters(), lr=learning_rate, momentum=momentum)
-            if optimizer == "sgd"
-            else torch.optim.Adam(rbm.parameters(), lr=learning_rate)
+        self.update = Update(
+            rbm, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
         )
 
     def start(self, first: Batch, generator: torch.Generator, *, rank: int = 0, world_size: int = 1) -> None:
@@ -83,12 +76,8 @@ class LikelihoodLearning:
         positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
         self._set_gradients(positive, negative)
         self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = positive.v, positive.h
-        context.average([*self.rbm.parameters(), self.rbm.visible_offset, self.rbm.hidden_offset])
+        self.update.apply(context, travellers=(self.rbm.visible_offset, self.rbm.hidden_offset))
         self._move_offsets()
-        factor = 1.0 if self.schedule is None else self.schedule(context.progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * factor
-        self.optimizer.step()
         return watched
 
     def _set_gradients(self, positive: Moments, negative: Moments) -> None:
@@ -122,8 +111,8 @@ class LikelihoodLearning:
                 offset.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "negative": self.negative.state_dict()}
+        return {"optimizer": self.update.state_dict(), "negative": self.negative.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.optimizer.load_state_dict(dict(state["optimizer"]))
+        self.update.load_state_dict(state["optimizer"])
         self.negative.load_state_dict(state["negative"])
