@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from deepbelief.training.processes import Processes
 from deepbelief.types import Bound
 
 Progress = Callable[[int, int], None]  # (temperatures done, temperatures in all)
+Inputs = Any  # a path's own: one tensor, or several
 
 
 class Layers(Protocol):
@@ -82,8 +83,28 @@ def linear_betas(n_temperatures: int) -> Tensor:
     return betas
 
 
-class _Path:
-    """The models between base and target, one inverse temperature at a time; ``v W`` is computed once per state."""
+class Path(Protocol):
+    """The models between two ends, one inverse temperature at a time; `Inputs` are computed once per state."""
+
+    def inputs(self, v: Tensor) -> Inputs:
+        """What every model on the path needs of `v`: the product(s) with the weights."""
+        ...
+
+    def layers(self, beta: float) -> tuple[Units, Units]:
+        """The visible and the hidden units at `beta`."""
+        ...
+
+    def increment(self, v: Tensor, inputs: Inputs, here: tuple[float, Units], there: tuple[float, Units]) -> Tensor:
+        """``F_here(v) - F_there(v)``, where a place is (beta, hidden units there)."""
+        ...
+
+    def sweep(self, beta: float, layers: tuple[Units, Units], inputs: Inputs, generator: Generator) -> Tensor:
+        """One Gibbs sweep v -> h -> v of the model at `beta`, which leaves that model as it is."""
+        ...
+
+
+class PathFromBase:
+    """From independent units to the model: one product per state, scaled by beta, since the base has no weights."""
 
     def __init__(self, model: Annealable) -> None:
         self.target, self.base = model, model.base()
@@ -105,28 +126,31 @@ class _Path:
             self.base.hidden.blend(self.target.hidden, beta),
         )
 
+    def inputs(self, v: Tensor) -> Tensor:
+        return self.target.input_h_from_v(v)
+
     def increment(self, v: Tensor, inputs: Tensor, here: tuple[float, Units], there: tuple[float, Units]) -> Tensor:
-        """``F_here(v) - F_there(v)``; potentials are linear in beta, so their difference is taken before rounding."""
+        """Potentials are linear in beta, so their difference is taken before rounding."""
         (beta, hidden), (beta_next, hidden_next) = here, there
         visible = (beta_next - beta) * (self.base.visible.potential(v) - self.target.visible.potential(v)).double()
         terms = hidden_next.cumulants(beta_next * inputs) - hidden.cumulants(beta * inputs)
         return visible + terms.sum(-1, dtype=torch.float64)
 
     def sweep(self, beta: float, layers: tuple[Units, Units], inputs: Tensor, generator: Generator) -> Tensor:
-        """One Gibbs sweep v -> h -> v of the model at `beta`, which leaves that model as it is."""
         h = layers[1].sample(beta * inputs, generator)
         return layers[0].sample(beta * self.target.input_v_from_h(h), generator)
 
 
-def _schedule(betas: int | Sequence[float] | Tensor) -> list[float]:
+def check_schedule(betas: int | Sequence[float] | Tensor) -> list[float]:
+    """The inverse temperatures of a path; `linear_betas` for a number; a schedule must rise from 0 to 1."""
     path = linear_betas(betas) if isinstance(betas, int) else torch.as_tensor(betas, dtype=torch.float64)
     if path[0] != 0 or path[-1] != 1 or (path.diff() < 0).any():
         raise InvalidArgumentError("betas must rise from 0 to 1. Got a schedule that does not. Use linear_betas(n).")
     return path.tolist()
 
 
-def _anneal(
-    path: _Path, v: Tensor, schedule: list[float], generator: Generator, progress: Progress | None
+def anneal(
+    path: Path, v: Tensor, schedule: list[float], generator: Generator, progress: Progress | None
 ) -> tuple[Tensor, Tensor]:
     """Move `v` along the schedule, whichever way it runs, and return the log weights and the last states.
 
@@ -135,7 +159,7 @@ def _anneal(
     log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
     beta, layers = schedule[0], path.layers(schedule[0])
     for k, beta_next in enumerate(schedule[1:], start=1):
-        inputs, layers_next = path.target.input_h_from_v(v), path.layers(beta_next)
+        inputs, layers_next = path.inputs(v), path.layers(beta_next)
         log_weights += path.increment(v, inputs, (beta, layers[1]), (beta_next, layers_next[1]))
         beta, layers = beta_next, layers_next
         if k + 1 < len(schedule):
@@ -173,10 +197,10 @@ def ais(
     `processes` (all of them must call), each runs its share of the chains and all get the whole result.
     """
     check_range("n_chains", n_chains, low=2)
-    schedule, path = _schedule(betas), _Path(model)
+    schedule, path = check_schedule(betas), PathFromBase(model)
     peers, generator = _share(processes, generator)
     mine = len(range(peers.rank, n_chains, peers.world_size))
-    log_weights, v = _anneal(path, path.draw_base(mine, generator), schedule, generator, progress)
+    log_weights, v = anneal(path, path.draw_base(mine, generator), schedule, generator, progress)
     log_weights, v = _gather(peers, log_weights, v)
     mean = log_mean_exp(log_weights)
     log_z = path.independent_log_z() + mean.value
@@ -199,10 +223,10 @@ def reverse_ais(
     forward runs may have missed.
     """
     check_range("the number of samples", len(samples), low=2)
-    schedule, path = _schedule(betas), _Path(model)
+    schedule, path = check_schedule(betas), PathFromBase(model)
     peers, generator = _share(processes, generator)
     mine = samples[peers.rank :: peers.world_size]
-    log_weights, v = _gather(peers, *_anneal(path, mine, schedule[::-1], generator, progress))
+    log_weights, v = _gather(peers, *anneal(path, mine, schedule[::-1], generator, progress))
     mean = log_mean_exp(log_weights)
     log_z = path.independent_log_z() - mean.value
     return AISResult(log_z, mean.stderr, mean.effective_size, log_weights, v, "reverse")
