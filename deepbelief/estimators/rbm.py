@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -212,8 +213,7 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _constant_rate_procedure(
         self, rbm: RBMModule, source: BatchSource, generator: torch.Generator
     ) -> LikelihoodLearning:
-        procedure = make_procedure(rbm, settings_of(self, 1, self.learning_rate))
-        procedure.schedule = None
+        procedure = make_procedure(rbm, replace(settings_of(self, 1, self.learning_rate), schedule="constant"))
         if self._learning_state is None:
             first: Batch = next(iter(source.batches(0, generator=generator)))
             procedure.start(first.to(rbm.weight.device), generator)

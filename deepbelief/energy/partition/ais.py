@@ -22,6 +22,7 @@ from torch import Tensor
 
 from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.maths.bennett import bennett
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
 from deepbelief.rng import spawn
@@ -33,17 +34,16 @@ Inputs = Any  # a path's own: one tensor, or several
 
 
 class Layers(Protocol):
-    """The parts of a bipartite model that annealing looks at."""
+    """The two layers of units of a bipartite model."""
 
     visible: Units
     hidden: Units
-    weight: Tensor
 
 
 class Annealable(Layers, Protocol):
     """A bipartite model that knows a base model of independent units."""
 
-    def base(self) -> Annealable: ...
+    def base(self) -> Layers: ...
 
     def input_h_from_v(self, v: Tensor) -> Tensor: ...
 
@@ -233,12 +233,15 @@ def reverse_ais(
 
 
 def bracket(forward: AISResult, reverse: AISResult) -> Bound:
-    """The two estimates as one: the middle, with both ends and their errors.
+    """The two estimates as one: Bennett's acceptance ratio of all runs, with the two as its ends.
 
-    The standard error is the larger of the two runs'; the gap ``high - low`` is the honest measure.
+    ``value`` has the least variance if the reverse runs began at draws of the model. The standard error is the larger
+    of the two ends', and so errs on the safe side for the value; the gap ``high - low`` is the honest measure.
     """
     low, high = min(forward.log_z, reverse.log_z), max(forward.log_z, reverse.log_z)
     method = f"AIS forward {forward.log_z:.2f}, reverse {reverse.log_z:.2f}, {len(forward.log_weights)} chains"
     method += f" (effective {forward.effective_size:.0f} and {reverse.effective_size:.0f})"
     error = max(forward.stderr, reverse.stderr)
-    return Bound((low + high) / 2, "estimate", error, method, low, high)
+    start = forward.log_z - log_mean_exp(forward.log_weights).value
+    ratio, _ = bennett(forward.log_weights, reverse.log_weights)
+    return Bound(min(max(start + ratio, low), high), "estimate", error, method, low, high)

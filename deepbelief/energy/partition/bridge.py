@@ -3,9 +3,7 @@
 Models that lie close together (before and after training, two epochs of one training) have a ratio of partition
 functions that is far more certain than either of the two. Between them lie K models whose natural parameters are
 ``(1 - beta) first + beta second``; runs of annealed importance sampling go both ways, and Bennett's acceptance ratio
-joins the two sets of weights with the least variance (Bennett 1976; Shirts & Pande 2005; Crooks 1999):
-
-    sum over runs both ways of  1 / (1 + (n_reverse / n_forward) exp(w - r))  =  n_forward,       r = log Z_2 / Z_1
+joins the two sets of weights (Bennett 1976; Crooks 1999).
 """
 
 from __future__ import annotations
@@ -13,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 
 from deepbelief.energy.partition.ais import anneal, check_schedule
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.maths.bennett import bennett
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
@@ -59,33 +57,6 @@ class PathBetween:
         h = layers[1].sample(torch.lerp(*inputs, beta), generator)
         down = torch.lerp(self.first.input_v_from_h(h), self.second.input_v_from_h(h), beta)
         return layers[0].sample(down, generator)
-
-
-def bennett(forward: Tensor, reverse: Tensor) -> tuple[float, float]:
-    """``log Z_end / Z_start`` and its standard error from the log weights of runs both ways.
-
-    `forward` holds ``w`` of runs from start to end, `reverse` those of runs from end to start (each the sum of its own
-    increments). The estimate is the root of the equation above; its variance is that of a logistic regression with one
-    free number. Each set needs runs that began at draws of their own end.
-
-    >>> value, stderr = bennett(torch.full((5,), 2.0), torch.full((5,), -2.0))
-    >>> round(value, 6), round(stderr, 6)
-    (2.0, 0.0)
-    """
-    check_range("the number of forward weights", len(forward), low=1)
-    check_range("the number of reverse weights", len(reverse), low=1)
-    w = torch.cat([forward.double(), -reverse.double()]).detach()
-    n_forward, n_reverse = len(forward), len(reverse)
-    shift = torch.tensor(n_reverse / n_forward, dtype=torch.float64).log()
-
-    def excess(r: float) -> float:
-        return float(torch.sigmoid(r - w - shift).sum() - n_forward)
-
-    low, high = w.min().item() - 50, w.max().item() + 50
-    r = float(brentq(excess, low, high, xtol=1e-10))
-    p = torch.sigmoid(r - w - shift)
-    variance = 1 / float((p * (1 - p)).sum()) - 1 / n_forward - 1 / n_reverse
-    return r, max(variance, 0.0) ** 0.5
 
 
 @torch.no_grad()

@@ -7,9 +7,10 @@ import torch
 from scipy import stats
 
 from deepbelief.energy.partition.ais import anneal
-from deepbelief.energy.partition.bridge import PathBetween, bennett, log_z_ratio
+from deepbelief.energy.partition.bridge import PathBetween, log_z_ratio
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError
+from deepbelief.maths.bennett import bennett
 from tests.oracle.joint import Joint
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value
 from tests.oracle.zoo import PAIRS, tiny_rbm
