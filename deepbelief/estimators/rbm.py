@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.belief.greedy import start_layer
-from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import make_procedure
 from deepbelief.energy.rbm import RBM as RBMModule
 from deepbelief.energy.units.catalog import make_units
@@ -34,7 +33,7 @@ from deepbelief.estimators.learning import (
 )
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.storage import Savable
-from deepbelief.protocols import BatchSource, StepContext
+from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator
 from deepbelief.training.divergence import Guard
 from deepbelief.training.processes import connect
@@ -59,8 +58,9 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     hidden : "bernoulli", "spin", "gaussian" or "categorical"
     n_values : int, for categorical units
         Values of each group; X is one-hot coded.
-    learning : "pcd", "cd" or "exact"
-        With `k` Gibbs steps per update, and `n_chains` persistent chains for "pcd".
+    learning : "pcd", "cd", "exact", "pl", "ratio", "score" or "tap"
+        With `k` Gibbs steps per update, and `n_chains` persistent chains for "pcd"; the last four need no chains (see
+        `deepbelief.energy.gradients.settings.LearningSettings`).
     epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, averaging
         See `deepbelief.energy.gradients.settings.LearningSettings`.
     binarization : "none", "threshold", "fixed" or "stochastic"
@@ -210,9 +210,7 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             raise guard.error(fault, len(source), procedure, None)
         self._learning_state, self._partial_fits = procedure.state_dict(), self._partial_fits + 1
 
-    def _constant_rate_procedure(
-        self, rbm: RBMModule, source: BatchSource, generator: torch.Generator
-    ) -> LikelihoodLearning:
+    def _constant_rate_procedure(self, rbm: RBMModule, source: BatchSource, generator: torch.Generator) -> Procedure:
         procedure = make_procedure(rbm, replace(settings_of(self, 1, self.learning_rate), schedule="constant"))
         if self._learning_state is None:
             first: Batch = next(iter(source.batches(0, generator=generator)))

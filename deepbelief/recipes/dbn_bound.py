@@ -10,6 +10,7 @@ from deepbelief.belief.greedy import LayerSource, tie_to_below
 from deepbelief.data.binarize import make_binarizer
 from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z
@@ -105,6 +106,7 @@ def _train_top(first: RBM, options: Options) -> tuple[DBN, torch.Tensor]:
     resume = folder / "checkpoint" if options.resume and (folder / "checkpoint").exists() else None
     trainer.fit(procedure, LayerSource(source, dbn, 1), resume_from=resume)
     save_model(dbn, folder / "model")
+    assert isinstance(procedure, LikelihoodLearning)
     assert isinstance(procedure.negative, PersistentChains)
     return dbn, procedure.negative.v
 

@@ -9,6 +9,7 @@ import torch
 from deepbelief.data.binarize import make_binarizer
 from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.rbm import RBM
@@ -67,6 +68,7 @@ def train(options: Options) -> tuple[RBM, torch.Tensor]:
     )
     trainer.fit(procedure, source, resume_from=_checkpoint(folder, options))
     save_model(rbm, folder / "model")
+    assert isinstance(procedure, LikelihoodLearning)
     assert isinstance(procedure.negative, PersistentChains)
     return rbm, procedure.negative.v
 

@@ -150,8 +150,7 @@ def _learn_layers(
         if number <= len(plans):
             rbm, plan = dbn.layers[number - 1], plans[number - 1]
             sizes = f"{rbm.visible.size} {rbm.visible.kind} - {rbm.hidden.size} {rbm.hidden.kind}"
-            how = f"{plan.learning.upper()}-{plan.k}" if plan.learning != "exact" else "the exact gradient"
-            narrator.say(f"[bold]Layer {number}[/bold] of {len(plans)}: {sizes} by {how}, {plan.epochs} epochs")
+            narrator.say(f"[bold]Layer {number}[/bold] of {len(plans)}: {sizes} by {plan.rule}, {plan.epochs} epochs")
 
     def after(report: LayerReport) -> None:
         announce(report.layer + 1)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
-from deepbelief.energy.gradients.update import Factor, Update
+from deepbelief.energy.gradients.update import Factor, Update, move_offsets
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_range
 from deepbelief.protocols import StepContext
@@ -77,7 +77,7 @@ class LikelihoodLearning:
         self._set_gradients(positive, negative)
         self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = positive.v, positive.h
         self.update.apply(context, travellers=(self.rbm.visible_offset, self.rbm.hidden_offset))
-        self._move_offsets()
+        move_offsets(self.rbm, self.offset_rate)
         return watched
 
     def _set_gradients(self, positive: Moments, negative: Moments) -> None:
@@ -102,13 +102,6 @@ class LikelihoodLearning:
         others_h = {k: negative.hidden[k] - positive.hidden[k] for k in positive.hidden}
         rbm.visible.set_gradients(-delta_v, others_v)
         rbm.hidden.set_gradients(-delta_h, others_h)
-
-    def _move_offsets(self) -> None:
-        """Towards the batch means, which travelled in ``.grad`` so that all processes have the same offsets."""
-        for offset in (self.rbm.visible_offset, self.rbm.hidden_offset):
-            if offset.grad is not None:
-                offset.lerp_(offset.grad, self.offset_rate)
-                offset.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.update.state_dict(), "negative": self.negative.state_dict()}
