@@ -63,7 +63,7 @@ def train(options: Options) -> tuple[RBM, torch.Tensor]:
         averaging=LEARNING.averaging,
         checkpoint_dir=folder / "checkpoint",
         log_dir=folder / "log",
-        callbacks=[_watch(rbm, options, data.scaled()[:2000])],
+        callbacks=[_watch(rbm, options)],
         **options.trainer(),  # type: ignore[arg-type]
     )
     trainer.fit(procedure, source, resume_from=_checkpoint(folder, options))
@@ -77,10 +77,10 @@ def _checkpoint(folder: Path, options: Options) -> Path | None:
     return folder / "checkpoint" if options.resume and (folder / "checkpoint").exists() else None
 
 
-def _watch(rbm: RBM, options: Options, train: torch.Tensor) -> Watch:
-    held_out = bernoulli_draw(options.load("test"))[:2000]
+def _watch(rbm: RBM, options: Options) -> Watch:
+    train, held_out = (bernoulli_draw(options.load(split))[:2000] for split in ("train", "test"))
     quantities = ("free_energy_gap", "log_likelihood")
-    measure = make_watch(rbm, train.round(), held_out, quantities, betas=20 if options.quick else 1000)
+    measure = make_watch(rbm, train, held_out, quantities, betas=20 if options.quick else 1000)
     return Watch(10, measure)
 
 
