@@ -12,13 +12,16 @@ field, without the last term, is a lower bound). Plefka 1982; Gabrie, Tramel & K
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, check_range
 from deepbelief.types import Bound
+
+if TYPE_CHECKING:  # the RBM itself asks `log_z`, which knows this method
+    from deepbelief.energy.rbm import RBM
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def mean_field_log_z(
     Solutions are sought from each row of `starts` (n, n_visible) (default: the data's means), and the best one is
     taken. With order 1, any solution is a lower bound, so the best is; convergence is not needed for that.
 
+    >>> from deepbelief.energy.rbm import RBM
     >>> round(float(mean_field_log_z(RBM(3, 2, weight_std=0.0))), 4)  # independent units: exact
     3.4657
     """

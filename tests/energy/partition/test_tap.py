@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.partition.tap import Magnetizations, mean_field_log_z, solve, tap_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError
@@ -63,3 +64,8 @@ def test_other_units_and_orders_are_refused(generator: torch.Generator) -> None:
         mean_field_log_z(tiny_rbm("spin", "bernoulli", generator))
     with pytest.raises(InvalidArgumentError, match="order must be 1"):
         mean_field_log_z(RBM(2, 2), order=3)
+
+
+def test_log_z_knows_both_by_name(rbm: RBM) -> None:
+    assert log_z(rbm, "mean_field").kind == "lower_bound"
+    assert float(log_z(rbm, "tap")) == float(mean_field_log_z(rbm))
