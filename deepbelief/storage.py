@@ -27,6 +27,7 @@ FORMAT = 1
 MODELS: dict[str, str] = {
     "RBM": "deepbelief.energy.rbm",
     "DBN": "deepbelief.belief.dbn",
+    "DBM": "deepbelief.energy.dbm",
     "UnrolledDBN": "deepbelief.belief.unrolled",
     "DenseNetwork": "deepbelief.networks.dense",
 }

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments
-from deepbelief.energy.rbm import RBM
+from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.protocols import Generator
 
 
@@ -28,10 +28,12 @@ class NegativePhase(Protocol):
 
     name: str
 
-    def start(self, rbm: RBM, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
+    def start(self, rbm: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
         """Make what lives from step to step (chains)."""
 
-    def moments(self, rbm: RBM, positive: PositivePhase, generator: Generator) -> tuple[Moments, Mapping[str, Tensor]]:
+    def moments(
+        self, rbm: Bipartite, positive: PositivePhase, generator: Generator
+    ) -> tuple[Moments, Mapping[str, Tensor]]:
         """Moments under the model (or a stand-in), and numbers to watch."""
         ...
 

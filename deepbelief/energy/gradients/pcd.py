@@ -14,8 +14,7 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import PositivePhase
-from deepbelief.energy.kernels.gibbs import BlockGibbs, check_chains
-from deepbelief.energy.rbm import RBM
+from deepbelief.energy.kernels.gibbs import Bipartite, BlockGibbs, check_chains
 from deepbelief.errors import DivergenceError, check, check_range
 from deepbelief.protocols import Generator
 
@@ -41,7 +40,7 @@ class PersistentChains:
         self.updates = 0
 
     @torch.no_grad()
-    def start(self, rbm: RBM, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
+    def start(self, rbm: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
         check_range("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
         mine = len(range(rank, self.n_chains, world_size))
         check_chains(mine, rbm)
@@ -54,7 +53,9 @@ class PersistentChains:
         self.v, self.h, self.updates = state.v, state.h, 0
 
     @torch.no_grad()
-    def moments(self, rbm: RBM, positive: PositivePhase, generator: Generator) -> tuple[Moments, Mapping[str, Tensor]]:
+    def moments(
+        self, rbm: Bipartite, positive: PositivePhase, generator: Generator
+    ) -> tuple[Moments, Mapping[str, Tensor]]:
         for _ in range(self.k):
             self.v = rbm.sample_v_from_h(self.h, generator)
             inputs = rbm.input_h_from_v(self.v)
@@ -65,7 +66,7 @@ class PersistentChains:
             self._check_alive(rbm, positive.v)
         return moments(rbm, self.v, inputs, mean_h), {}
 
-    def _check_alive(self, rbm: RBM, data: Tensor) -> None:
+    def _check_alive(self, rbm: Bipartite, data: Tensor) -> None:
         """Chains that are all stuck in one state, or not numbers at all, no longer see the model.
 
         Few chains of a small model may meet in one state by chance, and data of one pattern make a model of one: stuck

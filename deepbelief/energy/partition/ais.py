@@ -36,8 +36,11 @@ Inputs = Any  # a path's own: one tensor, or several
 class Layers(Protocol):
     """The two layers of units of a bipartite model."""
 
-    visible: Units
-    hidden: Units
+    @property
+    def visible(self) -> Units: ...
+
+    @property
+    def hidden(self) -> Units: ...
 
 
 class Annealable(Layers, Protocol):
@@ -114,7 +117,7 @@ class PathFromBase:
         terms = [
             u.cumulants(z).double().sum() for u, z in zip((self.base.visible, self.base.hidden), zeros, strict=True)
         ]
-        return float(terms[0] + terms[1])
+        return float((terms[0] + terms[1]).detach())
 
     def draw_base(self, n: int, generator: Generator) -> Tensor:
         units = self.base.visible

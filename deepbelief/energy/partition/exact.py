@@ -19,8 +19,11 @@ MOST_STATES = 1 << 25
 class TwoFreeEnergies(Protocol):
     """A model of two layers, either of which can be summed out in closed form."""
 
-    visible: Units
-    hidden: Units
+    @property
+    def visible(self) -> Units: ...
+
+    @property
+    def hidden(self) -> Units: ...
 
     def free_energy(self, v: Tensor) -> Tensor: ...
 
