@@ -26,6 +26,7 @@ from deepbelief.files import atomic_write_bytes, atomic_write_text, previous, sw
 FORMAT = 1
 MODELS: dict[str, str] = {
     "RBM": "deepbelief.energy.rbm",
+    "ClassificationRBM": "deepbelief.energy.classification_rbm",
     "DBN": "deepbelief.belief.dbn",
     "UnrolledDBN": "deepbelief.belief.unrolled",
     "DenseNetwork": "deepbelief.networks.dense",
