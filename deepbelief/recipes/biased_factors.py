@@ -11,30 +11,16 @@ one more than that of the last one before it with its user or its item. The resu
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbelief.data.ratings import Ratings
+
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Triples:
-    """Ratings as three columns: who, what, how much."""
-
-    users: Integers
-    items: Integers
-    ratings: Floats
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def take(self, index: NDArray[Any]) -> Triples:
-        """Some of the rows."""
-        return Triples(self.users[index], self.items[index], self.ratings[index])
 
 
 @dataclass(frozen=True)
@@ -68,36 +54,37 @@ def levels(users: Integers, items: Integers) -> list[Integers]:
 
 
 def fit_factors(
-    data: Triples,
+    data: Ratings,
     n_users: int,
     n_items: int,
     *,
     n_factors: int = 100,
-    epochs: int = 20,
+    checks: Sequence[int] = (20,),
     rate: float = 0.005,
     decay: float = 0.02,
     seed: int = 0,
-) -> Factors:
-    """The factors after `epochs` passes; the defaults are scikit-surprise's."""
+) -> Iterator[tuple[int, Factors]]:
+    """The factors after each number of passes in `checks`, in rising order; the defaults are scikit-surprise's."""
     rng = np.random.default_rng(seed)
     found = Factors(
-        float(data.ratings.mean()),
+        float(data.values.mean()),
         np.zeros(n_users),
         np.zeros(n_items),
         rng.normal(0, 0.1, (n_users, n_factors)),
         rng.normal(0, 0.1, (n_items, n_factors)),
     )
-    for _ in range(epochs):
+    for passes in range(1, max(checks) + 1):
         shuffled = data.take(rng.permutation(len(data)))
         for rows in levels(shuffled.users, shuffled.items):
             _step(found, shuffled.take(rows), rate, decay)
-    return found
+        if passes in checks:
+            yield passes, found
 
 
-def _step(found: Factors, data: Triples, rate: float, decay: float) -> None:
+def _step(found: Factors, data: Ratings, rate: float, decay: float) -> None:
     u, i = data.users, data.items
     p, q, of_user, of_item = found.users[u], found.items[i], found.user_bias[u], found.item_bias[i]
-    error = data.ratings - found.mean - of_user - of_item - np.einsum("nf,nf->n", p, q)
+    error = data.values - found.mean - of_user - of_item - np.einsum("nf,nf->n", p, q)
     found.user_bias[u] = of_user + rate * (error - decay * of_user)
     found.item_bias[i] = of_item + rate * (error - decay * of_item)
     found.users[u] = p + rate * (error[:, None] * q - decay * p)
