@@ -8,6 +8,7 @@ from itertools import product
 import torch
 
 from deepbelief.belief.dbn import DBN
+from deepbelief.energy.classification_rbm import ClassificationRBM
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.bernoulli import Bernoulli
@@ -51,6 +52,18 @@ def tiny_rbm(visible: str, hidden: str, generator: torch.Generator, *, scale: fl
     rbm.weight.copy_(torch.where(both, 0.25 * weight.clamp(-1, 1), weight))
     random_offsets(rbm, generator)
     return rbm
+
+
+@torch.no_grad()
+def tiny_classifier(visible: str, hidden: str, generator: torch.Generator, *, n_classes: int = 3) -> ClassificationRBM:
+    """A classification RBM of two kinds with random weights and offsets."""
+    model = ClassificationRBM(tiny_units(visible, generator), tiny_units(hidden, generator), n_classes).double()
+    rbm, below = model.rbm, tiny_rbm(visible, hidden, generator)
+    labels = torch.randn(n_classes, rbm.hidden.size, generator=generator, dtype=torch.float64)
+    rbm.weight.copy_(torch.cat([below.weight, 0.6 * labels]))
+    rbm.visible.parts[1].bias.copy_(0.5 * torch.randn(n_classes, generator=generator, dtype=torch.float64))
+    random_offsets(rbm, generator)
+    return model
 
 
 @torch.no_grad()
