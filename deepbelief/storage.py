@@ -27,6 +27,7 @@ FORMAT = 1
 MODELS: dict[str, str] = {
     "RBM": "deepbelief.energy.rbm",
     "ClassificationRBM": "deepbelief.energy.classification_rbm",
+    "ConditionalRBM": "deepbelief.energy.conditional_rbm",
     "RatingsRBM": "deepbelief.energy.ratings_rbm",
     "DBN": "deepbelief.belief.dbn",
     "DBM": "deepbelief.energy.dbm",

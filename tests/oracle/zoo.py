@@ -9,6 +9,7 @@ import torch
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.energy.classification_rbm import ClassificationRBM
+from deepbelief.energy.conditional_rbm import ConditionalRBM
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.bernoulli import Bernoulli
@@ -63,6 +64,16 @@ def tiny_classifier(visible: str, hidden: str, generator: torch.Generator, *, n_
     rbm.weight.copy_(torch.cat([below.weight, 0.6 * labels]))
     rbm.visible.parts[1].bias.copy_(0.5 * torch.randn(n_classes, generator=generator, dtype=torch.float64))
     random_offsets(rbm, generator)
+    return model
+
+
+@torch.no_grad()
+def tiny_conditional(visible: str, hidden: str, generator: torch.Generator, *, n_context: int = 2) -> ConditionalRBM:
+    """A conditional RBM of two kinds with random weights and offsets."""
+    model = ConditionalRBM(tiny_units(visible, generator), tiny_units(hidden, generator), n_context).double()
+    model.rbm.load_state_dict(tiny_rbm(visible, hidden, generator).state_dict())
+    for tensor in (model.context_to_v, model.context_to_h, model.context_offset):
+        tensor.copy_(0.5 * torch.randn(tensor.shape, generator=generator, dtype=torch.float64))
     return model
 
 
