@@ -213,7 +213,7 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self, rbm: RBMModule, source: BatchSource, generator: torch.Generator
     ) -> LikelihoodLearning:
         procedure = make_procedure(rbm, settings_of(self, 1, self.learning_rate))
-        procedure.schedule = None
+        procedure.update.schedule = None
         if self._learning_state is None:
             first: Batch = next(iter(source.batches(0, generator=generator)))
             procedure.start(first.to(rbm.weight.device), generator)
