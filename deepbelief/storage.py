@@ -28,6 +28,7 @@ MODELS: dict[str, str] = {
     "RBM": "deepbelief.energy.rbm",
     "DBN": "deepbelief.belief.dbn",
     "UnrolledDBN": "deepbelief.belief.unrolled",
+    "ReplicatedSoftmax": "deepbelief.energy.replicated_softmax",
     "DenseNetwork": "deepbelief.networks.dense",
 }
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"

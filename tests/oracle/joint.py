@@ -7,8 +7,8 @@ With z = (v, h), every machine is one quadratic form beside a base measure,
 where units without a precision have none and m counts the ways to have a state (1, a binomial coefficient, 1 / x! ...).
 Sums run over all joint states of the discrete columns; Poisson columns stop where the tail is below rounding, and
 rectified columns run over the nodes of a quadrature whose weights are their m. Gaussian columns are integrated in
-closed form given each of these. Fixing some columns gives the conditional law, which is the same kind of thing. All of it is
-differentiable in the parameters.
+closed form given each of these. Fixing some columns gives the conditional law, which is the same kind of thing. All
+of it is differentiable in the parameters.
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ class Multinomial(Units):
         if not (x.min() >= 0 and off.max() <= 1e-3 * self.n_draws):  # NaN is neither
             raise InvalidDataError(
                 f"{name} must hold counts that sum to {self.n_draws} in each row for these multinomial units. Got a "
-                f"row with sum {x.sum(-1)[off.argmax()].item():g} and least entry {x.min().item():g}. For rows of unequal "
-                "sums use a ReplicatedSoftmax."
+                f"row with sum {x.sum(-1)[off.argmax()].item():g} and least entry {x.min().item():g}. For rows "
+                "of unequal sums use a ReplicatedSoftmax."
             )
 
     def config(self) -> dict[str, Any]:
