@@ -183,8 +183,8 @@ def annealing_p_value(model: ReplicatedSoftmax, generator: torch.Generator, *, r
     estimates = []
     for _ in range(60):
         if reverse:
-            starts = LENGTHS.repeat_interleave(100)
-            found = anneal_down(model, draw_many_fast(model, starts, generator), starts, generator=generator)
+            start = draw_many_fast(model, LENGTHS.repeat_interleave(50), generator).unflatten(0, (4, 50))
+            found = anneal_down(model, start, LENGTHS, generator=generator)
             estimates.append((truth[1:] - found).exp())
         else:
             estimates.append((anneal_up(model, LENGTHS, 100, generator=generator)[0] - truth[1:]).exp())

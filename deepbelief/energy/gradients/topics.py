@@ -134,8 +134,8 @@ class DocumentChains:
 
 
 def lengths_of(v: Tensor) -> Tensor:
-    """How many words each document has: (n, n_words) -> (n,)."""
-    return v.sum(-1).round().long()
+    """How many words each document has, at least one (fractional counts are rounded): (n, n_words) -> (n,)."""
+    return v.sum(-1).round().long().clamp_min(1)
 
 
 def shares(v: Tensor) -> Tensor:

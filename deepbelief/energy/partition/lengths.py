@@ -5,13 +5,16 @@ where h is uniform and ``log Z_0 = n_hidden log 2``, up to the longest document 
 
     log w_D = sum over steps of (D_{k+1} - D_k) a(h_k),         Z_D / Z_0 = <w_D>,
 
-and each of these is an unbiased estimate of its own. By Jensen's inequality log Z comes out too low on average. Chains
-that start from draws of the model at D and run down to 0 err to the other side. As a function of D, log Z is convex (a
-log-sum-exp of linear functions), so between two lengths that were annealed downwards it lies below the chord.
+and each of these is an unbiased estimate of its own, also where a population of chains is drawn anew by its weights
+whenever few chains have most of the weight (Del Moral, Doucet & Jasra 2006). By Jensen's inequality log Z comes out too
+low on average. Chains that start from draws of the model at D and run down to 0 err to the other side. As a function of
+D, log Z is convex (a log-sum-exp of linear functions), so between two lengths that were annealed downwards it lies below
+the chord.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,9 +26,11 @@ from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
 from deepbelief.errors import InvalidArgumentError, check_choice, check_range
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
+from deepbelief.rng import bernoulli
 from deepbelief.types import Kind
 
 QUICK_STATES, MOST_STATES = 1 << 12, 1 << 22  # every state costs a product with the whole vocabulary
+POPULATIONS = 10  # independent ones, whose spread is the standard error
 FINEST = 100  # steps of at most a hundredth of the length that is reached
 
 
@@ -83,11 +88,12 @@ def log_z_of_lengths(
     knots = torch.linspace(0, len(wanted) - 1, min(n_reverse, len(wanted))).round().long().unique().to(wanted.device)
     starts = wanted[knots].repeat_interleave(reverse_chains)
     if documents is None:
-        h = states[knots][:, torch.arange(reverse_chains) % n_chains].flatten(0, 1)
+        h = states[knots][:, torch.arange(reverse_chains) % states.shape[1]].flatten(0, 1)
     else:
         h = _topics_of(model, documents, starts, generator)
     h = _burn_in(model, h, starts, burn_in, generator)
-    at_knots = anneal_down(model, h, starts, sweeps=sweeps, generator=generator)
+    h = h.unflatten(0, (len(knots), reverse_chains))
+    at_knots = anneal_down(model, h, wanted[knots], sweeps=sweeps, generator=generator)
     high = torch.maximum(_chord(wanted, wanted[knots], at_knots), low)
     text = f"AIS along the length, {n_chains} chains up, {reverse_chains} down from each of {len(knots)} lengths"
     return LengthLogZ(wanted, (low + high) / 2, "estimate", stderr, text, low, high)
@@ -123,49 +129,70 @@ def anneal_up(
     check_range("n_chains", n_chains, low=2)
     check_range("sweeps", sweeps, low=1)
     schedule, wanted = _schedule(lengths), set(lengths.tolist())
-    shape = (n_chains, model.hidden.size)
-    h = model.hidden.draw(model.weight.new_zeros(shape), model.weight.new_full(shape, 0.5), generator)
-    log_weights = torch.zeros(n_chains, dtype=torch.float64, device=h.device)
+    groups = min(POPULATIONS, n_chains // 2)
+    shape = (groups, n_chains // groups, model.hidden.size)
+    chains = _Populations(model, bernoulli(model.weight.new_full(shape, 0.5), generator), generator)
     found, states = [], []
     for k, here in enumerate(schedule):
         if k > 0:
-            log_weights += (here - schedule[k - 1]) * _word_potential(model, h)
-            for _ in range(sweeps):
-                h = sweep(model, h, torch.full((n_chains,), here, device=h.device), generator)[2]
+            chains.weigh(here - schedule[k - 1])
+            chains.move(here, sweeps)
         if here in wanted:
-            found.append(log_mean_exp(log_weights))
-            states.append(h)
+            found.append(log_mean_exp(chains.log_means()))
+            states.append(chains.h.flatten(0, 1))
         if progress is not None:
             progress(k + 1, len(schedule))
-    log_z_0 = model.hidden.size * torch.log(torch.tensor(2.0, dtype=torch.float64)).item()
-    value = torch.tensor([mean.value + log_z_0 for mean in found], dtype=torch.float64, device=h.device)
-    return (
-        value,
-        torch.tensor([mean.stderr for mean in found], dtype=torch.float64, device=h.device),
-        torch.stack(states),
-    )
+    numbers = torch.tensor([[mean.value, mean.stderr] for mean in found], dtype=torch.float64, device=chains.h.device)
+    return numbers[:, 0] + model.hidden.size * math.log(2), numbers[:, 1], torch.stack(states)
 
 
 @torch.no_grad()
 def anneal_down(
     model: ReplicatedSoftmax, h: Tensor, starts: Tensor, *, sweeps: int = 1, generator: Generator = None
 ) -> Tensor:
-    """Estimates of log Z at each length in `starts` that are too high on average, given draws h of the model there.
+    """Estimates of log Z at rising lengths `starts` (m,) that are too high on average.
 
-    `starts` (chains,) holds the length of each chain, which is annealed down to a document of no words.
+    `h` (m, chains, n_hidden) are draws of the model at each of them, annealed down to documents of no words.
     """
-    order = starts.argsort(descending=True)
-    h, starts = h[order], starts[order]
-    log_weights = torch.zeros(len(h), dtype=torch.float64, device=h.device)
-    schedule = _schedule(starts.unique())
+    schedule = _schedule(starts)
+    chains = _Populations(model, h.flip(0), generator)
     for here, below in zip(schedule[:0:-1], schedule[-2::-1], strict=True):
-        n = int((starts >= here).sum())  # chains of shorter documents have not started yet
-        log_weights[:n] -= (here - below) * _word_potential(model, h[:n])
-        for _ in range(sweeps if below else 0):
-            h[:n] = sweep(model, h[:n], torch.full((n,), below, device=h.device), generator)[2]
-    log_z_0 = model.hidden.size * torch.log(torch.tensor(2.0, dtype=torch.float64)).item()
-    found = [log_z_0 - log_mean_exp(log_weights[starts == length]).value for length in starts.unique()]
-    return torch.tensor(found, dtype=torch.float64, device=h.device)
+        n = int((starts >= here).sum())  # shorter documents have not started yet
+        chains.weigh(below - here, n)
+        chains.move(below, sweeps if below else 0, n)
+    return model.hidden.size * math.log(2) - chains.log_means().flip(0)
+
+
+class _Populations:
+    """Independent populations of weighted chains: h (populations, chains, n_hidden)."""
+
+    def __init__(self, model: ReplicatedSoftmax, h: Tensor, generator: Generator) -> None:
+        self.model, self.h, self.generator = model, h.clone(), generator
+        self.log_weights = torch.zeros(h.shape[:2], dtype=torch.float64, device=h.device)
+        self.carried = torch.zeros(len(h), dtype=torch.float64, device=h.device)  # log mean weights before a redraw
+
+    def weigh(self, step: int, n: int | None = None) -> None:
+        """Follow a step of the length in the weights of the first `n` populations; redraw where they are unequal."""
+        self.log_weights[:n] += step * _word_potential(self.model, self.h[:n])
+        p = torch.softmax(self.log_weights[:n], 1)
+        for i in (p.square().sum(1) * p.shape[1] > 2).nonzero()[:, 0].tolist():  # an effective size below a half
+            self.carried[i] = self.log_means()[i]
+            u = torch.rand((), dtype=p.dtype, device=p.device, generator=self.generator)
+            places = (torch.arange(p.shape[1], device=p.device) + u) / p.shape[1]
+            self.h[i] = self.h[i, torch.searchsorted(p[i].cumsum(0), places).clamp_max(p.shape[1] - 1)]
+            self.log_weights[i] = 0
+
+    def move(self, length: int, sweeps: int, n: int | None = None) -> None:
+        """Gibbs sweeps of the first `n` populations at this length."""
+        flat = self.h[:n].flatten(0, 1)
+        lengths = torch.full((len(flat),), length, device=flat.device)
+        for _ in range(sweeps):
+            flat = sweep(self.model, flat, lengths, self.generator)[2]
+        self.h[:n] = flat.unflatten(0, (-1, self.h.shape[1]))
+
+    def log_means(self) -> Tensor:
+        """The logarithm of the mean weight of each population."""
+        return self.carried + torch.logsumexp(self.log_weights, 1) - math.log(self.h.shape[1])
 
 
 def _word_potential(model: ReplicatedSoftmax, h: Tensor) -> Tensor:

@@ -38,8 +38,8 @@ class Rectified(Quadratic):
     Far below zero the law is nearly exponential with mean ``1 / |bias + I|``, far above it is Gaussian; cumulant, mean
     and draws keep their digits in both tails.
 
-    >>> Rectified(1).mean(torch.tensor([[-100.0], [0.0], [100.0]])).flatten().tolist()
-    [0.009998000785708427, 0.7978845834732056, 100.0]
+    >>> [round(mean, 4) for mean in Rectified(1).mean(torch.tensor([[-100.0], [0.0], [100.0]])).flatten().tolist()]
+    [0.01, 0.7979, 100.0]
     """
 
     kind = "rectified"
