@@ -43,6 +43,18 @@ class GivenContext:
         """``h W' + u A``: (n, n_hidden) -> (n, n_visible)."""
         return self.rbm.input_v_from_h(h) + self.to_v.to(self.visible.bias.dtype)
 
+    def mean_v_from_h(self, h: Tensor) -> Tensor:
+        """``<v>`` given h and the context."""
+        return self.visible.mean(self.input_v_from_h(h))
+
+    def free_energy(self, v: Tensor) -> Tensor:
+        """``-log sum_h exp(-E(v, h | u))``, the i-th row under the i-th context: (n, n_visible) -> (n,)."""
+        return self.visible.potential(v) - (self.to_v * v).sum(-1) - self.hidden.cumulant(self.input_h_from_v(v))
+
+    def free_energy_of_h(self, h: Tensor) -> Tensor:
+        """``-log sum_v exp(-E(v, h | u))``, the i-th row under the i-th context: (n, n_hidden) -> (n,)."""
+        return self.hidden.potential(h) - (self.to_h * h).sum(-1) - self.visible.cumulant(self.input_v_from_h(h))
+
     def sample_h_from_v(self, v: Tensor, generator: Generator = None) -> Tensor:
         """A draw of h given v and the context."""
         return self.hidden.sample(self.input_h_from_v(v), generator)

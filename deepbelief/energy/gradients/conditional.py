@@ -162,7 +162,7 @@ class ConditionalLearning:
             given = self.model.given(u)
             inputs = given.input_h_from_v(v)
             phase = PositivePhase(v, inputs, given.hidden.mean(inputs), batch.weight)
-            negative, watched = self.negative.moments(given, phase, context.generator)  # type: ignore[arg-type]
+            negative, watched = self.negative.moments(given, phase, context.generator)
         positive = moments(self.model.rbm, v, phase.inputs, phase.mean_h, batch.weight)
         with torch.autocast(v.device.type, enabled=False):
             self.rule.put_gradients(positive, negative)
