@@ -210,11 +210,11 @@ class ReplicatedSoftmax(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         check_is_fitted(self, "module_")
         weight = self.module_.weight.detach().cpu()
-        check_range("n", n, low=1, high=len(weight))
         numbers = [str(i) for i in range(len(weight))]
         words = list(getattr(self, "feature_names_in_", numbers) if vocabulary is None else vocabulary)
         if len(words) != len(weight):
             raise InvalidDataError(f"vocabulary must hold {len(weight)} words, one a column. Got {len(words)}.")
+        check_range("n", n, low=1, high=len(weight))
         return [[str(words[i]) for i in column.topk(n).indices.tolist()] for column in weight.T]
 
     def __sklearn_tags__(self) -> Any:

@@ -7,8 +7,8 @@ where h is uniform and ``log Z_0 = n_hidden log 2``, up to the longest document 
 
 and each of these is an unbiased estimate of its own, also where a population of chains is drawn anew by its weights
 whenever few chains have most of the weight (Del Moral, Doucet & Jasra 2006). By Jensen's inequality log Z comes out too
-low on average. Chains that start from draws of the model at D and run down to 0 err to the other side. As a function
-of D, log Z is convex (a log-sum-exp of linear functions), so between two lengths that were annealed downwards it lies
+low on average. Chains that start from draws of the model at D and run down to 0 err to the other side. As a function of
+D, log Z is convex (a log-sum-exp of linear functions), so between two lengths that were annealed downwards it lies
 below the chord.
 """
 
