@@ -26,6 +26,7 @@ from deepbelief.files import atomic_write_bytes, atomic_write_text, previous, sw
 FORMAT = 1
 MODELS: dict[str, str] = {
     "RBM": "deepbelief.energy.rbm",
+    "BoltzmannMachine": "deepbelief.energy.boltzmann",
     "DBN": "deepbelief.belief.dbn",
     "DBM": "deepbelief.energy.dbm",
     "DBMNetwork": "deepbelief.energy.dbm_network",
