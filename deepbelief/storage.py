@@ -29,6 +29,7 @@ MODELS: dict[str, str] = {
     "ClassificationRBM": "deepbelief.energy.classification_rbm",
     "ConditionalRBM": "deepbelief.energy.conditional_rbm",
     "RatingsRBM": "deepbelief.energy.ratings_rbm",
+    "BoltzmannMachine": "deepbelief.energy.boltzmann",
     "DBN": "deepbelief.belief.dbn",
     "DBM": "deepbelief.energy.dbm",
     "DBMNetwork": "deepbelief.energy.dbm_network",
