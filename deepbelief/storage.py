@@ -28,6 +28,7 @@ MODELS: dict[str, str] = {
     "RBM": "deepbelief.energy.rbm",
     "DBN": "deepbelief.belief.dbn",
     "DBM": "deepbelief.energy.dbm",
+    "DBMNetwork": "deepbelief.energy.dbm_network",
     "UnrolledDBN": "deepbelief.belief.unrolled",
     "DenseNetwork": "deepbelief.networks.dense",
 }

@@ -44,23 +44,27 @@ def infer(
 ) -> Posterior:
     """Coordinate ascent from one pass up with doubled inputs (or from `means`), for at most `n_steps` rounds.
 
+    A case stops when none of its means moves by `tolerance`, so what is inferred of a case depends on that case alone.
     Layers of the numbers in `held` keep their means: the data; or for the way down, the top.
     """
     top = len(weights)
     mu = _pass_up(layers, weights, x) if means is None else list(means)
     eta = [torch.empty(0)] * (top + 1)
     fixed = {layer: _messages(weights, mu, layer) for layer in held}  # what held layers send never changes
-    for _ in range(n_steps):
-        change = 0.0
+    moving = torch.ones(len(mu[0]), 1, dtype=torch.bool, device=mu[0].device)
+    for step in range(n_steps):
+        change = torch.zeros_like(moving, dtype=mu[0].dtype)
         for parity in (1, 0):
             for layer in range(parity, top + 1, 2):
                 if layer in held:
                     continue
-                eta[layer] = _input(weights, mu, layer, fixed)
-                new = layers[layer].mean(eta[layer])
-                change = max(change, (new - mu[layer]).abs().max().item())
-                mu[layer] = new
-        if change < tolerance:
+                inputs = _input(weights, mu, layer, fixed)
+                new = layers[layer].mean(inputs)
+                change = torch.maximum(change, (new - mu[layer]).abs().amax(1, keepdim=True))
+                mu[layer] = torch.where(moving, new, mu[layer])
+                eta[layer] = inputs if step == 0 else torch.where(moving, inputs, eta[layer])
+        moving = moving & (change >= tolerance)
+        if not moving.any():
             break
     return Posterior(mu, eta)
 

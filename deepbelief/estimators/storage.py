@@ -28,6 +28,7 @@ ESTIMATORS: dict[str, str] = {
     "DeepBeliefNetwork": "deepbelief.estimators.network",
     "DeepBeliefClassifier": "deepbelief.estimators.classifier",
     "DeepBeliefRegressor": "deepbelief.estimators.regressor",
+    "DeepBoltzmannMachine": "deepbelief.estimators.boltzmann_network",
 }
 
 

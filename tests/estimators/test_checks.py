@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
+from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
 from deepbelief.estimators.classifier import DeepBeliefClassifier
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
@@ -26,6 +27,7 @@ ESTIMATORS = [
     RBM(8, epochs=3, precision="fp64"),
     DeepBeliefNetwork((6,), epochs=3, precision="fp64"),
     DeepBeliefNetwork((6, 5), epochs=3),
+    DeepBoltzmannMachine((6, 5), epochs=3, precision="fp64"),
     DeepBeliefClassifier((12,), precision="fp64", **QUICK),
     DeepBeliefRegressor((16,), precision="fp64", **QUICK),
 ]
