@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -38,3 +38,10 @@ class NegativePhase(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A negative phase that looks at the update its moments led to: the gradients are still in the parameters."""
+
+    def follow(self, rbm: RBM) -> None: ...

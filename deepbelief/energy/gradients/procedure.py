@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
-from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
+from deepbelief.energy.gradients.negative import Follower, NegativePhase, PositivePhase
 from deepbelief.energy.gradients.update import Factor, Update
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_range
@@ -78,6 +78,8 @@ class LikelihoodLearning:
         self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = positive.v, positive.h
         self.update.apply(context, travellers=(self.rbm.visible_offset, self.rbm.hidden_offset))
         self._move_offsets()
+        if isinstance(self.negative, Follower):
+            self.negative.follow(self.rbm)
         return watched
 
     def _set_gradients(self, positive: Moments, negative: Moments) -> None:
