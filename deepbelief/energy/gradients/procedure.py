@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
-from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
+from deepbelief.energy.gradients.negative import Follower, NegativePhase, PositivePhase
 from deepbelief.energy.gradients.update import Factor, Update, move_offsets
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_range
@@ -108,6 +108,8 @@ class LikelihoodLearning:
         self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = mean_v, mean_h
         self.update.apply(context, travellers=(self.rbm.visible_offset, self.rbm.hidden_offset))
         move_offsets(self.rbm, self.offset_rate)
+        if isinstance(self.negative, Follower):
+            self.negative.follow(self.rbm)
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.update.state_dict(), "negative": self.negative.state_dict()}
