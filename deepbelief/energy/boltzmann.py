@@ -30,7 +30,7 @@ from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.errors import check, check_range
 from deepbelief.protocols import Generator
-from deepbelief.types import Bound, Clamp
+from deepbelief.types import Bound, Clamp, Kind
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class BoltzmannMachine(nn.Module):
         """Refuse `what` for a machine with hidden units."""
         check(
             self.hidden is None,
-            f"{what} needs a machine without hidden units. Got {self.hidden}. Use log_likelihood(...), or learn by pcd.",
+            f"{what} needs a machine without hidden units. Got {self.hidden}. Use log_likelihood, or learn by pcd.",
         )
 
     # -- capabilities -----------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ class BoltzmannMachine(nn.Module):
         low, high = (None if end is None else (value.mean() - end).item() for end in (z.high, z.low))
         if exact:
             return Bound(value - float(z.value), z.kind, z.stderr, z.method, low, high)
-        kind = "lower_bound" if z.kind == "exact" else "estimate"
+        kind: Kind = "lower_bound" if z.kind == "exact" else "estimate"
         return Bound(value - float(z.value), kind, z.stderr, f"mean field; log Z: {z.method}", low)
 
     # -- log Z ------------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def log_sum_hidden(model: BoltzmannMachine, v: Tensor) -> tuple[Tensor, bool]:
     with torch.no_grad():
         x = mean_field(model, v, known=known)
     field = model.fields(x)[:, n_visible:]
-    hidden = model.hidden.empty_like()  # type: ignore[union-attr]
+    hidden = model.hidden.empty_like()
     h = hidden.mean(field)
     x = torch.cat([v, h], 1)
     entropy = hidden.cumulant(field) - (field * h).sum(-1)
