@@ -152,7 +152,7 @@ class BoltzmannMachine(nn.Module):
         """Refuse `what` for a machine with hidden units."""
         check(
             self.hidden is None,
-            f"{what} needs a machine without hidden units. Got {self.hidden}. Use log_likelihood(...), or pcd.",
+            f"{what} needs a machine without hidden units. Got {self.hidden}. Use log_likelihood, or learn by pcd.",
         )
 
     # -- capabilities -----------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ class Layout:
             )
 
     def pairs(self) -> Tensor:
-        """The coupled pairs of columns, edge by edge: (2, p). An edge couples all columns of its two sites."""
+        """The coupled pairs of columns, (2, p), edge by edge: all columns of one site with all of the other."""
         i, j = self.graph.edges.T
         count = self.widths[i] * self.widths[j]
         edge = self.edge_of_pair()
