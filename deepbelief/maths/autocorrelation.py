@@ -10,6 +10,7 @@ for it; ArviZ's (Geyer's) has no error, and would bring xarray and HDF5 along fo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -119,6 +120,24 @@ def split_r_hat(trace: Tensor) -> float:
     if within == 0:
         return 1.0 if between == 0 else math.inf
     return math.sqrt((half - 1) / half + between / within)
+
+
+def nested_r_hat(groups: Sequence[Tensor]) -> float:
+    """R-hat of groups of chains that started in different places, each (chains, steps): 1 where the groups agree.
+
+    ``sqrt(1 + B / W)`` of the variance B of the groups' means and W within the groups (Margossian et al. 2024). With
+    many short chains `split_r_hat` is near ``sqrt(1 + (tau - 1) / n)`` however well they mix; this one is not.
+
+    >>> same = torch.tensor([[0.0, 1.0] * 4, [1.0, 0.0] * 4])
+    >>> nested_r_hat([same, same]), nested_r_hat([same, same + 10]) > 5
+    (1.0, True)
+    """
+    checked = [_checked(group) for group in groups]
+    within = sum(group.var().item() for group in checked) / len(checked)
+    between = torch.stack([group.mean() for group in checked]).var().item()
+    if within == 0:
+        return 1.0 if between == 0 else math.inf
+    return math.sqrt(1 + between / within)
 
 
 def _checked(trace: Tensor, n_dimensions: int = 2) -> Tensor:
