@@ -4,8 +4,8 @@
     AA_syn   = mean over samples s of  [ d(s, nearest case) > d(s, nearest other sample) ]        (a tie counts 1/2)
 
 Both are 1/2 for two sets of one law. AA_truth near 0: every case has a sample beside it (learned by heart); AA_syn near
-0: every sample has a case beside it; near 1: the sets lie apart. Yale et al. 2020, "Generation and evaluation of privacy
-preserving synthetic health data"; for RBMs Bereux et al. 2023.
+0: every sample has a case beside it; near 1: the sets lie apart. Yale et al. 2020, "Generation and evaluation of
+privacy preserving synthetic health data"; for RBMs Bereux et al. 2023.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class FlooredDistance:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Chains beside data. ``shares`` are those of the data's clusters, (clusters, 2): of the data, and of the chains."""
+    """Chains beside data. ``shares`` (clusters, 2) are how often data and chains are in each cluster."""
 
     means: FlooredDistance
     covariances: FlooredDistance

@@ -1,7 +1,7 @@
 """How chains of a model run: how fast they forget, whether they agree, and whether they visit what the data visit.
 
-Two groups of chains start far apart, at data and at independent units. Where both tell the same story in the second half
-of the run, samples and likelihoods of the model can be believed; where they do not, none of these can.
+Two groups of chains start far apart, at data and at independent units. Where both tell the same story in the second
+half of the run, samples and likelihoods of the model can be believed; where they do not, none of these can.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ AGREED = 1.05  # nested R-hat up to which groups of chains agree: their means li
 class ChainDiagnosis:
     """What a run of two groups of chains showed, over its second half; times are in sweeps.
 
-    ``relaxation`` is the slowest number's; ``times`` of relaxation, ``effective_sizes``, ``r_hats`` (split, of all chains)
-    and ``nested_r_hats`` (of the two groups) are by number; ``start_gap`` is how much higher the mean free energy of the
-    chains from independent units is (None without one).
+    ``relaxation`` is the slowest number's; ``times`` of relaxation, ``effective_sizes``, ``r_hats`` (split, of all
+    chains) and ``nested_r_hats`` (of the two groups) are by number; ``start_gap`` is how much higher the mean free
+    energy of the chains from independent units is (None without one).
     """
 
     relaxation: Bound

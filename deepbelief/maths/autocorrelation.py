@@ -62,7 +62,7 @@ def integrated_time(trace: Tensor) -> Bound:
 
 
 def effective_size(trace: Tensor) -> Bound:
-    """How many independent draws the chains' draws are worth, ``chains * steps / tau``; an upper bound where tau is low.
+    """How many independent draws the chains are worth, ``chains * steps / tau``; an upper bound where tau is a lower.
 
     >>> free = torch.randn(4, 1000, generator=torch.Generator().manual_seed(0))
     >>> 3000 < float(effective_size(free)) < 5500
@@ -104,7 +104,7 @@ def slowest(traces: Tensor) -> Bound:
 
 
 def split_r_hat(trace: Tensor) -> float:
-    """R-hat of the halves of all chains: (chains, steps) -> 1 where all chains tell the same story (Gelman et al. 2013).
+    """R-hat of the halves of all chains: (chains, steps) -> 1 where all chains agree (Gelman et al. 2013).
 
     ``sqrt(1 + B / W - 1 / n)`` of the variance B of the halves' means and W within the halves of n steps. Above about
     1.01 chains disagree, with themselves or with each other; start them apart, or they may all miss the same mode.
