@@ -26,8 +26,8 @@ MOST_CHAINS, SWEEPS = 100, 100
 def learning_chains(rbm: RBM, negative: Any, train: Tensor, generator: torch.Generator) -> ChainState:
     """A copy of the states that the model's half of the gradient is taken at, at most `MOST_CHAINS`.
 
-    Persistent chains where there are some (``negative.v``, ``negative.h``); else chains that begin at cases and
-    take the k sweeps of contrastive divergence (none under the exact gradient).
+    Persistent chains where there are some (``negative.v``, ``negative.h``); else chains that begin at training cases
+    and take the k sweeps of contrastive divergence (none under the exact gradient).
     """
     v, h = getattr(negative, "v", None), getattr(negative, "h", None)
     if isinstance(v, Tensor) and isinstance(h, Tensor) and len(v):

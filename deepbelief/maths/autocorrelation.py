@@ -10,6 +10,7 @@ for it; ArviZ's (Geyer's) has no error, and would bring xarray and HDF5 along fo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -61,7 +62,7 @@ def integrated_time(trace: Tensor) -> Bound:
 
 
 def effective_size(trace: Tensor) -> Bound:
-    """How many independent draws the chains are worth, ``chains * steps / tau``; an upper bound where tau is low.
+    """How many independent draws the chains are worth, ``chains * steps / tau``; an upper bound where tau is a lower.
 
     >>> free = torch.randn(4, 1000, generator=torch.Generator().manual_seed(0))
     >>> 3000 < float(effective_size(free)) < 5500
@@ -103,7 +104,7 @@ def slowest(traces: Tensor) -> Bound:
 
 
 def split_r_hat(trace: Tensor) -> float:
-    """R-hat of the halves of all chains: (chains, steps) -> 1 where all tell the same story (Gelman et al. 2013).
+    """R-hat of the halves of all chains: (chains, steps) -> 1 where all chains agree (Gelman et al. 2013).
 
     ``sqrt(1 + B / W - 1 / n)`` of the variance B of the halves' means and W within the halves of n steps. Above about
     1.01 chains disagree, with themselves or with each other; start them apart, or they may all miss the same mode.
@@ -119,6 +120,24 @@ def split_r_hat(trace: Tensor) -> float:
     if within == 0:
         return 1.0 if between == 0 else math.inf
     return math.sqrt((half - 1) / half + between / within)
+
+
+def nested_r_hat(groups: Sequence[Tensor]) -> float:
+    """R-hat of groups of chains that started in different places, each (chains, steps): 1 where the groups agree.
+
+    ``sqrt(1 + B / W)`` of the variance B of the groups' means and W within the groups (Margossian et al. 2024). With
+    many short chains `split_r_hat` is near ``sqrt(1 + (tau - 1) / n)`` however well they mix; this one is not.
+
+    >>> same = torch.tensor([[0.0, 1.0] * 4, [1.0, 0.0] * 4])
+    >>> nested_r_hat([same, same]), nested_r_hat([same, same + 10]) > 5
+    (1.0, True)
+    """
+    checked = [_checked(group) for group in groups]
+    within = sum(group.var().item() for group in checked) / len(checked)
+    between = torch.stack([group.mean() for group in checked]).var().item()
+    if within == 0:
+        return 1.0 if between == 0 else math.inf
+    return math.sqrt(1 + between / within)
 
 
 def _checked(trace: Tensor, n_dimensions: int = 2) -> Tensor:

@@ -14,6 +14,7 @@ from deepbelief.maths.autocorrelation import (
     autocorrelation,
     effective_size,
     integrated_time,
+    nested_r_hat,
     relaxation_time,
     slowest,
     split_r_hat,
@@ -106,6 +107,15 @@ def test_r_hat_is_one_where_chains_agree_and_grows_with_a_trend(generator: torch
     # the halves' means lie 1.5 apart: B = 0.58, W = 1.19
     assert 1.15 < split_r_hat(x + torch.linspace(0, 3, 1000)) < 1.27
     assert split_r_hat(torch.zeros(3, 10)) == 1.0
+
+
+def test_groups_of_short_chains_agree_where_they_mix_and_not_where_they_stay_apart(generator: torch.Generator) -> None:
+    groups = [ar1(0.9, 500, 50, generator) for _ in range(2)]
+    assert split_r_hat(torch.cat(groups)) > 1.1  # short chains look unlike each other though all is well
+    # the squared gap of two means of 500 chains is chi-square(1) times 2 tau / 25,000: below 24 but once in a million
+    assert nested_r_hat(groups) ** 2 - 1 < 24 * 19 / 25_000
+    assert nested_r_hat([groups[0], groups[1] + 9]) > 1.5
+    assert nested_r_hat([torch.zeros(3, 10)] * 2) == 1.0
 
 
 def test_r_hat_and_effective_size_agree_with_arviz(generator: torch.Generator) -> None:
