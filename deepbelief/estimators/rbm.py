@@ -51,13 +51,16 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     ----------
     n_components : int
         Number of hidden units.
-    visible : "auto", "bernoulli", "spin", "gaussian" or "categorical"
+    visible : "auto", "bernoulli", "spin", "gaussian", "rectified", "categorical", "binomial", "poisson", "multinomial"
         Kind of the visible units. "auto" takes Bernoulli units where X lies in [0, 1], and else Gaussian units on
         standardized columns (``mean_``, ``scale_``), which samples, completions and log-likelihoods undo. A named kind
-        takes X as it is.
-    hidden : "bernoulli", "spin", "gaussian" or "categorical"
-    n_values : int, for categorical units
-        Values of each group; X is one-hot coded.
+        takes X as it is: "rectified" numbers of at least 0, "binomial" counts up to ``n_values - 1``, "poisson"
+        counts without a limit, "multinomial" rows that sum to ``n_values - 1`` (for rows of any sum there is
+        `ReplicatedSoftmax`).
+    hidden : "bernoulli", "spin", "gaussian", "rectified", "categorical", "binomial", "poisson" or "multinomial"
+        Poisson units need units of bounded values on the other side: a pair without a law is refused.
+    n_values : int, for categorical, binomial and multinomial units
+        Values of each group, X being one-hot coded; or of each count, the largest count and one.
     learning : "pcd", "cd", "exact", "pl", "ratio", "score" or "tap"
         With `k` Gibbs steps per update, and `n_chains` persistent chains for "pcd"; the last four need no chains (see
         `deepbelief.energy.gradients.settings.LearningSettings`).

@@ -18,7 +18,7 @@ from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound, Result
 
 HIDDEN = (500, 1000)
-EPOCHS, RATE, CHAINS, STEPS, ROUNDS = 30, 0.1, 100, 5, 5
+EPOCHS, RATE, CHAINS, STEPS, ROUNDS = 25, 0.3, 100, 5, 5
 AVERAGING = 0.9995
 ANNEALED, BETAS = 100, 20_000
 

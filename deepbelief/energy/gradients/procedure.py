@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
-from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
+from deepbelief.energy.gradients.negative import Follower, NegativePhase, PositivePhase
 from deepbelief.energy.gradients.update import Factor, Update, move_offsets
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_range
@@ -31,7 +31,8 @@ class LikelihoodLearning:
 
     ``l2`` and ``l1`` are weight decays (per unit of learning rate, weights only). ``sparsity_target`` pulls the mean
     activation of each hidden unit, a running average, towards a target by its bias with strength ``sparsity_cost``.
-    ``offset_rate`` is the speed of the running offsets.
+    ``offset_rate`` is the speed of the running offsets. ``module`` is a larger model that the RBM is a part of: all of
+    its parameters are then stepped, and `put_gradients` and `advance` are the two halves of a rule that it builds on.
     """
 
     def __init__(
@@ -49,17 +50,18 @@ class LikelihoodLearning:
         offset_rate: float = 0.01,
         sparsity_target: float | None = None,
         sparsity_cost: float = 0.1,
+        module: torch.nn.Module | None = None,
     ) -> None:
         check_range("l2", l2, low=0)
         check_range("l1", l1, low=0)
         check_range("offset_rate", offset_rate, low=0, high=1)
-        self.module: torch.nn.Module = rbm
+        self.module: torch.nn.Module = rbm if module is None else module
         self.rbm, self.negative = rbm, negative
         self.l2, self.l1 = l2, l1
         self.centred, self.offset_rate = centred, offset_rate
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         self.update = Update(
-            rbm, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
+            self.module, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
         )
 
     def start(self, first: Batch, generator: torch.Generator, *, rank: int = 0, world_size: int = 1) -> None:
@@ -74,14 +76,12 @@ class LikelihoodLearning:
             phase = PositivePhase(batch.x, inputs, self.rbm.hidden.mean(inputs), batch.weight)
             negative, watched = self.negative.moments(self.rbm, phase, context.generator)
         positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
-        self._set_gradients(positive, negative)
-        self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = positive.v, positive.h
-        self.update.apply(context, travellers=(self.rbm.visible_offset, self.rbm.hidden_offset))
-        move_offsets(self.rbm, self.offset_rate)
+        self.put_gradients(positive, negative)
+        self.advance(context, positive.v, positive.h)
         return watched
 
-    def _set_gradients(self, positive: Moments, negative: Moments) -> None:
-        """Put the gradients of the *negative* log-likelihood where the optimizer looks for them."""
+    def put_gradients(self, positive: Moments, negative: Moments) -> None:
+        """Gradients of *minus* the log-likelihood, decay and sparsity included, where the optimizer looks for them."""
         rbm = self.rbm
         delta_v, delta_h = positive.v - negative.v, positive.h - negative.h
         ascent = torch.mm(positive.left.T, positive.right)
@@ -102,6 +102,14 @@ class LikelihoodLearning:
         others_h = {k: negative.hidden[k] - positive.hidden[k] for k in positive.hidden}
         rbm.visible.set_gradients(-delta_v, others_v)
         rbm.hidden.set_gradients(-delta_h, others_h)
+
+    def advance(self, context: StepContext, mean_v: Tensor, mean_h: Tensor) -> None:
+        """Follow the gradients that are in place, and move the offsets towards the data's means of v and h."""
+        self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = mean_v, mean_h
+        self.update.apply(context, travellers=(self.rbm.visible_offset, self.rbm.hidden_offset))
+        move_offsets(self.rbm, self.offset_rate)
+        if isinstance(self.negative, Follower):
+            self.negative.follow(self.rbm)
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.update.state_dict(), "negative": self.negative.state_dict()}

@@ -8,12 +8,15 @@ from typing import Any, Literal
 
 from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.exact import ExactModel
+from deepbelief.energy.gradients.fast_pcd import FastPersistentChains
 from deepbelief.energy.gradients.matching import PseudoLikelihood, RatioMatching, ScoreMatching
 from deepbelief.energy.gradients.negative import NegativePhase
 from deepbelief.energy.gradients.objective import Objective, ObjectiveLearning
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.tap import TAP
+from deepbelief.energy.gradients.tempered import TemperedChains
+from deepbelief.energy.gradients.trajectory import TrajectoryChains
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, check_choice, check_range
 from deepbelief.training.schedules import SCHEDULES, make_schedule
@@ -22,6 +25,9 @@ OBJECTIVES = ("pl", "ratio", "score", "tap")
 RULES = {
     "pcd": "persistent contrastive divergence",
     "cd": "contrastive divergence",
+    "fpcd": "fast persistent contrastive divergence",
+    "pt": "parallel tempering",
+    "ptt": "trajectory tempering",
     "exact": "the exact gradient",
     "pl": "pseudo-likelihood",
     "ratio": "ratio matching",
@@ -35,7 +41,10 @@ class LearningSettings:
     """How one RBM learns; most settings are arguments of `LikelihoodLearning` or `ObjectiveLearning`.
 
     ``learning`` names the rule. By an estimate of the likelihood's gradient: "pcd" (persistent chains), "cd"
-    (contrastive divergence), "exact" (enumeration). By an objective without chains: "pl" (pseudo-likelihood), "ratio"
+    (contrastive divergence), "fpcd" (persistent chains on fast weights of the rate `fast_rate`; None takes
+    ``learning_rate``), "pt" (parallel tempering with `n_replicas` for each of `n_chains`), "ptt" (chains at checkpoints
+    of the training too, one more whenever the swap acceptance falls below `swap_acceptance`; all of them move every
+    `ladder_every` updates), "exact" (enumeration). By an objective without chains: "pl" (pseudo-likelihood), "ratio"
     (ratio matching, binary units), "score" (score matching, Gaussian units), each with ``n_variables`` drawn per case
     where it draws, and "tap" (the TAP free energy, with `n_chains` solutions moved by `k` iterations per update).
 
@@ -45,7 +54,7 @@ class LearningSettings:
     of the noise of a constant rate.
     """
 
-    learning: Literal["pcd", "cd", "exact", "pl", "ratio", "score", "tap"] = "pcd"
+    learning: Literal["pcd", "cd", "fpcd", "pt", "ptt", "exact", "pl", "ratio", "score", "tap"] = "pcd"
     k: int = 1
     n_chains: int = 100
     chains_start: Literal["base", "data"] = "base"
@@ -62,10 +71,17 @@ class LearningSettings:
     sparsity_cost: float = 0.1
     averaging: float | None = None
     n_variables: int = 10
+    n_replicas: int = 10
+    fast_rate: float | None = None
+    swap_acceptance: float = 0.3
+    ladder_every: int = 10
 
     def __post_init__(self) -> None:
         check_choice("learning", self.learning, RULES)
         check_range("n_variables", self.n_variables, low=1)
+        check_range("n_replicas", self.n_replicas, low=2)
+        check_range("swap_acceptance", self.swap_acceptance, low=0, high=1)
+        check_range("ladder_every", self.ladder_every, low=1)
         if self.learning in OBJECTIVES and self.sparsity_target is not None:
             raise InvalidArgumentError(
                 f"sparsity_target needs learning to be one of {', '.join(set(RULES) - set(OBJECTIVES))}. "
@@ -88,7 +104,7 @@ class LearningSettings:
     @property
     def rule(self) -> str:
         """The rule in a few words, for people: "PCD-5", "the exact gradient"."""
-        return f"{self.learning.upper()}-{self.k}" if self.learning in ("pcd", "cd") else RULES[self.learning]
+        return f"{self.learning.upper()}-{self.k}" if self.learning in ("pcd", "cd", "fpcd") else RULES[self.learning]
 
     def to_dict(self) -> dict[str, Any]:
         """Names and values, for storage and reports."""
@@ -124,8 +140,17 @@ def _objective(settings: LearningSettings) -> Objective:
 
 
 def _negative(settings: LearningSettings) -> NegativePhase:
+    chains: dict[str, Any] = {"n_chains": settings.n_chains, "k": settings.k, "start_at": settings.chains_start}
     if settings.learning == "pcd":
-        return PersistentChains(settings.n_chains, settings.k, start_at=settings.chains_start)
+        return PersistentChains(**chains)
+    if settings.learning == "fpcd":
+        rate = settings.learning_rate if settings.fast_rate is None else settings.fast_rate
+        return FastPersistentChains(**chains, fast_rate=rate)
+    if settings.learning == "pt":
+        return TemperedChains(**chains, n_replicas=settings.n_replicas)
+    if settings.learning == "ptt":
+        ladder: dict[str, Any] = {"swap_acceptance": settings.swap_acceptance, "ladder_every": settings.ladder_every}
+        return TrajectoryChains(**chains, **ladder, n_replicas=settings.n_replicas)
     if settings.learning == "cd":
         return ContrastiveDivergence(settings.k)
     return ExactModel()

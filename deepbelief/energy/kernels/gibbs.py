@@ -65,9 +65,13 @@ class GibbsInfo:
 
 def check_chains(n: int, model: Bipartite) -> None:
     """Refuse more chains than memory holds, before anything is allocated."""
-    offset = model.visible_offset
-    per_chain = COPIES * (model.visible.size + model.hidden.size) * offset.element_size()
-    room = memory_bytes(offset.device)
+    check_rows(n, model.visible.size + model.hidden.size, model.visible_offset)
+
+
+def check_rows(n: int, size: int, like: Tensor) -> None:
+    """Refuse more chains of `size` units, of the type of `like`, than the memory of its device holds."""
+    per_chain = COPIES * size * like.element_size()
+    room = memory_bytes(like.device)
     if room is not None and n * per_chain > room:
         raise InvalidArgumentError(
             f"the number of chains must fit in memory: at most {room // per_chain:,} here. Got {n:,}. "

@@ -15,9 +15,9 @@ from deepbelief.energy.partition.ais import (
     Annealable,
     Inputs,
     Path,
-    PathFromBase,
     anneal,
     linear_betas,
+    path_to,
 )
 from deepbelief.energy.units.base import Units
 from deepbelief.errors import check_range
@@ -71,7 +71,7 @@ def adaptive_betas(
     check_range("n_temperatures", n_temperatures, low=2)
     check_range("pilot_temperatures", pilot_temperatures, low=2)
     check_range("pilot_chains", pilot_chains, low=2)
-    path, pilot = PathFromBase(model), linear_betas(pilot_temperatures)
+    path, pilot = path_to(model), linear_betas(pilot_temperatures)
     recorder = Recorder(path)
     anneal(recorder, path.draw_base(pilot_chains, generator), pilot.tolist(), generator, None)
     return even_steps(pilot, torch.stack(recorder.spreads), n_temperatures)

@@ -93,7 +93,7 @@ class Path(Protocol):
         """What every model on the path needs of `v`: the product(s) with the weights."""
         ...
 
-    def layers(self, beta: float) -> tuple[Units, Units]:
+    def layers(self, beta: float) -> tuple[Any, Any]:
         """The visible and the hidden units at `beta`."""
         ...
 
@@ -142,6 +142,19 @@ class PathFromBase:
     def sweep(self, beta: float, layers: tuple[Units, Units], inputs: Tensor, generator: Generator) -> Tensor:
         h = layers[1].sample(beta * inputs, generator)
         return layers[0].sample(beta * self.target.input_v_from_h(h), generator)
+
+
+class StartedPath(Path, Protocol):
+    """A path whose first model is of independent units: its log Z and draws of it are at hand."""
+
+    def independent_log_z(self) -> float: ...
+
+    def draw_base(self, n: int, generator: Generator) -> Tensor: ...
+
+
+def path_to(model: Any) -> StartedPath:
+    """The path from independent units to `model`: its own if it has one (`annealing_path`), else that of two layers."""
+    return model.annealing_path() if hasattr(model, "annealing_path") else PathFromBase(model)
 
 
 def check_schedule(betas: int | Sequence[float] | Tensor) -> list[float]:
@@ -200,7 +213,7 @@ def ais(
     `processes` (all of them must call), each runs its share of the chains and all get the whole result.
     """
     check_range("n_chains", n_chains, low=2)
-    schedule, path = check_schedule(betas), PathFromBase(model)
+    schedule, path = check_schedule(betas), path_to(model)
     peers, generator = _share(processes, generator)
     mine = len(range(peers.rank, n_chains, peers.world_size))
     log_weights, v = anneal(path, path.draw_base(mine, generator), schedule, generator, progress)
@@ -226,7 +239,7 @@ def reverse_ais(
     forward runs may have missed.
     """
     check_range("the number of samples", len(samples), low=2)
-    schedule, path = check_schedule(betas), PathFromBase(model)
+    schedule, path = check_schedule(betas), path_to(model)
     peers, generator = _share(processes, generator)
     mine = samples[peers.rank :: peers.world_size]
     log_weights, v = _gather(peers, *anneal(path, mine, schedule[::-1], generator, progress))

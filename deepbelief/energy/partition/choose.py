@@ -52,7 +52,7 @@ def log_z(
     steps = betas if schedule == "fixed" else adaptive_betas(model, betas, generator=generator)
     options: dict[str, Any] = {"betas": steps, "generator": generator, "progress": progress, "processes": processes}
     forward = ais(model, n_chains=n_chains, **options)
-    kernel = BlockGibbs(model)
+    kernel = model.kernel() if hasattr(model, "kernel") else BlockGibbs(model)
     state = kernel.start_at(forward.v if samples is None else samples, generator=generator)
     for _ in range(burn_in):
         state, _ = kernel.step(state, generator=generator)
