@@ -25,7 +25,7 @@ from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.errors import check
 from deepbelief.protocols import BatchSource, Procedure, StepContext
-from deepbelief.rng import make_generator
+from deepbelief.rng import make_generator, spawn
 from deepbelief.training.checkpoint import LATEST
 from deepbelief.training.record import TrainingRecord
 from deepbelief.training.trainer import Trainer
@@ -128,6 +128,7 @@ def pretrain(
         saved = folder / LATEST if folder is not None and resume and (folder / LATEST).exists() else None
         if saved is None:
             first = next(iter(inner.batches(0, generator=make_generator(seed, stream=layer))))
+            first = first.to(rbm.weight.device)  # the RBMs below may have learned on another
             rbm.match_data(first.x, first.weight)
         procedure = TiedCopies(make_procedure(rbm, plan), rbm)
         options = {"seed": seed + layer, "averaging": plan.averaging, **(trainer_options or {})}
@@ -159,6 +160,9 @@ def _lift(rbms: Sequence[RBM], doubled: bool) -> Callable[[Tensor, torch.Generat
 
     @torch.no_grad()
     def lift(x: Tensor, generator: torch.Generator) -> Tensor:
+        if below and x.device != below[0].weight.device:
+            x = x.to(below[0].weight.device)
+            generator = spawn(generator, x.device)
         for number, rbm in enumerate(below):
             x = rbm.sample_h_from_v(torch.cat([x, x], 1) if number == 0 else x, generator)
         return torch.cat([x, x], 1) if doubled else x

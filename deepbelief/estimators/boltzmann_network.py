@@ -58,8 +58,8 @@ class DeepBoltzmannMachine(Savable, ClassNamePrefixFeaturesOutMixin, Transformer
         Most rounds of inference per batch.
     pretrain_epochs : int
         Epochs of greedy pre-training of each pair of layers before; centred learning needs none.
-    visible, hidden, n_values, epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, averaging, \
-binarization, device, precision, checkpoint_dir, verbose, random_state
+    visible, hidden, n_values, epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, \
+sparsity_target, averaging, binarization, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`.
 
     Attributes
@@ -84,7 +84,6 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
     _stored = ("visible_", "mean_", "scale_", "history_", "_seed", "_log_z")
     _log_z: Bound | None = None
     learning = "pcd"  # of the greedy pre-training, with `k` and `n_chains`
-    sparsity_target = None
 
     def __init__(
         self,
@@ -105,6 +104,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         l1: float = 0.0,
         l2: float = 0.0,
         centred: bool = True,
+        sparsity_target: float | None = None,
         averaging: float | None = None,
         binarization: str = "none",
         device: str = "auto",
@@ -118,7 +118,8 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         self.k, self.n_chains, self.mean_field_steps = k, n_chains, mean_field_steps
         self.epochs, self.pretrain_epochs, self.batch_size = epochs, pretrain_epochs, batch_size
         self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
-        self.l1, self.l2, self.centred, self.averaging = l1, l2, centred, averaging
+        self.l1, self.l2, self.centred = l1, l2, centred
+        self.sparsity_target, self.averaging = sparsity_target, averaging
         self.binarization, self.device, self.precision = binarization, device, precision
         self.checkpoint_dir, self.verbose, self.random_state = checkpoint_dir, verbose, random_state
 
@@ -145,6 +146,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
             l1=self.l1,
             l2=self.l2,
             centred=self.centred,
+            sparsity_target=self.sparsity_target,
         )
         joint = None if folder is None else folder / "joint"
         options = {"seed": seed, "checkpoint_dir": joint, "averaging": self.averaging, **trainer_options(self, dbm)}

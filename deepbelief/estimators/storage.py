@@ -30,6 +30,7 @@ ESTIMATORS: dict[str, str] = {
     "DeepBeliefNetwork": "deepbelief.estimators.network",
     "DeepBeliefClassifier": "deepbelief.estimators.classifier",
     "DeepBeliefRegressor": "deepbelief.estimators.regressor",
+    "DeepBoltzmannClassifier": "deepbelief.estimators.boltzmann_classifier",
     "DeepBoltzmannMachine": "deepbelief.estimators.boltzmann_network",
 }
 

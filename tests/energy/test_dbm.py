@@ -180,6 +180,19 @@ def test_the_gradient_is_that_of_the_best_bound(dbm: DBM, x: Tensor, centred: bo
     close({name: -parameter.grad for name, parameter in dbm.named_parameters()}, wanted)  # type: ignore[operator]
 
 
+def test_sparsity_pulls_hidden_biases_and_nothing_else(generator: torch.Generator) -> None:
+    dbm = tiny_dbm(STACKS["three hidden"], generator)
+    batch = Batch(dbm.sample(6, n_steps=2, generator=generator))
+    found = []
+    for options in ({}, {"sparsity_target": 0.1, "sparsity_cost": 0.5}):
+        procedure = DBMLearning(dbm, ExactModel(), learning_rate=0.0, offset_rate=0.0, centred=False, **options)  # type: ignore[arg-type]
+        procedure.step(batch, make_context(generator))
+        found.append({name: -parameter.grad.clone() for name, parameter in dbm.named_parameters()})  # type: ignore[operator]
+    pulls = {f"layers.{layer}.bias": -0.5 * (dbm.offsets[layer] - 0.1) for layer in (1, 2, 3)}
+    for name, plain in found[0].items():
+        close(found[1][name] - plain, pulls.get(name, torch.zeros_like(plain)))
+
+
 @pytest.mark.parametrize("dbm", ["bernoulli", "three hidden", "gaussian data"], indirect=True)
 def test_the_models_half_averages_to_the_exact_one(dbm: DBM, joint: Joint, generator: torch.Generator) -> None:
     """One step from chains that have the law already: persistent chains give its moments."""

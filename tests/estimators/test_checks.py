@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
+from deepbelief.estimators.boltzmann_classifier import DeepBoltzmannClassifier
 from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
 from deepbelief.estimators.classifier import DeepBeliefClassifier
 from deepbelief.estimators.network import DeepBeliefNetwork
@@ -23,6 +24,11 @@ QUICK: dict[str, Any] = {
     "fine_tune_learning_rate": 0.05,
     "fine_tune_batch_size": 100,  # one batch, where weights equal repetitions to rounding
 }
+OF_TWO_LAYERS: dict[str, Any] = {
+    "fine_tune_epochs": 100,
+    "fine_tune_learning_rate": 0.03,
+    "fine_tune_batch_size": 100,
+}
 ESTIMATORS = [
     BernoulliRBM(8, n_iter=3),
     RBM(8, epochs=3, precision="fp64"),
@@ -32,6 +38,7 @@ ESTIMATORS = [
     ReplicatedSoftmax(8, epochs=3),
     DeepBeliefClassifier((12,), precision="fp64", **QUICK),
     DeepBeliefRegressor((16,), precision="fp64", **QUICK),
+    DeepBoltzmannClassifier((30, 20), epochs=2, precision="fp64", **OF_TWO_LAYERS),
 ]
 IN_LAW_ONLY = "layers above learn from one draw per row: weights equal repetitions in law, not digit by digit"
 

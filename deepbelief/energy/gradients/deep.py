@@ -34,7 +34,8 @@ class DBMLearning:
     """One update of a DBM per batch, with any negative phase (on its ``even_odd()`` view); a `Procedure`.
 
     `mean_field_steps` is the most rounds of inference per batch. ``l2`` and ``l1`` are weight decays of the couplings.
-    ``offset_rate`` is the speed of the running offsets.
+    ``sparsity_target`` pulls the mean activation of every hidden unit, a running average, towards a target by its bias
+    with strength ``sparsity_cost``. ``offset_rate`` is the speed of the running offsets.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class DBMLearning:
         l1: float = 0.0,
         centred: bool = True,
         offset_rate: float = 0.01,
+        sparsity_target: float | None = None,
+        sparsity_cost: float = 0.1,
     ) -> None:
         check_range("mean_field_steps", mean_field_steps, low=1)
         check_range("l2", l2, low=0)
@@ -60,6 +63,7 @@ class DBMLearning:
         self.dbm, self.view, self.negative = dbm, dbm.even_odd(), negative
         self.mean_field_steps = mean_field_steps
         self.l2, self.l1, self.centred, self.offset_rate = l2, l1, centred, offset_rate
+        self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         self.update = Update(
             dbm, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
         )
@@ -110,6 +114,9 @@ class DBMLearning:
         dbm, offsets = self.dbm, self.dbm.offsets
         deltas = [a - b for a, b in zip(self._layers(positive), self._layers(negative), strict=True)]
         biases = list(deltas)
+        if self.sparsity_target is not None:
+            for layer in range(1, len(biases)):
+                biases[layer] = biases[layer] - self.sparsity_cost * (offsets[layer] - self.sparsity_target)
         for layer, (weight, ascent) in enumerate(zip(dbm.weights, self._products(positive, negative), strict=True)):
             if self.centred:
                 ascent.addr_(deltas[layer], offsets[layer + 1], alpha=-1)
