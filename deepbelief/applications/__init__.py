@@ -1,1 +1,1 @@
-"""Systems built from the parts: recommendation."""
+"""Systems built from the parts: recommendation, denoising."""

@@ -129,7 +129,10 @@ class ColouredGibbs:
         clamp: Clamp | None,
         generator: Generator,
     ) -> tuple[Tensor, SweepInfo]:
-        """One sweep of the law ``exp(bias.x + scale x' J x / 2)``, the blocks in the given order."""
+        """One sweep of the law ``exp(bias.x + scale x' J x / 2)``, the blocks in the given order.
+
+        `bias` is one row for all chains, (size,), or one for each, (n, size).
+        """
         blocks, before, x, means = self.model.plan().blocks, x, x.clone(), x.clone()
         held = None if clamp is None else _whole(clamp, x)
         for number in order:
@@ -138,7 +141,7 @@ class ColouredGibbs:
             if known is not None and bool(known.all()):
                 x[:, place] = means[:, place] = held.values[:, place]  # type: ignore[union-attr]
                 continue
-            field = torch.add(bias[place], interaction.on(number, x), alpha=scale)
+            field = torch.add(bias[..., place], interaction.on(number, x), alpha=scale)
             mean, new = self.draw(blocks[number].units, field, x[:, place], generator)
             means[:, place] = mean
             if known is not None:
