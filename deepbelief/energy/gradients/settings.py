@@ -41,6 +41,8 @@ class LearningSettings:
     offset_rate: float = 0.01
     sparsity_target: float | None = None
     sparsity_cost: float = 0.1
+    group_size: int | None = None
+    group_cost: float = 0.0
     averaging: float | None = None
 
     def __post_init__(self) -> None:
@@ -86,4 +88,6 @@ def make_procedure(rbm: RBM, settings: LearningSettings) -> LikelihoodLearning:
         offset_rate=settings.offset_rate,
         sparsity_target=settings.sparsity_target,
         sparsity_cost=settings.sparsity_cost,
+        group_size=settings.group_size,
+        group_cost=settings.group_cost,
     )
