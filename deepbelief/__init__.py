@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
+    "ClassificationRBM": "deepbelief.estimators.classification_rbm",
+    "ConditionalRBM": "deepbelief.estimators.conditional_rbm",
     "DeepBeliefClassifier": "deepbelief.estimators.classifier",
     "DeepBeliefNetwork": "deepbelief.estimators.network",
     "DeepBeliefRegressor": "deepbelief.estimators.regressor",
@@ -32,6 +34,8 @@ _HOMES = {
 __all__ = [
     "RBM",
     "BernoulliRBM",
+    "ClassificationRBM",
+    "ConditionalRBM",
     "DeepBeliefClassifier",
     "DeepBeliefNetwork",
     "DeepBeliefRegressor",

@@ -25,6 +25,8 @@ ESTIMATOR_FILE, GENERATIVE_FOLDER = "estimator.json", "generative"
 ESTIMATORS: dict[str, str] = {
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
     "RBM": "deepbelief.estimators.rbm",
+    "ClassificationRBM": "deepbelief.estimators.classification_rbm",
+    "ConditionalRBM": "deepbelief.estimators.conditional_rbm",
     "RatingsRBM": "deepbelief.estimators.ratings_rbm",
     "ReplicatedSoftmax": "deepbelief.estimators.replicated_softmax",
     "DeepBeliefNetwork": "deepbelief.estimators.network",

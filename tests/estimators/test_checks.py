@@ -12,6 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
 from deepbelief.estimators.boltzmann_classifier import DeepBoltzmannClassifier
 from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
+from deepbelief.estimators.classification_rbm import ClassificationRBM
 from deepbelief.estimators.classifier import DeepBeliefClassifier
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
@@ -32,6 +33,7 @@ OF_TWO_LAYERS: dict[str, Any] = {
 ESTIMATORS = [
     BernoulliRBM(8, n_iter=3),
     RBM(8, epochs=3, precision="fp64"),
+    ClassificationRBM(8, epochs=20, learning_rate=0.1, learning="pcd", precision="fp64"),
     DeepBeliefNetwork((6,), epochs=3, precision="fp64"),
     DeepBeliefNetwork((6, 5), epochs=3),
     DeepBoltzmannMachine((6, 5), epochs=3, precision="fp64"),

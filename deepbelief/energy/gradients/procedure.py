@@ -19,6 +19,7 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import Follower, NegativePhase, PositivePhase
+from deepbelief.energy.gradients.sparsity import check_groups, with_group_sparsity
 from deepbelief.energy.gradients.update import Factor, Update, move_offsets
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_range
@@ -31,6 +32,7 @@ class LikelihoodLearning:
 
     ``l2`` and ``l1`` are weight decays (per unit of learning rate, weights only). ``sparsity_target`` pulls the mean
     activation of each hidden unit, a running average, towards a target by its bias with strength ``sparsity_cost``.
+    ``group_cost`` times the norms of groups of `group_size` hidden means is taken off the objective (`sparsity`).
     ``offset_rate`` is the speed of the running offsets. ``module`` is a larger model that the RBM is a part of: all of
     its parameters are then stepped, and `put_gradients` and `advance` are the two halves of a rule that it builds on.
     """
@@ -50,6 +52,8 @@ class LikelihoodLearning:
         offset_rate: float = 0.01,
         sparsity_target: float | None = None,
         sparsity_cost: float = 0.1,
+        group_size: int | None = None,
+        group_cost: float = 0.0,
         module: torch.nn.Module | None = None,
     ) -> None:
         check_range("l2", l2, low=0)
@@ -60,6 +64,8 @@ class LikelihoodLearning:
         self.l2, self.l1 = l2, l1
         self.centred, self.offset_rate = centred, offset_rate
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
+        check_groups(rbm.hidden.size, group_size, group_cost)
+        self.group_size, self.group_cost = group_size, group_cost
         self.update = Update(
             self.module, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
         )
@@ -76,9 +82,15 @@ class LikelihoodLearning:
             phase = PositivePhase(batch.x, inputs, self.rbm.hidden.mean(inputs), batch.weight)
             negative, watched = self.negative.moments(self.rbm, phase, context.generator)
         positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
-        self.put_gradients(positive, negative)
+        self.put_gradients(self._sparse(positive, phase), negative)
         self.advance(context, positive.v, positive.h)
         return watched
+
+    def _sparse(self, positive: Moments, phase: PositivePhase) -> Moments:
+        """The data's half with the pull of the groups, if there are any."""
+        if self.group_size is None or not self.group_cost:
+            return positive
+        return with_group_sparsity(positive, phase, self.rbm.hidden, self.group_size, self.group_cost)
 
     def put_gradients(self, positive: Moments, negative: Moments) -> None:
         """Gradients of *minus* the log-likelihood, decay and sparsity included, where the optimizer looks for them."""

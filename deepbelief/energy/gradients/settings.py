@@ -69,6 +69,8 @@ class LearningSettings:
     offset_rate: float = 0.01
     sparsity_target: float | None = None
     sparsity_cost: float = 0.1
+    group_size: int | None = None
+    group_cost: float = 0.0
     averaging: float | None = None
     n_variables: int = 10
     n_replicas: int = 10
@@ -82,10 +84,10 @@ class LearningSettings:
         check_range("n_replicas", self.n_replicas, low=2)
         check_range("swap_acceptance", self.swap_acceptance, low=0, high=1)
         check_range("ladder_every", self.ladder_every, low=1)
-        if self.learning in OBJECTIVES and self.sparsity_target is not None:
+        if self.learning in OBJECTIVES and (self.sparsity_target is not None or self.group_size is not None):
             raise InvalidArgumentError(
-                f"sparsity_target needs learning to be one of {', '.join(set(RULES) - set(OBJECTIVES))}. "
-                f"Got learning={self.learning!r}. Use sparsity_target=None."
+                f"sparsity_target and group_size need learning to be one of {', '.join(set(RULES) - set(OBJECTIVES))}. "
+                f"Got learning={self.learning!r}. Use None for both."
             )
         check_choice("schedule", self.schedule, SCHEDULES)
         check_range("k", self.k, low=1)
@@ -126,6 +128,7 @@ def make_procedure(rbm: RBM, settings: LearningSettings) -> LikelihoodLearning |
     if settings.learning in OBJECTIVES:
         return ObjectiveLearning(rbm, _objective(settings), **shared)
     shared |= {"sparsity_target": settings.sparsity_target, "sparsity_cost": settings.sparsity_cost}
+    shared |= {"group_size": settings.group_size, "group_cost": settings.group_cost}
     return LikelihoodLearning(rbm, _negative(settings), **shared)
 
 
