@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
+    "BoltzmannMachine": "deepbelief.estimators.boltzmann",
     "DeepBeliefClassifier": "deepbelief.estimators.classifier",
     "DeepBeliefNetwork": "deepbelief.estimators.network",
     "DeepBeliefRegressor": "deepbelief.estimators.regressor",
@@ -28,6 +29,7 @@ _HOMES = {
 __all__ = [
     "RBM",
     "BernoulliRBM",
+    "BoltzmannMachine",
     "DeepBeliefClassifier",
     "DeepBeliefNetwork",
     "DeepBeliefRegressor",
