@@ -16,6 +16,7 @@ _HOMES = {
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
     "ClassificationRBM": "deepbelief.estimators.classification_rbm",
     "ConditionalRBM": "deepbelief.estimators.conditional_rbm",
+    "BoltzmannMachine": "deepbelief.estimators.boltzmann",
     "DeepBeliefClassifier": "deepbelief.estimators.classifier",
     "DeepBeliefNetwork": "deepbelief.estimators.network",
     "DeepBeliefRegressor": "deepbelief.estimators.regressor",
@@ -34,6 +35,7 @@ _HOMES = {
 __all__ = [
     "RBM",
     "BernoulliRBM",
+    "BoltzmannMachine",
     "ClassificationRBM",
     "ConditionalRBM",
     "DeepBeliefClassifier",

@@ -24,6 +24,7 @@ FORMAT = 1
 ESTIMATOR_FILE, GENERATIVE_FOLDER = "estimator.json", "generative"
 ESTIMATORS: dict[str, str] = {
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
+    "BoltzmannMachine": "deepbelief.estimators.boltzmann",
     "RBM": "deepbelief.estimators.rbm",
     "ClassificationRBM": "deepbelief.estimators.classification_rbm",
     "ConditionalRBM": "deepbelief.estimators.conditional_rbm",

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
+from deepbelief.estimators.boltzmann import BoltzmannMachine
 from deepbelief.estimators.boltzmann_classifier import DeepBoltzmannClassifier
 from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
 from deepbelief.estimators.classification_rbm import ClassificationRBM
@@ -34,6 +35,8 @@ ESTIMATORS = [
     BernoulliRBM(8, n_iter=3),
     RBM(8, epochs=3, precision="fp64"),
     ClassificationRBM(8, epochs=20, learning_rate=0.1, learning="pcd", precision="fp64"),
+    BoltzmannMachine(epochs=3, precision="fp64"),
+    BoltzmannMachine(4, epochs=3, precision="fp64"),
     DeepBeliefNetwork((6,), epochs=3, precision="fp64"),
     DeepBeliefNetwork((6, 5), epochs=3),
     DeepBoltzmannMachine((6, 5), epochs=3, precision="fp64"),
