@@ -12,7 +12,16 @@ import pytest
 from deepbelief.recipes.recipe import Options, Recipe, run_once
 from deepbelief.types import KINDS
 
-NAMES = ["rbm16_exact", "rbm500_likelihood", "dbn_bound", "dbn_error", "few_labels", "topics_20news"]
+NAMES = [
+    "rbm16_exact",
+    "rbm500_likelihood",
+    "dbn_bound",
+    "dbn_error",
+    "few_labels",
+    "topics_20news",
+    "dbm_bound",
+    "dbm_error",
+]
 
 
 def recipe_of(name: str) -> Recipe:
