@@ -21,18 +21,21 @@ HIDDEN = (500, 1000)
 EPOCHS, RATE, CHAINS, STEPS, ROUNDS = 25, 0.3, 100, 5, 5
 AVERAGING = 0.9995
 ANNEALED, BETAS = 100, 20_000
+DRAWS = 20  # of the even hidden layers, for the tighter bound
 
 
 def reproduce(options: Options) -> list[Result]:
     """Train all layers together, then bound the test log-likelihood with log Z from annealing both ways."""
     dbm, chains = train(options)
     data = options.load("test")
-    bound = score(dbm, chains, bernoulli_draw(data), options).mean()
     name, where = "DBM " + "-".join(str(units.size) for units in dbm.units[1:]), f"{data.name} test, one Bernoulli draw"
-    rows = [("lower bound on the log-likelihood", float(bound), bound.kind)]
-    if bound.high is not None:
-        rows.append(("lower bound with the flattering end of log Z", bound.high, "estimate"))
-    return [Result(what, value, kind, bound.stderr, "nats per case", where, name) for what, value, kind in rows]
+    results = []
+    for what, bound in score(dbm, chains, bernoulli_draw(data), options).items():
+        rows = [(what, float(bound), bound.kind)]
+        if bound.high is not None:
+            rows.append((f"{what}, with the flattering end of log Z", bound.high, "estimate"))
+        results += [Result(row, value, kind, bound.stderr, "nats per case", where, name) for row, value, kind in rows]
+    return results
 
 
 def train(options: Options) -> tuple[DBM, torch.Tensor]:
@@ -59,13 +62,20 @@ def train(options: Options) -> tuple[DBM, torch.Tensor]:
     return dbm, chains.v
 
 
-def score(dbm: DBM, chains: torch.Tensor, test: torch.Tensor, options: Options) -> Bound:
-    """The bound on `test`, with log Z bracketed; the reverse runs start from the persistent chains."""
+def score(dbm: DBM, chains: torch.Tensor, test: torch.Tensor, options: Options) -> dict[str, Bound]:
+    """The means of two bounds on `test`, with one bracket of log Z; its reverse runs start from the persistent chains.
+
+    Mean field is what was published; the tighter bound sums the odd layers out and is not to be compared with it.
+    """
     n_chains, betas, burn_in = (20, 50, 10) if options.quick else (ANNEALED, BETAS, 1000)
     generator = make_generator(options.seed, stream=2)
     view = dbm.even_odd()
     z = log_z(view, "ais", n_chains=n_chains, betas=betas, burn_in=burn_in, samples=chains, generator=generator)
-    return dbm.log_likelihood(test, log_z=z)
+    tight = dbm.log_likelihood(test, log_z=z, n_samples=DRAWS, generator=generator)
+    return {
+        "lower bound on the log-likelihood": dbm.log_likelihood(test, log_z=z).mean(),
+        f"tighter lower bound, {DRAWS} draws of the even layers": tight.mean(),
+    }
 
 
 RECIPE = Recipe(
