@@ -12,7 +12,7 @@ import pytest
 from deepbelief.recipes.recipe import Options, Recipe, run_once
 from deepbelief.types import KINDS
 
-NAMES = ["rbm16_exact", "rbm500_likelihood", "dbn_bound", "dbn_error", "few_labels"]
+NAMES = ["rbm16_exact", "rbm500_likelihood", "dbn_bound", "dbn_error", "few_labels", "class_rbm", "movielens"]
 
 
 def recipe_of(name: str) -> Recipe:
