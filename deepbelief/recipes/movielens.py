@@ -46,7 +46,7 @@ def fit_rbm(train: Ratings, options: Options) -> RatingsRBM:
     """The RBM with the settings above; resumable."""
     folder = options.folder("movielens") / "checkpoint"
     settings = {**RBM, "epochs": options.epochs(int(RBM["epochs"]))}
-    rbm = RatingsRBM(**settings, checkpoint_dir=folder, verbose=1, random_state=options.seed)  # type: ignore[arg-type]
+    rbm = RatingsRBM(**settings, checkpoint_dir=folder, verbose=int(options.progress), random_state=options.seed)  # type: ignore[arg-type]
     resume = folder if options.resume and folder.exists() else None
     return rbm.fit(train.pairs, train.values, resume_from=resume)
 

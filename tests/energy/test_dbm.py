@@ -15,6 +15,7 @@ from deepbelief.energy.dbm import DBM
 from deepbelief.energy.even_odd import EvenOdd
 from deepbelief.energy.gradients.deep import DBMLearning
 from deepbelief.energy.gradients.exact import ExactModel
+from deepbelief.energy.gradients.negative import PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.kernels.gibbs import BlockGibbs, ChainState
 from deepbelief.energy.mean_field import bound, infer
@@ -199,7 +200,7 @@ def test_the_models_half_averages_to_the_exact_one(dbm: DBM, joint: Joint, gener
     view, chains = dbm.even_odd(), PersistentChains(5000, 1)
     v, h = joint.halves(joint.draw(5000, generator))
     chains.v, chains.h = v, h
-    found, _ = chains.moments(view, None, generator)  # type: ignore[arg-type]
+    found, _ = chains.moments(view, PositivePhase(v, v, h), generator)
     mean, second = joint.moments()
     n = view.visible.size
     rows = torch.cat(
