@@ -99,7 +99,8 @@ def compare_with_data(
     rows = [yardstick.distances(_some(held_out, n, generator)) for _ in range(REPEATS)]
     floors, spreads = np.mean(rows, 0), np.std(rows, 0, ddof=1)
     three = [FlooredDistance(value, float(m), float(s)) for value, m, s in zip(values, floors, spreads, strict=True)]
-    return Comparison(*three, shares=np.stack([yardstick.shares, yardstick.shares_of(chosen)], 1))
+    shares = np.stack([yardstick.shares, yardstick.shares_of(chosen)], 1)
+    return Comparison(three[0], three[1], three[2], shares)
 
 
 def comparison_rows(found: Comparison, *, data: str, model_name: str) -> list[Result]:

@@ -142,4 +142,4 @@ def diagnosis_rows(model: DBN | RBM, found: ChainDiagnosis, *, data: str, model_
     stuck = saturation(top, found.ends[1].v)
     if stuck is not None:
         rows.append(("saturated hidden means on chains", 100 * stuck, "measured", None, "%"))
-    return [Result(*row, data, model_name) for row in rows]
+    return [Result(name, value, kind, error, unit, data, model_name) for name, value, kind, error, unit in rows]
