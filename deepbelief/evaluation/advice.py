@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
+from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.units.bernoulli import Bernoulli
+from deepbelief.evaluation.chain_advice import comparison_advice, copying_advice, diagnosis_advice, learning_advice
+from deepbelief.evaluation.chain_data import Comparison
+from deepbelief.evaluation.chains import ChainDiagnosis
 from deepbelief.evaluation.filters import unit_inputs
-from deepbelief.types import Bound
+from deepbelief.types import Bound, Result
 
 MOST_OVERLAP, MOST_SATURATED, MOST_IDLE = 0.1, 0.95, 0.2
 WIDEST_BRACKET, SMALLEST_GAP, SMALLEST_FALL, SMALLEST_GAIN = 1.0, 1.0, 0.5, 0.5  # nats
@@ -29,16 +33,27 @@ def give_advice(
     bounds: Mapping[str, Bound] | None = None,
     histories: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     baseline: Bound | None = None,
+    *,
+    learning: Mapping[str, LearningSettings] | None = None,
+    diagnosis: ChainDiagnosis | None = None,
+    comparison: Comparison | None = None,
+    results: Sequence[Result] = (),
 ) -> list[str]:
     """All sentences for a model, the cases `x`, the frames of its chains, its bounds and its training histories.
 
-    `baseline` is the log-likelihood of the same cases under independent units.
+    `baseline` is the log-likelihood of the same cases under independent units; `learning` holds the settings by stage;
+    a `diagnosis` of chains takes the place of their frames; adversarial accuracies are looked for in `results`.
     """
     found = [] if baseline is None else progress_advice(bounds or {}, baseline)
-    found += [] if frames is None else mixing_advice(frames, steps)
+    found += learning_advice(histories or {}, learning)
+    if diagnosis is not None:
+        found += diagnosis_advice(diagnosis, (learning or {}).get(f"layer {len(dbn.layers)}"))
+    elif frames is not None:
+        found += mixing_advice(frames, steps)
+    found += [] if comparison is None else comparison_advice(comparison)
     found += unit_advice(dbn, x)
     found += bound_advice(bounds or {})
-    return found + overfitting_advice(histories or {})
+    return found + overfitting_advice(histories or {}) + copying_advice(results)
 
 
 def progress_advice(bounds: Mapping[str, Bound], baseline: Bound) -> list[str]:

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.unrolled import UnrolledDBN
+from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidDataError, check
 from deepbelief.evaluation.advice import give_advice
+from deepbelief.evaluation.chain_data import Comparison
+from deepbelief.evaluation.chains import ChainDiagnosis
 from deepbelief.evaluation.classification import confusion_matrix, hardest_cases
 from deepbelief.evaluation.codes import code_map
 from deepbelief.evaluation.filters import layer_filters, unit_drivers
@@ -66,14 +69,18 @@ def gather(
     feature_names: Sequence[str] | None = None,
     binarize: Binarize | None = None,
     budget: GalleryBudget | None = None,
+    learning: Mapping[str, LearningSettings] | None = None,
+    diagnosis: ChainDiagnosis | None = None,
+    comparison: Comparison | None = None,
     **texts: Any,
 ) -> Gallery:
     """Everything that the report shows of `model`, from `train` and `test` cases (cases, features) as they are shown.
 
     Where units need bits and the cases are grey, likelihoods and chains take ``binarize(x, generator)`` (a draw of each
     bit with its grey level, unless told), pictures take the cases. `bounds` by name spares their estimation; labels are
-    class numbers, and those below 0 are unknown. `texts` are further fields of the gallery, such as ``description``,
-    ``command``, ``settings``, ``headline``.
+    class numbers, and those below 0 are unknown. The settings of `learning` by stage, the `diagnosis` of chains and
+    their `comparison` with data make the advice better. `texts` are further fields of the gallery, such as
+    ``description``, ``command``, ``settings``, ``headline``.
     """
     dbn = as_stack(model)
     plan = budget or GalleryBudget()
@@ -108,7 +115,8 @@ def gather(
     gallery.drivers = unit_drivers(dbn, driving, k=min(10, len(driving)), most=plan.units)
     add_classification(gallery, dbn, classifier, test, y_test, plan.hard_cases)
     baseline = independent_log_likelihood(dbn.visible, train, states)
-    gallery.advice += give_advice(dbn, states, frames, steps, bounds, histories, baseline)
+    known: dict[str, Any] = {"learning": learning, "diagnosis": diagnosis, "comparison": comparison, "results": results}
+    gallery.advice += give_advice(dbn, states, frames, steps, bounds, histories, baseline, **known)
     gallery.check()
     return gallery
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.errors import InvalidDataError, check_choice, check_range
+from deepbelief.evaluation.adversarial_accuracy import adversarial_rows
 from deepbelief.evaluation.measured import mean_result, random_rows, seed_from, to_numpy
 from deepbelief.types import Result
 
@@ -63,6 +64,8 @@ def sample_results(
         distances = to_numpy(nearest_distances(candidate, train))
         rows.append(mean_result("distance to the nearest training case", distances, unit="", data=data, model=name))
         rows += _test_rows(candidate, yardstick, data, name, seed)
+        for which, cases in (("training", copies), ("held-out", yardstick)):
+            rows += adversarial_rows(cases, candidate, which, data=data, model_name=name, generator=generator)
     return rows
 
 

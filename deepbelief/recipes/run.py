@@ -13,6 +13,7 @@ from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import LayerReport, LayerSource, train_greedily
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.data.source import make_source
+from deepbelief.energy.chain_watch import CHAIN_QUANTITIES
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.units.catalog import make_units
 from deepbelief.energy.watch import make_watch
@@ -180,7 +181,10 @@ def _learn_layers(
 def _watch(
     settings: RunSettings, data: RunData, dbn: DBN, layer: int, rbm: RBM, device: torch.device
 ) -> Sequence[Callback]:
-    """Numbers on training and held-out cases as this layer sees them, at every few epochs."""
+    """Numbers on training and held-out cases as this layer sees them, at every few epochs; of its chains, three times.
+
+    Those of chains cost a hundred sweeps each.
+    """
     plan = settings.evaluation
     if not plan.watch_every or not plan.watch:
         return []
@@ -189,7 +193,10 @@ def _watch(
     pairs = ((train, data.train_y), (held_out, data.test_y))
     ours, others = (_lift(x, None if y is None else y[: len(x)], dbn, layer - 1, settings, device) for x, y in pairs)
     measure = make_watch(rbm, ours, others, plan.watch, seed=settings.seed, betas=plan.betas)
-    return [Watch(plan.watch_every, measure)]
+    if not plan.chain_steps or set(CHAIN_QUANTITIES) & set(plan.watch):
+        return [Watch(plan.watch_every, measure)]
+    chains = make_watch(rbm, ours, quantities=CHAIN_QUANTITIES, seed=settings.seed)
+    return [Watch(plan.watch_every, measure), Watch(max(1, settings.plans()[layer - 1].epochs // 2), chains)]
 
 
 def _lift(

@@ -14,6 +14,9 @@ from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.data.masks import random_mask
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
+from deepbelief.evaluation.adversarial_accuracy import adversarial_rows
+from deepbelief.evaluation.chain_data import Comparison, compare_with_data, comparison_rows
+from deepbelief.evaluation.chains import ChainDiagnosis, diagnose_model, diagnosis_rows, ends_as_data
 from deepbelief.evaluation.classification import classification_results, regression_results
 from deepbelief.evaluation.completion import completion_results
 from deepbelief.evaluation.features import feature_results
@@ -29,6 +32,7 @@ from deepbelief.types import Bound, Result
 
 EVALUATION_STREAM = 301  # of the run's seed; each part of the evaluation has a stream of its own from here on
 MOST_COMPLETED, MOST_TRAINING, MOST_FEATURES = 500, 10_000, 5_000
+FEWEST_COMPARED = 40
 CHUNK = 2000
 
 Progress = Callable[[str], Callable[[int, int], None]]  # the name of a piece of work -> (done, in all)
@@ -50,6 +54,8 @@ class Evaluation:
     results: list[Result] = field(default_factory=list)
     bounds: dict[str, Bound] = field(default_factory=dict)
     probabilities: Tensor | None = None
+    diagnosis: ChainDiagnosis | None = None
+    comparison: Comparison | None = None
 
 
 def model_name(dbn: DBN) -> str:
@@ -88,7 +94,10 @@ def evaluate(
     found.results += completion_results(
         trained.dbn, bits[: len(known)], known, train=train, generator=_stream(settings, 1, device), **names
     )
-    if plan.samples and len(bits) >= 40:
+    if plan.chain_steps and len(bits) >= FEWEST_COMPARED:
+        progress("chains")(0, 1)
+        _chains(found, trained.dbn, bits, train, settings, device, names)
+    if plan.samples and len(bits) >= FEWEST_COMPARED:
         progress("samples")(0, 1)
         n = max(20, min(plan.samples, len(bits) // 2))
         drawn = trained.dbn.sample(n, generator=_stream(settings, 2, device), n_steps=plan.sample_steps)
@@ -165,6 +174,28 @@ def _likelihoods(
             )
         )
     found.results += [row for rows in reversed(rows_by_depth) for row in rows]  # the whole model's come first
+
+
+def _chains(
+    found: Evaluation,
+    dbn: DBN,
+    x: Tensor,
+    train: Tensor,
+    settings: RunSettings,
+    device: torch.device,
+    names: dict[str, Any],
+) -> None:
+    """How chains run and whether they are where the data are; where no samples are drawn, their ends serve as such."""
+    generator, plan = _stream(settings, 6, device), settings.evaluation
+    found.diagnosis = diagnose_model(dbn, x, n_steps=plan.chain_steps, generator=generator)
+    found.results += diagnosis_rows(dbn, found.diagnosis, **names)
+    ends = ends_as_data(dbn, found.diagnosis, generator)
+    if len(train) >= FEWEST_COMPARED:
+        found.comparison = compare_with_data(ends, train, x, generator=generator)
+        found.results += comparison_rows(found.comparison, **names)
+    if not plan.samples:
+        for which, cases in (("training", train), ("held-out", x)):
+            found.results += adversarial_rows(cases, ends, which, generator=generator, **names)
 
 
 def _predictions(

@@ -55,6 +55,9 @@ def make_gallery(
         settings=settings.to_dict(),
         headline=[name for name in HEADLINE if any(row.quantity == name for row in found.results)],
         data_facts=data.facts(),
+        learning={f"layer {i}": plan for i, plan in enumerate(settings.plans(), start=1)},
+        diagnosis=found.diagnosis,
+        comparison=found.comparison,
     )
 
 

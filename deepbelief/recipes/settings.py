@@ -143,6 +143,7 @@ class EvaluationSettings:
     completion_mask: Annotated[Literal["left", "right", "top", "bottom"], "the half that completion is given"] = "left"
     samples: Annotated[int, "drawn cases that are compared with held-out ones; 0 for none"] = 200
     sample_steps: Annotated[int, "Gibbs steps of each draw"] = 1000
+    chain_steps: Annotated[int, "Gibbs steps over which chains are judged, their first half unseen; 0 for none"] = 400
     features: Annotated[bool, "what the codes are worth to simple classifiers, beside the raw inputs"] = True
     gallery: Annotated[bool, "filters, samples, completions and the rest of what a report shows"] = True
 
@@ -157,6 +158,8 @@ class EvaluationSettings:
             "watch_every": 0,
         }.items():
             check_range(f"evaluation.{name}", getattr(self, name), low=low)
+        if self.chain_steps:
+            check_range("evaluation.chain_steps", self.chain_steps, low=16, remedy="Use 0 for none.")
         for quantity in self.watch:
             check_choice("evaluation.watch", quantity, QUANTITIES)
 

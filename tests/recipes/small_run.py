@@ -20,6 +20,7 @@ SMALL = {
         "burn_in": 2,
         "bound_samples": 2,
         "samples": 0,
+        "chain_steps": 20,
         "features": False,
         "gallery": False,
         "watch_every": 1,
