@@ -27,8 +27,10 @@ class LearningSettings:
 
     "pcd" has persistent chains, "cd" short ones from the data, and "exact" enumerates. "fpcd" adds fast weights, whose
     rate is `fast_rate` (None takes the initial `learning_rate`). "pt" keeps chains at `n_replicas` temperatures. "ptt"
-    keeps chains at checkpoints of the training, one more whenever the swap acceptance falls below `swap_acceptance`, and
-    moves all of them every `ladder_every` updates. Persistent chains start at independent units, or at the first cases (``chains_start="data"``: for a model that is
+    keeps chains at checkpoints of the training, adds one whenever the swap acceptance falls below `swap_acceptance`,
+    and moves all of them every `ladder_every` updates.
+
+    Persistent chains start at independent units, or at the first cases (``chains_start="data"``: for a model that is
     good already, such as a tied layer). The learning rate follows `schedule` over the training; ``averaging`` is the
     decay of the running average of the parameters that the model holds in the end (None for none), which removes most
     of the noise of a constant rate.

@@ -34,8 +34,8 @@ class TrajectoryChains:
     """PTT-k: `n_chains` chains of the model, `k` sweeps per update, the last of them with swaps.
 
     `swap_acceptance` is the threshold at which a checkpoint is taken, `reservoir` how many times `n_chains` states each
-    holds. A training that does not begin at the beginning (a model that differs from its base already) gets `n_replicas`
-    temperatures as its first rungs. Watches ``swap_acceptance``, ``rungs`` and ``round_trips`` per chain and update.
+    holds. A model that differs from its base already when the training starts gets `n_replicas` temperatures as its
+    first rungs. Watches ``swap_acceptance``, ``rungs`` and ``round_trips`` per chain and update.
     """
 
     name = "ptt"

@@ -1,4 +1,4 @@
-"""Parallel tempering and trajectory tempering leave the laws of all rungs as they are, and reach what Gibbs does not."""
+"""Parallel and trajectory tempering leave the laws of all rungs as they are, and reach what Gibbs does not."""
 
 from __future__ import annotations
 
