@@ -35,6 +35,7 @@ WATCHED_BATCHES = 10  # batches of training and of held-out cases that are looke
 SHARED_SETTINGS = (
     *("learning", "k", "n_chains", "schedule", "momentum", "l1", "l2", "centred", "sparsity_target", "averaging"),
 )
+OPTIONAL_SETTINGS = ("n_replicas",)  # of some estimators; the others take the default
 
 
 class InDouble:
@@ -73,6 +74,7 @@ def check_settings(estimator: Any) -> None:
 def settings_of(estimator: Any, epochs: int, learning_rate: float) -> LearningSettings:
     """The learning settings of one layer."""
     shared = {name: getattr(estimator, name) for name in SHARED_SETTINGS}
+    shared |= {name: getattr(estimator, name) for name in OPTIONAL_SETTINGS if hasattr(estimator, name)}
     return LearningSettings(epochs=epochs, learning_rate=learning_rate, **shared)
 
 

@@ -16,7 +16,7 @@ from deepbelief.belief.greedy import start_layer
 from deepbelief.energy.gradients.settings import make_procedure
 from deepbelief.energy.rbm import RBM as RBMModule
 from deepbelief.energy.units.catalog import make_units
-from deepbelief.errors import check_range
+from deepbelief.errors import check_choice, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -61,9 +61,10 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Poisson units need units of bounded values on the other side: a pair without a law is refused.
     n_values : int, for categorical, binomial and multinomial units
         Values of each group, X being one-hot coded; or of each count, the largest count and one.
-    learning : "pcd", "cd", "exact", "pl", "ratio", "score" or "tap"
-        With `k` Gibbs steps per update, and `n_chains` persistent chains for "pcd"; the last four need no chains (see
-        `deepbelief.energy.gradients.settings.LearningSettings`).
+    learning : "pcd", "cd", "exact", "fpcd", "pt", "ptt", "pl", "ratio", "score" or "tap"
+        With `k` Gibbs steps per update and `n_chains` persistent chains where the rule has any. "fpcd" adds fast
+        weights, "pt" runs chains at `n_replicas` temperatures, "ptt" at checkpoints of the training; the last four need
+        no chains (see `deepbelief.energy.gradients.settings.LearningSettings`).
     epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, averaging
         See `deepbelief.energy.gradients.settings.LearningSettings`.
     binarization : "none", "threshold", "fixed" or "stochastic"
@@ -120,6 +121,7 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         learning: str = "pcd",
         k: int = 1,
         n_chains: int = 100,
+        n_replicas: int = 10,
         epochs: int = 10,
         batch_size: int = 100,
         learning_rate: float = 0.05,
@@ -141,7 +143,7 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     ) -> None:
         self.n_components = n_components
         self.visible, self.hidden, self.n_values = visible, hidden, n_values
-        self.learning, self.k, self.n_chains = learning, k, n_chains
+        self.learning, self.k, self.n_chains, self.n_replicas = learning, k, n_chains, n_replicas
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
         self.l1, self.l2, self.centred = l1, l2, centred
@@ -259,14 +261,27 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         check_is_fitted(self, "module_")
         return face.decode(self.module_, self._columns, face.checked_codes(X, self._n_features_out))
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_steps: int = 1000, mean: bool = False) -> Array:
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        random_state: Any = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+        method: str = "gibbs",
+    ) -> Array:
         """Draws from the model: the ends of `n_samples` chains of `n_steps` Gibbs sweeps.
 
-        With `mean`, the means that the last draws come from. Without `random_state` the estimator's own is used, so
-        that an integer there gives the same samples every time.
+        With ``method="pt"``, of parallel tempering with `n_replicas` temperatures, for models whose chains stay in one
+        mode. With `mean`, the means that the last draws come from. Without `random_state` the estimator's own is used,
+        so that an integer there gives the same samples every time.
         """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
+        check_choice("method", method, ["gibbs", "pt"])
+        if method == "gibbs":
+            return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
+        options = {"n_steps": n_steps, "mean": mean, "n_replicas": self.n_replicas}
+        return face.sample_tempered(self.module_, columns, n_samples, state, **options)
 
     def complete(
         self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int = 50

@@ -172,12 +172,13 @@ def sample_tempered(
     condition: Clamp | None = None,
     n_steps: int = 1000,
     n_replicas: int = 10,
+    mean: bool = False,
     generator: Generator = None,
 ) -> Tensor:
     """`n` visible states of the model by parallel tempering, where plain Gibbs chains would stay in one mode.
 
     The first half of the sweeps adapts the temperatures. With `condition`, all replicas are clamped, and the draws come
-    from the model given it.
+    from the model given it. ``mean=True`` returns the means of v given the last hidden states.
     """
     check_range("n", n, low=1)
     check_range("n_steps", n_steps, low=1)
@@ -186,4 +187,7 @@ def sample_tempered(
     state, _ = burn_in(kernel, state, n_steps // 2, clamp=condition, generator=generator)
     for _ in range(n_steps - n_steps // 2):
         state, _ = kernel.step(state, clamp=condition, generator=generator)
-    return state.v[-1]
+    if not mean:
+        return state.v[-1]
+    means = model.visible.mean(model.input_v_from_h(state.h[-1]))
+    return means if condition is None else condition.apply(means)
