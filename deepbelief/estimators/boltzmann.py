@@ -224,13 +224,19 @@ device, precision, checkpoint_dir, verbose, random_state
         check_is_fitted(self, "module_")
         return BitColumns(self.visible_, threshold=self.threshold_)
 
+    @property
+    def _n_variables(self) -> int:
+        bases = self.module_.visible.bases
+        assert bases is not None  # the machine refuses units of infinitely many values
+        return len(bases)
+
     # -- structure --------------------------------------------------------------------------------------------------
 
     @property
     def couplings_(self) -> Array:
         """Couplings between visible variables."""
         check_is_fitted(self, "module_")
-        module, n = self.module_, len(self.module_.visible.bases)
+        module, n = self.module_, self._n_variables
         if self.visible_ == "categorical":
             return strength_matrix(module)[:n, :n].cpu().numpy()
         return dense_matrix(module.coupling.detach(), module.pairs, module.size)[:n, :n].cpu().numpy()
@@ -242,7 +248,7 @@ device, precision, checkpoint_dir, verbose, random_state
         """
         check_is_fitted(self, "module_")
         module = self.module_
-        n_visible, n_hidden = len(module.visible.bases), self.n_components
+        n_visible, n_hidden = self._n_variables, self.n_components
         if self.visible_ == "categorical":
             names = [f"variable {i}" for i in range(n_visible)]
         else:

@@ -24,8 +24,9 @@ def suggested_k(k: int, relaxation_time: float) -> int:
     >>> suggested_k(1, 13.0), suggested_k(1, 400.0), suggested_k(5, 3.0)
     (20, 20, 10)
     """
-    wanted = min(relaxation_time, MOST_RAISED * k)
-    return next((step for step in STEPS_OF_K if step >= wanted and step > k), MOST_RAISED * k)
+    wanted, most = min(relaxation_time, MOST_RAISED * k), MOST_RAISED * k
+    steps = [step for step in STEPS_OF_K if k < step <= most] or [2 * k, most]
+    return next((step for step in steps if step >= wanted), steps[-1])
 
 
 def learning_advice(

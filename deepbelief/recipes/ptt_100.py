@@ -124,7 +124,7 @@ def _rows(last: Bound, best: float, name: str, rule: str) -> list[Result]:
 RECIPE = Recipe(
     name="ptt_100",
     title="RBMs with 16 and 500 hidden units on 100 MNIST images, by PCD-1 and by trajectory tempering",
-    paper="Bereux, Decelle, Furtlehner, Rosset & Seoane 2025, Fast training and sampling of restricted Boltzmann machines",
+    paper="Bereux, Decelle, Furtlehner, Rosset & Seoane 2025, Fast training and sampling of RBMs",
     published="no number for this setting; there, PCD's likelihood falls late in training on clustered data",
     setting="100 training images thresholded at 0.5, one batch, a constant rate; training log-likelihood, "
     "exact for 16 hidden units and by AIS both ways for 500",

@@ -79,6 +79,8 @@ def log_z_of_lengths(
     at the topics of `documents` (else at the ends of the upward runs), moved by `burn_in` sweeps with swaps.
     """
     check_choice("method", method, ["auto", "exact", "ais"])
+    check_range("n_reverse", n_reverse, low=2, remedy="Both ends of the lengths are needed.")
+    check_range("reverse_chains", reverse_chains, low=1)
     wanted = lengths.unique()
     if len(wanted) == 0 or wanted[0] < 0:
         raise InvalidArgumentError("lengths must be at least 0, and at least one. Count the words of some documents.")
@@ -126,7 +128,7 @@ def anneal_up(
     progress: Progress | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Estimates of log Z at rising `lengths` that are too low on average, their errors, and h at each length."""
-    check_range("n_chains", n_chains, low=2)
+    check_range("n_chains", n_chains, low=4, remedy="The error needs two populations of two.")
     check_range("sweeps", sweeps, low=1)
     schedule, wanted = _schedule(lengths), set(lengths.tolist())
     groups = min(POPULATIONS, n_chains // 2)
