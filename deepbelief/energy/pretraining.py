@@ -139,6 +139,27 @@ def pretrain(
     return records
 
 
+@torch.no_grad()
+def start_from_rbm(dbm: DBM, rbm: RBM) -> None:
+    """Put a trained `rbm` into the two lowest layers of `dbm`, whose couplings above should be faint (``weight_std``).
+
+    With couplings of 0 above, those layers are independent of the rest: ``log p(x)`` is the RBM's, and mean field is
+    exact, so that joint learning starts from a bound that is the RBM's likelihood itself. Faint random ones let the
+    units above take different parts. Unlike `pretrain`, it needs an RBM that learned alone, with nothing doubled.
+    """
+    for place, units in (("data", rbm.visible), ("layer 1", rbm.hidden)):
+        own = dbm.units[int(place != "data")]
+        same = units.config() == own.config()
+        check(same, f"{place} must be the same units in dbm and rbm. Got {own.config()} and {units.config()}.")
+    dbm.weights[0].copy_(rbm.weight)
+    dbm.units[0].load_state_dict(rbm.visible.state_dict())
+    dbm.units[1].load_state_dict(rbm.hidden.state_dict())
+    dbm.offsets[0].copy_(rbm.visible_offset)
+    dbm.offsets[1].copy_(rbm.hidden_offset)
+    for layer in range(2, len(dbm.units)):
+        dbm.offsets[layer].copy_(dbm.units[layer].mean(torch.zeros_like(dbm.offsets[layer]).unsqueeze(0))[0])
+
+
 def _doubled(dbm: DBM, layer: int, seed: int) -> RBM:
     """The RBM of layers `layer` and `layer + 1`, with two copies of the data, or of the top; copies start equal."""
     below, above = dbm.units[layer].empty_like(), dbm.units[layer + 1].empty_like()
