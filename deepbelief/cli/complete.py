@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_pictures, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
 from deepbelief.errors import InvalidArgumentError
@@ -59,7 +60,8 @@ def complete(
 
     from deepbelief.rng import make_generator
 
-    dbn, how = load_stack(model)
+    face = find_face(model)
+    how = load_stack(model)[1] if face is None else face.how
     generator = make_generator(seed)
     x = how.shown(read_cases(file, how, label, allow_nan=True)[:most])
     known = ~torch.isnan(x) & known_entries(given, how, len(x), generator)
@@ -67,7 +69,11 @@ def complete(
         raise InvalidArgumentError(
             "FILE must have empty or NaN entries to fill in. Got none. Hide some, for example with --mask left."
         )
-    rows = how.raw(dbn.complete(torch.where(known, x, 0.0), known, n_steps=steps, generator=generator))
+    shown = torch.where(known, x, 0.0)
+    if face is not None:
+        rows = face.complete(shown, known, seed=seed, steps=steps)
+    else:
+        rows = how.raw(load_stack(model)[0].complete(shown, known, n_steps=steps, generator=generator))
     if out is not None and out.suffix == ".png":
         write_pictures(rows, how.image_shape, out)
     elif out is not None or not json:

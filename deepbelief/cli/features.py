@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, bold, print_json, tell
 
@@ -25,15 +26,20 @@ def features(
     """
     import torch
 
-    from deepbelief.errors import check_range
+    from deepbelief.errors import check, check_range
 
-    dbn, how = load_stack(model)
-    depth = len(dbn.layers)
-    check_range("--layer", layer or depth, low=1, high=depth, remedy=f"The model has {depth} layers.")
-    x = how.shown(read_cases(file, how, label))
-    with torch.no_grad():
-        chunks = [dbn.encode(r) if layer in (None, depth) else dbn.upward(r, n_layers=layer) for r in x.split(4096)]
-    codes = torch.cat(chunks)
+    face = find_face(model)
+    if face is not None:
+        check(layer is None, f"--layer must be left out for an estimator, whose features are one kind. Got {layer}.")
+        codes = face.features(face.cases(file, label))
+    else:
+        dbn, how = load_stack(model)
+        depth = len(dbn.layers)
+        check_range("--layer", layer or depth, low=1, high=depth, remedy=f"The model has {depth} layers.")
+        x = how.shown(read_cases(file, how, label))
+        with torch.no_grad():
+            chunks = [dbn.encode(r) if layer in (None, depth) else dbn.upward(r, n_layers=layer) for r in x.split(4096)]
+        codes = torch.cat(chunks)
     if out is not None or not json:
         write_rows(codes, out, [f"unit_{i}" for i in range(codes.shape[1])])
     if json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from deepbelief import __version__
-from deepbelief.cli import complete, data, demo, features, ls, predict, report, sample, score, train
+from deepbelief.cli import complete, data, demo, features, fit, ls, predict, report, sample, score, train
 from deepbelief.cli.shared import Program
 
 HELP = """Deep belief networks: learn without labels, sample, complete, score and classify, with honest numbers.
@@ -26,6 +26,7 @@ app = typer.Typer(
 
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("fit")(fit.fit)
 app.command("sample")(sample.sample)
 app.command("complete")(complete.complete)
 app.command("score")(score.score)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_classifier, read_cases
 from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
 
@@ -38,10 +39,14 @@ def predict(
 
     if out is not None and out.suffix != ".csv":
         raise InvalidArgumentError(f"--out must end in .csv. Got {str(out)!r}.")
-    network, how = load_classifier(model)
-    x = how.bits(read_cases(file, how, label), make_generator(seed), seed=seed)
-    with torch.no_grad():
-        rows = predictions(torch.cat([network(chunk) for chunk in x.split(4096)]), how)
+    face = find_face(model)
+    if face is not None:
+        rows = face.predictions(face.cases(file, label))
+    else:
+        network, how = load_classifier(model)
+        x = how.bits(read_cases(file, how, label), make_generator(seed), seed=seed)
+        with torch.no_grad():
+            rows = predictions(torch.cat([network(chunk) for chunk in x.split(4096)]), how)
     if json:
         print_json({"predictions": rows})
         return

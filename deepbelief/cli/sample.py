@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import ModelFolder, load_stack, write_pictures, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
 
@@ -33,10 +34,15 @@ def sample(
 
     from deepbelief.rng import make_generator
 
-    dbn, how = load_stack(model)
-    labels = None if label is None else torch.tensor(class_number(label, how.class_names)).repeat(n)
-    drawn = dbn.sample(n, labels=labels, n_steps=steps, mean=mean, generator=make_generator(seed))
-    rows = how.raw(drawn)
+    face = find_face(model)
+    if face is not None:
+        how, number = face.how, None if label is None else class_number(label, face.how.class_names)
+        rows = face.sample(n, label=number, seed=seed, steps=steps, mean=mean)
+    else:
+        dbn, how = load_stack(model)
+        labels = None if label is None else torch.tensor(class_number(label, how.class_names)).repeat(n)
+        drawn = dbn.sample(n, labels=labels, n_steps=steps, mean=mean, generator=make_generator(seed))
+        rows = how.raw(drawn)
     if out is not None and out.suffix == ".png":
         write_pictures(rows, how.image_shape, out)
     elif out is not None or not json:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, print_table, tell
 
@@ -32,11 +33,15 @@ def score(
     from deepbelief.evaluation.likelihood import chunked_log_likelihood, model_log_z
     from deepbelief.rng import make_generator
 
-    dbn, how = load_stack(model)
-    generator = make_generator(seed)
-    x = how.bits(read_cases(file, how, label), generator, seed=seed)
-    log_z = model_log_z(dbn, x, n_chains=100, betas=betas, generator=generator)
-    bound = chunked_log_likelihood(dbn, x, generator=generator, log_z=log_z)
+    face = find_face(model)
+    if face is not None:
+        how, bound = face.how, face.log_likelihood(face.cases(file, label))
+    else:
+        dbn, how = load_stack(model)
+        generator = make_generator(seed)
+        x = how.bits(read_cases(file, how, label), generator, seed=seed)
+        log_z = model_log_z(dbn, x, n_chains=100, betas=betas, generator=generator)
+        bound = chunked_log_likelihood(dbn, x, generator=generator, log_z=log_z)
     scores = bound.value.tolist()  # type: ignore[union-attr]
     oddest = sorted(range(len(scores)), key=scores.__getitem__)[:anomalies]
     if out is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,8 @@ SHOWN = (
     "test root mean squared error",
     "test R squared",
     "test log-likelihood",
+    "test perplexity",
+    "test pseudo-log-likelihood",
     "completion",
     "linear probe accuracy",
     "5-nearest-neighbour accuracy",
@@ -116,6 +119,29 @@ def parse_sizes(text: str) -> list[int]:
         return [int(size) for size in text.split(",")]
     except ValueError as error:
         raise InvalidArgumentError(f"--layers must be numbers with commas, like 200,100. Got {text!r}.") from error
+
+
+def parse_change(change: str) -> tuple[str, Any]:
+    """``NAME=VALUE`` as a name and a value as YAML reads it."""
+    import yaml
+
+    name, sign, text = change.partition("=")
+    if not sign:
+        raise InvalidArgumentError(f"--set must be NAME=VALUE, like seed=1. Got {change!r}.")
+    try:
+        return name, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidArgumentError(f"--set {name} must have a value that YAML can read. Got {text!r}.") from error
+
+
+@contextmanager
+def running(folder: Path, verb: str = "train") -> Iterator[None]:
+    """Ctrl-C ends with a sentence on how to go on, and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        complain(f"Interrupted. A checkpoint is kept; continue with: deepbelief {verb} --resume --out {folder}")
+        raise typer.Exit(INTERRUPTED) from error
 
 
 def _finite(value: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepbelief.cli.shared import (
-    INTERRUPTED,
     DataDir,
     Json,
     bold,
-    complain,
     is_first_process,
+    parse_change,
     parse_sizes,
     print_json,
     print_results,
+    running,
     tell,
 )
 from deepbelief.errors import InvalidArgumentError
@@ -104,16 +102,6 @@ def train(
     tell(f"The run is in {bold(folder)}{f'; open {page}' if page else ''}.")
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[None]:
-    """Ctrl-C ends with a sentence on how to go on, and exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        complain(f"Interrupted. A checkpoint is kept; continue with: deepbelief train --resume --out {folder}")
-        raise typer.Exit(INTERRUPTED) from error
-
-
 def _saved(out: Path | None) -> RunSettings:
     from deepbelief.recipes.run_folder import SETTINGS, find_run
     from deepbelief.recipes.settings import read_settings
@@ -164,15 +152,7 @@ def _changed(plan: RunSettings, changes: list[str], short: dict[str, Any]) -> Ru
 
 
 def _set(plan: RunSettings, change: str) -> RunSettings:
-    import yaml
-
-    name, sign, text = change.partition("=")
-    if not sign:
-        raise InvalidArgumentError(f"--set must be NAME=VALUE, like seed=1. Got {change!r}.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidArgumentError(f"--set {name} must have a value that YAML can read. Got {text!r}.") from error
+    name, value = parse_change(change)
     part, _, inner = name.partition(".")
     if part == "learning" and inner:
         return plan.but(learning=[{**item.to_dict(), inner: value} for item in plan.learning])

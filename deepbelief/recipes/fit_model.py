@@ -1,0 +1,194 @@
+"""Fit any estimator of the library by its name on a set or a file, score it on held-out cases, and keep it.
+
+fit.yaml   model/ (what `load_estimator` reads)   checkpoints/   results.json (written last)
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from sklearn.base import is_classifier, is_regressor
+
+from deepbelief.errors import DataNotFoundError, InvalidArgumentError, check_choice
+from deepbelief.estimators.storage import ESTIMATORS
+from deepbelief.evaluation.classification import classification_results, regression_results
+from deepbelief.evaluation.measured import mean_result
+from deepbelief.files import atomic_write_text
+from deepbelief.recipes.fit_data import FitData, Part, read_fit_data
+from deepbelief.recipes.run_folder import MODEL, RESULTS, write_results
+from deepbelief.types import Bound, Result
+
+FIT_SETTINGS, CHECKPOINTS = "fit.yaml", "checkpoints"
+OWN = ("checkpoint_dir", "verbose", "random_state")  # what the run decides itself
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """One fit: the estimator by its class's name, its arguments, the data, and the seed of everything random."""
+
+    estimator: str
+    data: str
+    label: str | None = None
+    key: str | None = None
+    target: str = "auto"
+    held_out: float = 0.1
+    data_dir: str | None = None
+    seed: int = 0
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_choice("estimator", self.estimator, ESTIMATORS)
+        for name in self.arguments:
+            check_choice("an argument", name, settable(self.estimator))
+
+    def to_yaml(self) -> str:
+        """All settings, those of the estimator that were not given with their defaults."""
+        return yaml.safe_dump(
+            _plain(asdict(self) | {"arguments": defaults(self.estimator) | self.arguments}), sort_keys=False
+        )
+
+    @classmethod
+    def from_file(cls, path: Path) -> FitSettings:
+        """Settings that `to_yaml` wrote."""
+        if not path.is_file():
+            raise DataNotFoundError(f"the settings file must exist. Got {str(path)!r}. Check the path.")
+        try:
+            return cls(**yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, TypeError) as error:
+            raise InvalidArgumentError(
+                f"{path} must hold the settings of a fit. Got others ({error}). Start from --print-settings."
+            ) from error
+
+
+def estimator_class(name: str) -> Any:
+    """The class of this name."""
+    return getattr(importlib.import_module(ESTIMATORS[name]), name)
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The arguments of an estimator that a person sets, with their defaults."""
+    return {key: value for key, value in estimator_class(name)().get_params(deep=False).items() if key not in OWN}
+
+
+def settable(name: str) -> list[str]:
+    """The names of these arguments."""
+    return list(defaults(name))
+
+
+def fit_model(
+    settings: FitSettings, folder: Path, *, resume: bool = False, overwrite: bool = False, verbose: int = 0
+) -> list[Result]:
+    """Read the data, fit, save the estimator and its numbers on held-out cases into `folder`, and return these."""
+    _open(settings, folder, resume, overwrite)
+    data = read_fit_data(
+        settings.data,
+        label=settings.label,
+        key=settings.key,
+        target=settings.target,
+        held_out=settings.held_out,
+        in_order=settings.estimator == "ConditionalRBM",
+        seed=settings.seed,
+        data_dir=settings.data_dir,
+    )
+    estimator = build(settings, folder, verbose)
+    _fit(estimator, data.train, folder / CHECKPOINTS if resume and (folder / CHECKPOINTS).exists() else None)
+    estimator.set_params(**{name: None for name in ("checkpoint_dir",) if name in estimator.get_params(deep=False)})
+    estimator.save(folder / MODEL)
+    data.how.write(folder / MODEL)
+    results = scores(estimator, data)
+    write_results(folder, results)
+    return results
+
+
+def build(settings: FitSettings, folder: Path, verbose: int = 0) -> Any:
+    """The estimator, unfitted."""
+    kind = estimator_class(settings.estimator)
+    own = {"checkpoint_dir": folder / CHECKPOINTS, "verbose": verbose, "random_state": settings.seed}
+    known = kind().get_params(deep=False)
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.arguments.items()}
+    return kind(**{name: value for name, value in own.items() if name in known}, **given)
+
+
+def scores(estimator: Any, data: FitData) -> list[Result]:
+    """What there is to say of held-out cases: likelihood or perplexity with its kind, errors of predictions."""
+    test, name = data.test, type(estimator).__name__
+    if test is None:
+        return []
+    where = f"{data.name}, {len(test):,} held-out cases"
+    rows: list[Result] = []
+    if hasattr(estimator, "perplexity"):
+        rows += _bound_row("test perplexity", estimator.perplexity(test.x), "per word", where, name)
+    if hasattr(estimator, "log_likelihood"):
+        rows += _bound_row("test log-likelihood", estimator.log_likelihood(test.x).mean(), "nats per case", where, name)
+    elif hasattr(estimator, "score_samples"):
+        what = "test pseudo-log-likelihood (one flip)"  # what scikit-learn's BernoulliRBM scores by
+        rows.append(mean_result(what, estimator.score_samples(test.x), unit="nats per case", data=where, model=name))
+    if test.y is not None:
+        rows += _predictions(estimator, test, where, name)
+    if name == "ConditionalRBM":
+        rows += _forecasts(estimator, test, where, name)
+    return rows
+
+
+def _bound_row(quantity: str, bound: Bound, unit: str, where: str, name: str) -> list[Result]:
+    return [Result(quantity, float(bound), bound.kind, bound.stderr, unit, where, name)]
+
+
+def _predictions(estimator: Any, test: Part, where: str, name: str) -> list[Result]:
+    assert test.y is not None
+    if is_classifier(estimator):
+        there = test.y >= 0
+        found = estimator.predict_proba(test.x[there])
+        numbers = estimator.classes_.searchsorted(test.y[there])
+        return classification_results(found, numbers, data=where, model_name=name)
+    if is_regressor(estimator) or name == "RatingsRBM":
+        return regression_results(estimator.predict(test.x), test.y, data=where, model_name=name)
+    return []
+
+
+def _forecasts(estimator: Any, test: Part, where: str, name: str) -> list[Result]:
+    """The error of the expected next frame."""
+    from deepbelief.estimators.conditional_rbm import windows
+
+    frames, contexts = windows(test.x, estimator.order)
+    rows = regression_results(estimator.predict(contexts), frames, data=where, model_name=name)
+    return [row for row in rows if row.quantity in ("test root mean squared error", "test R squared")]
+
+
+def _fit(estimator: Any, train: Part, resume_from: Path | None) -> None:
+    more = {} if resume_from is None else {"resume_from": resume_from}
+    if train.y is None and is_classifier(estimator):
+        raise InvalidArgumentError(
+            f"{type(estimator).__name__} must be given classes. Got none. Name their column with --label."
+        )
+    supervised = is_classifier(estimator) or is_regressor(estimator) or type(estimator).__name__ == "RatingsRBM"
+    estimator.fit(train.x, train.y if supervised else None, **more)
+
+
+def _open(settings: FitSettings, folder: Path, resume: bool, overwrite: bool) -> None:
+    path = folder / FIT_SETTINGS
+    if resume:
+        if FitSettings.from_file(path).to_yaml() != settings.to_yaml():
+            raise InvalidArgumentError(
+                f"the settings must be those of the run. Got others than in {path}. Resume without changing them."
+            )
+        return
+    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if used and not (overwrite and path.exists()):
+        raise InvalidArgumentError(
+            f"the folder must be new or empty. Got {str(folder)!r}. Choose another, or write over a fit (overwrite)."
+        )
+    (folder / RESULTS).unlink(missing_ok=True)
+    atomic_write_text(path, settings.to_yaml())
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, for YAML."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

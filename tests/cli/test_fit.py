@@ -1,0 +1,178 @@
+"""`fit`: every estimator by its name, and the verbs that use what it saved."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from deepbelief import load_estimator
+from deepbelief.data.sets import load_set
+from deepbelief.estimators.storage import ESTIMATORS
+from deepbelief.recipes.fit_model import FitSettings, defaults
+from tests.cli.test_use import told
+
+SHORT = ["--set", "epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Small files of every form that estimators take."""
+    folder, random = tmp_path_factory.mktemp("files"), np.random.default_rng(0)
+    side = random.integers(0, 2, 60)
+    flowers = [[*np.round(random.normal(k, 0.3, 2), 3), ["iris", "rose"][k]] for k in side]
+    ratings = [[u, i, 5 if (u + i) % 2 else 1] for u in range(12) for i in range(8)]
+    wave = [[round(math.sin(t / 3), 4), round(math.cos(t / 3), 4)] for t in range(80)]
+    counts = random.integers(0, 3, (40, 5)).tolist()
+    tables = {
+        "flowers": (["a", "b", "species"], flowers),
+        "ratings": (["user", "item", "rating"], ratings),
+        "wave": (["x", "y"], wave),
+        "counts": (list("abcde"), counts),
+        "bits": (list("abcde"), random.integers(0, 2, (60, 5)).tolist()),
+    }
+    for name, (columns, rows) in tables.items():
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([columns, *rows])
+    return folder
+
+
+FITS = {
+    "BernoulliRBM": ("bits", ["--set", "n_iter=1", "--set", "n_components=3"]),
+    "RBM": ("bits", [*SHORT, "--set", "n_components=3"]),
+    "BoltzmannMachine": ("bits", SHORT),
+    "ClassificationRBM": ("flowers", [*SHORT, "--set", "n_components=3", "--label", "species"]),
+    "ConditionalRBM": ("wave", [*SHORT, "--set", "n_components=3"]),
+    "RatingsRBM": ("ratings", [*SHORT, "--set", "n_components=3", "--label", "rating"]),
+    "ReplicatedSoftmax": ("counts", [*SHORT, "--set", "n_components=3"]),
+    "DeepBeliefNetwork": ("bits", [*SHORT, "--set", "hidden_layer_sizes=[4,3]"]),
+    "DeepBeliefClassifier": (
+        "flowers",
+        [
+            "--set",
+            "pretrain_epochs=1",
+            "--set",
+            "fine_tune_epochs=1",
+            "--set",
+            "hidden_layer_sizes=[4]",
+            "--label",
+            "species",
+        ],
+    ),
+    "DeepBeliefRegressor": (
+        "wave",
+        [
+            "--set",
+            "pretrain_epochs=1",
+            "--set",
+            "fine_tune_epochs=1",
+            "--set",
+            "hidden_layer_sizes=[4]",
+            "--label",
+            "y",
+        ],
+    ),
+    "DeepBoltzmannClassifier": (
+        "flowers",
+        [
+            "--set",
+            "pretrain_epochs=1",
+            "--set",
+            "fine_tune_epochs=1",
+            "--set",
+            "hidden_layer_sizes=[4,3]",
+            "--label",
+            "species",
+        ],
+    ),
+    "DeepBoltzmannMachine": ("bits", [*SHORT, "--set", "hidden_layer_sizes=[4,3]"]),
+}
+
+
+def test_every_estimator_is_fitted_here():
+    assert set(FITS) == set(ESTIMATORS)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_fit_keeps_the_estimator_and_its_numbers(name, files, call, tmp_path):
+    data, options = FITS[name]
+    rows = told(call("fit", name, files / f"{data}.csv", *options, "--out", tmp_path / "fit", "--json"))
+    assert rows
+    assert all(row["value"] is None or math.isfinite(row["value"]) for row in rows)
+    assert json.loads((tmp_path / "fit" / "results.json").read_text()) == rows
+    assert type(load_estimator(tmp_path / "fit" / "model")).__name__ == name
+
+
+def test_the_verbs_use_a_deep_boltzmann_machine(call, tmp_path):
+    folder, sizes = tmp_path / "dbm", ["--set", "hidden_layer_sizes=[8,5]"]
+    told(call("fit", "DeepBoltzmannMachine", "digits", *SHORT, *sizes, "--out", folder, "--json"))
+    assert np.shape(told(call("sample", folder, "-n", 3, "--steps", 5, "--json"))["samples"]) == (3, 64)
+    call("sample", folder, "-n", 4, "--steps", 5, "--out", tmp_path / "s.png")
+    assert Image.open(tmp_path / "s.png").size[0] > 16
+    np.save(tmp_path / "x.npy", load_set("digits", split="test").x[:6].numpy())
+    scored = told(call("score", folder, tmp_path / "x.npy", "--anomalies", 1, "--json"))
+    assert (scored["kind"], len(scored["scores"]), len(scored["anomalies"])) == ("lower_bound", 6, 1)
+    assert told(call("features", folder, tmp_path / "x.npy", "--json"))["units"] == 5
+    filled = told(call("complete", folder, tmp_path / "x.npy", "--mask", "left", "--steps", 50, "--json"))
+    assert np.shape(filled["cases"]) == (6, 64)
+    done = call("predict", folder, tmp_path / "x.npy")
+    assert (done.exit_code, "which predicts nothing" in done.stderr) == (1, True)
+
+
+def test_classes_are_predicted_and_drawn_by_name(files, call, tmp_path):
+    options = ["--label", "species", "--set", "epochs=60", "--set", "n_components=5", "--set", "learning_rate=0.05"]
+    told(call("fit", "ClassificationRBM", files / "flowers.csv", *options, "--out", tmp_path / "c", "--json"))
+    found = told(call("predict", tmp_path / "c", files / "flowers.csv", "--json"))["predictions"]
+    with (files / "flowers.csv").open() as file:
+        names = [row["species"] for row in csv.DictReader(file)]
+    right = np.mean([row["class"] == name for row, name in zip(found, names, strict=True)])
+    assert right > 0.9  # the two classes lie three standard deviations apart
+    assert len(told(call("sample", tmp_path / "c", "-n", 2, "--label", "rose", "--json"))["samples"]) == 2
+
+
+def test_settings_can_be_printed_and_run_again(files, call, tmp_path):
+    done = call("fit", "RBM", files / "bits.csv", *SHORT, "--set", "n_components=2", "--seed", 3, "--print-settings")
+    kept = yaml.safe_load(done.stdout)
+    assert kept["arguments"] == {**defaults("RBM"), "epochs": 1, "n_components": 2, "watch": []}
+    (tmp_path / "s.yaml").write_text(done.stdout)
+    again = told(call("fit", "--settings", tmp_path / "s.yaml", "--out", tmp_path / "a", "--json"))
+    direct = [*SHORT, "--set", "n_components=2", "--seed", 3]
+    assert again == told(call("fit", "RBM", files / "bits.csv", *direct, "--out", tmp_path / "b", "--json"))
+    assert FitSettings.from_file(tmp_path / "a" / "fit.yaml").seed == 3
+
+
+def test_a_fit_resumes_to_the_same_numbers(files, call, tmp_path):
+    options = ["--set", "epochs=2", "--set", "n_components=3"]
+    rows = told(call("fit", "RBM", files / "bits.csv", *options, "--out", tmp_path / "r", "--json"))
+    (tmp_path / "r" / "results.json").unlink()  # as if it had been stopped at its last checkpoint
+    assert told(call("fit", "--resume", "--out", tmp_path / "r", "--json")) == rows
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["DeepBeliefNetwrk", "digits"], "Did you mean 'DeepBeliefNetwork'?"),
+        (["RBM", "digits", "--set", "n_componets=4"], "Did you mean 'n_components'?"),
+        (["RBM"], "Try: deepbelief fit RBM digits"),
+        (["RBM", "nowhere.csv"], "The data file must exist"),
+        (["DeepBeliefClassifier", "bits"], "Name their column with --label"),
+        (["--resume"], "--resume needs the folder of the fit"),
+        (["--settings", "nowhere.yaml"], "the settings file must exist"),
+    ],
+)
+def test_wrong_words_get_a_sentence(words, sentence, files, call, tmp_path):
+    words = [str(files / "bits.csv") if word == "bits" else word for word in words]
+    out = [] if words == ["--resume"] else ["--out", tmp_path / "x"]
+    done = call("fit", *words, *out)
+    assert (done.exit_code, sentence in done.stderr) == (1, True), done.stderr
+
+
+def test_a_used_folder_is_not_written_over(files, call, tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine.txt").write_text("mine")
+    for more in ([], ["--overwrite"]):
+        done = call("fit", "RBM", files / "bits.csv", "--out", tmp_path / "x", *more)
+        assert (done.exit_code, "must be new or empty" in done.stderr) == (1, True)
