@@ -16,7 +16,7 @@ from deepbelief.energy.rbm import RBM
 from deepbelief.energy.watch import make_watch
 from deepbelief.recipes.recipe import Options, Recipe, bernoulli_draw, main
 from deepbelief.rng import make_generator
-from deepbelief.storage import save_model
+from deepbelief.storage import load_model, save_model
 from deepbelief.training.callbacks import Watch
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound, Result
@@ -46,6 +46,14 @@ def rows(bound: Bound, data: str, name: str) -> list[Result]:
             what = f"log-likelihood, {label} of forward and reverse AIS"
             results.append(Result(what, value, "estimate", mean.stderr, "nats per case", data, name))
     return results
+
+
+def trained(options: Options) -> RBM:
+    """The RBM that this recipe left below the same ``--out``, or one that is trained now."""
+    model = options.folder("rbm500_likelihood") / "model"
+    if not model.exists():
+        train(options)
+    return load_model(model)  # type: ignore[return-value]
 
 
 def train(options: Options) -> tuple[RBM, torch.Tensor]:
