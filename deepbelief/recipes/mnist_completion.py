@@ -23,8 +23,16 @@ def reproduce(options: Options) -> list[Result]:
     rows = []
     for half in HALVES:
         known = picture_half(train.image_shape, half)
-        names = {"data": f"{test.name} test, one Bernoulli draw, {half} half given", "model_name": "RBM-500"}
-        rows += completion_results(rbm, x, known, train=cases, generator=generator, k=NEIGHBOURS, **names)
+        rows += completion_results(
+            rbm,
+            x,
+            known,
+            train=cases,
+            data=f"{test.name} test, one Bernoulli draw, {half} half given",
+            model_name="RBM-500",
+            generator=generator,
+            k=NEIGHBOURS,
+        )
     return rows
 
 
