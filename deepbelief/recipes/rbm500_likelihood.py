@@ -53,7 +53,7 @@ def trained(options: Options) -> RBM:
     model = options.folder("rbm500_likelihood") / "model"
     if not model.exists():
         train(options)
-    return load_model(model)  # type: ignore[return-value]
+    return load_model(model)
 
 
 def train(options: Options) -> tuple[RBM, torch.Tensor]:
