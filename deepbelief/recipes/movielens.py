@@ -98,8 +98,8 @@ RECIPE = Recipe(
     paper="Salakhutdinov, Mnih & Hinton 2007, Restricted Boltzmann machines for collaborative filtering",
     published="no published number on this set; the peer is the factorisation of scikit-surprise, tuned, on one split",
     setting="a random 90 % of 100,836 ratings to learn from, 10 % held out; an item is a case, a user a softmax unit",
-    reached="not run whole",
-    time="not measured",
+    reached="0.809, 0.810, 0.813 stars (seeds 0 to 2); the tuned factorisation 0.852, 0.851, 0.848 on the same splits",
+    time="4 minutes a seed, 1 thread, most of them the factorisation's grid",
     reproduce=reproduce,
 )
 

@@ -11,15 +11,17 @@ from deepbelief.data.source import make_source
 from deepbelief.energy.dbm import DBM
 from deepbelief.energy.dbm_network import DBMNetwork
 from deepbelief.energy.gradients.settings import LearningSettings
-from deepbelief.energy.pretraining import compose, pretrain
+from deepbelief.energy.partition.exact import exact_log_z
+from deepbelief.energy.pretraining import compose, pretrain, start_from_rbm
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.units.side_by_side import SideBySide
-from deepbelief.errors import InvalidDataError
+from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
 from deepbelief.training.supervised import SupervisedProcedure
 from deepbelief.training.trainer import Trainer
 from tests.oracle.deep import STACKS, exact_log_p, tiny_dbm
+from tests.oracle.zoo import tiny_rbm
 
 close = torch.testing.assert_close
 PATTERNS = torch.tensor([[0.0, 0, 1, 1, 0], [1, 1, 0, 0, 1], [0, 1, 0, 1, 0]]).repeat(20, 1)
@@ -101,3 +103,24 @@ def test_fine_tuning_learns_labels_and_leaves_the_machine(generator: torch.Gener
     close(dict(net.dbm.state_dict()), before, rtol=0, atol=0)
     save_model(net, tmp_path / "net")
     close(load_model(tmp_path / "net").eval()(PATTERNS), net(PATTERNS))
+
+
+@pytest.mark.parametrize(
+    ("visible", "hidden"), [("bernoulli", "bernoulli"), ("gaussian", "spin"), ("spin", "categorical")]
+)
+def test_a_machine_that_starts_as_an_rbm_has_its_likelihood(
+    visible: str, hidden: str, generator: torch.Generator
+) -> None:
+    rbm = tiny_rbm(visible, hidden, generator)
+    dbm = DBM([rbm.visible.empty_like(), rbm.hidden.empty_like(), 3], weight_std=0.0).double()
+    start_from_rbm(dbm, rbm)
+    x = rbm.sample(20, n_steps=5, generator=generator)
+    exact = rbm.log_likelihood(x)
+    found = dbm.log_likelihood(x, log_z=exact_log_z(dbm.even_odd()))
+    torch.testing.assert_close(found.value, exact.value)  # the bound is tight: nothing above is coupled to the data
+    torch.testing.assert_close(dbm.offsets[1], rbm.hidden_offset)
+
+
+def test_a_machine_of_other_units_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="layer 1 must be the same units in dbm and rbm"):
+        start_from_rbm(DBM([4, 5, 3]), RBM(4, 3))

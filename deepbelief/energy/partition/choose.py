@@ -11,12 +11,13 @@ from deepbelief.energy.partition.adaptive import adaptive_betas
 from deepbelief.energy.partition.ais import Progress, ais, bracket, reverse_ais
 from deepbelief.energy.partition.exact import exact_log_z, is_enumerable
 from deepbelief.energy.partition.tap import mean_field_log_z
+from deepbelief.energy.partition.tempering import tempered_log_z
 from deepbelief.errors import check_choice
 from deepbelief.protocols import Generator
 from deepbelief.training.processes import Processes
 from deepbelief.types import Bound
 
-METHODS = ("auto", "exact", "ais", "mean_field", "tap")
+METHODS = ("auto", "exact", "ais", "tempering", "mean_field", "tap")
 QUICK_STATES = 1 << 20  # "auto" enumerates below this: a second or so
 
 
@@ -36,8 +37,9 @@ def log_z(
 ) -> Bound:
     """``log Z`` in nats as a `Bound`: kind "exact", or "estimate" with ``low`` and ``high`` from AIS and reverse AIS.
 
-    method is "auto" (exact when the smaller layer has at most 2^20 states, else "ais"), "exact", "ais", or one of two
-    quick looks at an RBM of Bernoulli units, "mean_field" (a lower bound) and "tap" (an estimate for weak couplings).
+    method is "auto" (exact when the smaller layer has at most 2^20 states, else "ais"), "exact", "ais", "tempering"
+    (`tempered_log_z` of `n_chains` ladders with twice `burn_in` sweeps from `samples`), or one of two quick looks at an
+    RBM of Bernoulli units, "mean_field" (a lower bound) and "tap" (an estimate for weak couplings).
 
     The reverse runs start from `samples` moved by `burn_in` Gibbs steps; without samples, from the forward runs' last
     states. With `processes` the chains are split over them. The `betas` temperatures lie as Salakhutdinov & Murray
@@ -47,6 +49,8 @@ def log_z(
     check_choice("schedule", schedule, ["fixed", "adaptive"])
     if method == "exact" or (method == "auto" and is_enumerable(model, QUICK_STATES)):
         return exact_log_z(model)
+    if method == "tempering":
+        return tempered_log_z(model, n_chains=n_chains, n_steps=2 * burn_in, start=samples, generator=generator)
     if method in ("mean_field", "tap"):
         return mean_field_log_z(model, samples, order=1 if method == "mean_field" else 2)
     steps = betas if schedule == "fixed" else adaptive_betas(model, betas, generator=generator)

@@ -1,0 +1,96 @@
+"""log Z from parallel tempering, against the exact one: its averages bracket, and its error is what it says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import stats
+
+from deepbelief.energy.kernels.exchange import ExchangeState
+from deepbelief.energy.kernels.tempering import ParallelTempering
+from deepbelief.energy.partition import tempering
+from deepbelief.energy.partition.choose import log_z
+from deepbelief.energy.partition.exact import exact_log_z
+from deepbelief.energy.partition.tempering import tempered_log_z, works
+from deepbelief.errors import InvalidArgumentError
+from tests.oracle.joint import Joint
+from tests.oracle.ladders import tempered, two_modes, zeros
+from tests.oracle.pvalues import FALSE_ALARM, at_most_p_value, corrected, means_p_value
+from tests.oracle.zoo import PAIRS, tiny_rbm
+
+
+@pytest.mark.parametrize(("visible", "hidden"), PAIRS)
+def test_works_at_exact_draws_average_to_the_ratios(visible: str, hidden: str, generator: torch.Generator) -> None:
+    kernel, rungs = tempered(tiny_rbm(visible, hidden, generator))
+    joints = [Joint.of(rung) for rung in rungs]
+    v = torch.stack([joint.halves(joint.draw(10_000, generator))[0] for joint in joints])
+    forward, reverse = works(kernel, kernel.start_at(v, generator=generator))
+    for k, (up, down) in enumerate(zip(forward, reverse, strict=True)):
+        ratio = (joints[k + 1].log_z - joints[k].log_z).item()
+        both = [means_p_value((up - ratio).exp(), 1.0), means_p_value((down + ratio).exp(), 1.0)]
+        # Jensen's inequality: the sums that bracket
+        both += [at_most_p_value(up, ratio), at_most_p_value(down, -ratio)]
+        assert corrected(both) > FALSE_ALARM
+
+
+def runs(generator: torch.Generator, method: str = "bennett") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """How many of its own errors the estimate lies from the truth, and both ends less the truth, for 40 runs."""
+    rbm = tiny_rbm("bernoulli", "bernoulli", generator, scale=1.5)
+    truth = float(exact_log_z(rbm))
+    found = [
+        tempered_log_z(rbm, n_chains=20, n_replicas=5, n_steps=120, method=method, generator=generator)  # type: ignore[arg-type]
+        for _ in range(40)
+    ]
+    z = [(float(each) - truth) / each.stderr for each in found]
+    ends = [(each.low - truth, truth - each.high) for each in found]  # type: ignore[operator]
+    return torch.tensor(z), *torch.tensor(ends, dtype=torch.float64).unbind(1)
+
+
+def agrees(z: torch.Tensor) -> float:
+    """A p-value for errors that are no larger than Student's with the jackknife's nine degrees of freedom."""
+    # The bias of a ratio of 20 chains is far below its error; allow a fifth of an error.
+    z = z.double()
+    centre = means_p_value(z, max(-0.2, min(0.2, z.mean().item())))
+    worst = stats.t.sf(z.abs().max().item() - 0.2, tempering.GROUPS - 1) * 2 * len(z)
+    return corrected([centre, min(1.0, worst)])
+
+
+def test_the_estimate_is_right_within_its_own_error(generator: torch.Generator) -> None:
+    z, low, high = runs(generator)
+    assert agrees(z) > FALSE_ALARM
+    assert corrected([at_most_p_value(low, 0.0), at_most_p_value(high, 0.0)]) > FALSE_ALARM
+
+
+def test_a_planted_bug_is_seen(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Works against the rung's own model, one too far up, or with the sign of the way down forgotten."""
+
+    def forgotten_sign(kernel: ParallelTempering, state: ExchangeState) -> tuple[torch.Tensor, torch.Tensor]:
+        forward, reverse = works(kernel, state)
+        return forward, -reverse
+
+    monkeypatch.setattr(tempering, "works", forgotten_sign)
+    z, _, _ = runs(generator)
+    assert agrees(z) < FALSE_ALARM
+
+
+def test_modes_that_gibbs_does_not_reach_are_counted(generator: torch.Generator) -> None:
+    rbm = two_modes()
+    truth = float(exact_log_z(rbm))
+    found = log_z(rbm, "tempering", n_chains=40, burn_in=300, samples=zeros(rbm, 40), generator=generator)
+    assert found.stderr < 0.2
+    assert abs(float(found) - truth) < 8 * found.stderr
+    # One mode alone holds less than the whole: the chains that stay at zeros miss a share that the error would show.
+    assert found.low <= float(found) <= found.high  # type: ignore[operator]
+
+
+def test_the_trapezoid_lies_between_its_ends(generator: torch.Generator) -> None:
+    rbm = tiny_rbm("spin", "bernoulli", generator, scale=1.0)
+    found = tempered_log_z(rbm, n_chains=20, n_replicas=20, n_steps=100, method="thermodynamic", generator=generator)
+    assert float(found) == pytest.approx((found.low + found.high) / 2)  # type: ignore[operator]
+    assert found.low - 8 * found.stderr <= float(exact_log_z(rbm)) <= found.high + 8 * found.stderr  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("bad", [{"n_chains": 1}, {"n_replicas": 1}, {"n_steps": 1}, {"method": "simpson"}])
+def test_bad_arguments_get_a_sentence(bad: dict, generator: torch.Generator) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"{next(iter(bad))} must be"):
+        tempered_log_z(two_modes(), generator=generator, **bad)
