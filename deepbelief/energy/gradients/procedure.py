@@ -33,7 +33,8 @@ class LikelihoodLearning:
     ``l2`` and ``l1`` are weight decays (per unit of learning rate, weights only). ``sparsity_target`` pulls the mean
     activation of each hidden unit, a running average, towards a target by its bias with strength ``sparsity_cost``.
     ``group_cost`` times the norms of groups of `group_size` hidden means is taken off the objective (`sparsity`).
-    ``offset_rate`` is the speed of the running offsets. ``module`` is a larger model that the RBM is a part of: all of
+    ``offset_rate`` is the speed of the running offsets. ``directions`` (n_visible, rank), orthonormal, hold the weights
+    in their span (`deepbelief.energy.low_rank`). ``module`` is a larger model that the RBM is a part of: all of
     its parameters are then stepped, and `put_gradients` and `advance` are the two halves of a rule that it builds on.
     """
 
@@ -54,6 +55,7 @@ class LikelihoodLearning:
         sparsity_cost: float = 0.1,
         group_size: int | None = None,
         group_cost: float = 0.0,
+        directions: Tensor | None = None,
         module: torch.nn.Module | None = None,
     ) -> None:
         check_range("l2", l2, low=0)
@@ -66,6 +68,7 @@ class LikelihoodLearning:
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         check_groups(rbm.hidden.size, group_size, group_cost)
         self.group_size, self.group_cost = group_size, group_cost
+        self.directions = directions
         self.update = Update(
             self.module, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
         )
@@ -104,6 +107,8 @@ class LikelihoodLearning:
             ascent.add_(rbm.weight, alpha=-self.l2)
         if self.l1:
             ascent.add_(rbm.weight.sign(), alpha=-self.l1)
+        if self.directions is not None:
+            ascent = self.directions @ (self.directions.T @ ascent)
         if self.sparsity_target is not None:
             delta_h = delta_h - self.sparsity_cost * (rbm.hidden_offset - self.sparsity_target)
         if self.centred:
