@@ -26,6 +26,7 @@ from deepbelief.files import atomic_write_bytes, atomic_write_text, previous, sw
 FORMAT = 1
 MODELS: dict[str, str] = {
     "RBM": "deepbelief.energy.rbm",
+    "ConvolutionalRBM": "deepbelief.energy.convolutional_rbm",
     "ClassificationRBM": "deepbelief.energy.classification_rbm",
     "ConditionalRBM": "deepbelief.energy.conditional_rbm",
     "RatingsRBM": "deepbelief.energy.ratings_rbm",

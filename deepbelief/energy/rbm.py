@@ -14,17 +14,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from deepbelief.energy.kernels.gibbs import BlockGibbs
-from deepbelief.energy.partition.choose import log_z as choose_log_z
+from deepbelief.energy.two_layers import TwoLayers
 from deepbelief.energy.units.base import Units, check_layers
 from deepbelief.energy.units.bernoulli import Bernoulli
 from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
-from deepbelief.types import Bound, Clamp
 
 
-class RBM(nn.Module):
+class RBM(TwoLayers):
     """A restricted Boltzmann machine of any visible and any hidden kind of units; an integer means Bernoulli units.
 
     ``visible_offset`` and ``hidden_offset`` are running means of the two layers on the data. They do not enter the
@@ -48,27 +46,11 @@ class RBM(nn.Module):
         check_layers(self.visible, self.hidden)
         shape = (self.visible.size, self.hidden.size)
         self.weight = nn.Parameter(weight_std * torch.randn(shape, generator=generator))
-        self.visible_offset: Tensor
-        self.hidden_offset: Tensor
         zero_v, zero_h = torch.zeros(1, shape[0]), torch.zeros(1, shape[1])
         self.register_buffer("visible_offset", self.visible.mean(zero_v).detach()[0])
         self.register_buffer("hidden_offset", self.hidden.mean(zero_h).detach()[0])
 
-    # -- energies ---------------------------------------------------------------------------------------------------
-
-    def energy(self, v: Tensor, h: Tensor) -> Tensor:
-        """``E(v, h)`` in nats: (n, n_visible), (n, n_hidden) -> (n,)."""
-        return self.visible.potential(v) + self.hidden.potential(h) - (self.input_h_from_v(v) * h).sum(-1)
-
-    def free_energy(self, v: Tensor) -> Tensor:
-        """``F(v) = -log sum_h exp(-E(v, h))`` in nats: (n, n_visible) -> (n,)."""
-        return self.visible.potential(v) - self.hidden.cumulant(self.input_h_from_v(v))
-
-    def free_energy_of_h(self, h: Tensor) -> Tensor:
-        """``-log sum_v exp(-E(v, h))`` in nats: (n, n_hidden) -> (n,)."""
-        return self.hidden.potential(h) - self.visible.cumulant(self.input_v_from_h(h))
-
-    # -- conditionals -----------------------------------------------------------------------------------------------
+    # -- products -----------------------------------------------------------------------------------------------
 
     def input_h_from_v(self, v: Tensor) -> Tensor:
         """``v W``, in the type of the biases (a bf16 product must not make the probabilities coarse)."""
@@ -77,22 +59,6 @@ class RBM(nn.Module):
     def input_v_from_h(self, h: Tensor) -> Tensor:
         """``h W'``."""
         return (h @ self.weight.T).to(self.visible.bias.dtype)
-
-    def mean_h_from_v(self, v: Tensor) -> Tensor:
-        """``<h>`` given v."""
-        return self.hidden.mean(self.input_h_from_v(v))
-
-    def mean_v_from_h(self, h: Tensor) -> Tensor:
-        """``<v>`` given h."""
-        return self.visible.mean(self.input_v_from_h(h))
-
-    def sample_h_from_v(self, v: Tensor, generator: Generator = None) -> Tensor:
-        """A draw of h given v."""
-        return self.hidden.sample(self.input_h_from_v(v), generator)
-
-    def sample_v_from_h(self, h: Tensor, generator: Generator = None) -> Tensor:
-        """A draw of v given h."""
-        return self.visible.sample(self.input_v_from_h(h), generator)
 
     # -- capabilities -----------------------------------------------------------------------------------------------
 
@@ -104,67 +70,7 @@ class RBM(nn.Module):
         """The mean of the visible units: (n, n_hidden) -> (n, n_visible)."""
         return self.mean_v_from_h(z)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        *,
-        condition: Clamp | None = None,
-        generator: Generator = None,
-        n_steps: int = 1000,
-        mean: bool = False,
-    ) -> Tensor:
-        """`n` cases: the ends of `n` chains of `n_steps` Gibbs sweeps, with the entries of `condition` clamped.
-
-        ``mean=True`` returns the means that the last draws were made from, which make smoother pictures.
-        """
-        check_range("n", n, low=1)
-        check_range("n_steps", n_steps, low=1)
-        kernel = BlockGibbs(self)
-        state = kernel.init(n, generator=generator)
-        for _ in range(n_steps - 1):
-            state, _ = kernel.step(state, clamp=condition, generator=generator)
-        state, info = kernel.step(state, clamp=condition, generator=generator)
-        if not mean:
-            return state.v
-        return info.mean_v if condition is None else condition.apply(info.mean_v)
-
-    @torch.no_grad()
-    def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 50
-    ) -> Tensor:
-        """Fill the entries of `x` where `known` is False with their mean given the rest.
-
-        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` are averaged: an estimate
-        of the posterior mean. Draws instead of means are what ``sample(n, condition=Clamp(x, known))`` gives.
-        """
-        check_range("n_average", n_average, low=1, high=n_steps)
-        clamp, kernel = Clamp(x, known), BlockGibbs(self)
-        state = kernel.start_at(clamp.apply(self.visible_offset.expand_as(x)), generator=generator)
-        total = torch.zeros_like(x)
-        for step in range(n_steps):
-            state, info = kernel.step(state, clamp=clamp, generator=generator)
-            if step >= n_steps - n_average:
-                total += info.mean_v
-        return clamp.apply(total / n_average)
-
-    @torch.no_grad()
-    def log_likelihood(self, x: Tensor, *, generator: Generator = None, log_z: Bound | None = None) -> Bound:
-        """``log p(v) = -F(v) - log Z``, nats per case; exact when log Z is. Pass `log_z` to spare a second estimate."""
-        z = choose_log_z(self, generator=generator) if log_z is None else log_z
-        free = self.free_energy(x).double()
-        low, high = (None if end is None else (-free.mean() - end).item() for end in (z.high, z.low))
-        return Bound(-free - float(z.value), z.kind, z.stderr, z.method, low, high)
-
     # -- starting points --------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def match_data(self, x: Tensor, weight: Tensor | None = None) -> None:
-        """Start learning from data: visible units take the moments of `x`, offsets the means of both layers."""
-        self.visible.match_data(x, weight)
-        share = torch.ones(len(x), dtype=torch.float64, device=x.device) if weight is None else weight.double()
-        self.visible_offset.copy_(share @ x.double() / share.sum())
-        self.hidden_offset.copy_(self.mean_h_from_v(self.visible_offset.unsqueeze(0))[0])
 
     def base(self) -> Self:
         """Independent units with the means that the offsets remember: where annealing starts (W = 0, log Z known)."""

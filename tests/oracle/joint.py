@@ -66,6 +66,9 @@ def _blocks_of_kind(part: Any) -> list[list[tuple[tuple[float, ...], float]]]:
     if part.kind == "categorical":
         n = part.n_values
         return [[(tuple(float(i == j) for i in range(n)), 0.0) for j in range(n)]] * part.n_groups
+    if part.kind == "pooled":
+        n = part.group_size
+        return [[(tuple(float(i == j) for i in range(n)), 0.0) for j in range(n + 1)]] * part.n_groups  # the last: none
     if part.kind == "multinomial":
         rows = [x for x in product(range(part.n_draws + 1), repeat=part.size) if sum(x) == part.n_draws]
         ways = [math.factorial(part.n_draws) / math.prod(map(math.factorial, row)) for row in rows]

@@ -18,6 +18,7 @@ from deepbelief.energy.units.categorical import Categorical
 from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.energy.units.multinomial import Multinomial
 from deepbelief.energy.units.poisson import Poisson
+from deepbelief.energy.units.pooled import Pooled
 from deepbelief.energy.units.rectified import Rectified
 from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.energy.units.spin import Spin
@@ -34,10 +35,11 @@ ZOO: dict[str, Callable[[], Units]] = {
     "binomial": lambda: Binomial(2, 3),
     "poisson": lambda: Poisson(1),
     "multinomial": lambda: Multinomial(3, 3),
+    "pooled": lambda: Pooled(2, 2),
 }
 INFINITE = {"gaussian", "with_gaussian", "rectified", "poisson"}  # layers with a part that cannot be enumerated
 DISCRETE = [kind for kind in ZOO if kind not in INFINITE]
-COUNTS = ["rectified", "binomial", "poisson", "multinomial"]
+COUNTS = ["rectified", "binomial", "poisson", "multinomial", "pooled"]  # paired with two kinds, not with all
 OTHERS = [kind for kind in ZOO if kind not in COUNTS]
 PAIRS = [
     *product(OTHERS, OTHERS),

@@ -12,13 +12,15 @@ from deepbelief.energy.units.categorical import Categorical
 from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.energy.units.multinomial import Multinomial
 from deepbelief.energy.units.poisson import Poisson
+from deepbelief.energy.units.pooled import Pooled
 from deepbelief.energy.units.rectified import Rectified
 from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError, check_choice
 
 KINDS: dict[str, type[Units]] = {
-    c.kind: c for c in (Bernoulli, Spin, Gaussian, Rectified, Categorical, Binomial, Poisson, Multinomial, SideBySide)
+    c.kind: c
+    for c in (Bernoulli, Spin, Gaussian, Rectified, Categorical, Binomial, Poisson, Multinomial, Pooled, SideBySide)
 }
 
 
@@ -30,8 +32,8 @@ def units_from_config(config: Mapping[str, Any]) -> Units:
 def make_units(kind: str | Units, size: int, *, n_values: int | None = None) -> Units:
     """Units of a named kind for rows of `size` numbers.
 
-    `n_values` is the width of a categorical group, or how many values a count has: binomial units run from 0 to
-    ``n_values - 1``, and multinomial rows sum to it.
+    `n_values` is the width of a categorical or pooled group, or how many values a count has: binomial units run from 0
+    to ``n_values - 1``, and multinomial rows sum to it.
 
     >>> make_units("bernoulli", 3)
     Bernoulli(size=3)
@@ -51,8 +53,8 @@ def make_units(kind: str | Units, size: int, *, n_values: int | None = None) -> 
                 f"n_values must be at least 2 for {kind} units: the largest count and one. Got n_values={n_values}."
             )
         return Binomial(size, n_values - 1) if kind == Binomial.kind else Multinomial(size, n_values - 1)
-    if kind != Categorical.kind:
+    if kind not in (Categorical.kind, Pooled.kind):
         return KINDS[kind](size)
     if n_values is None or size % n_values:
         raise InvalidArgumentError(f"n_values must divide the width {size} of the data. Got n_values={n_values}.")
-    return Categorical(size // n_values, n_values)
+    return Categorical(size // n_values, n_values) if kind == Categorical.kind else Pooled(size // n_values, n_values)

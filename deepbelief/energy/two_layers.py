@@ -1,0 +1,153 @@
+"""What follows from two layers of units and the products between them: energies, conditionals, chains, likelihood.
+
+    E(v, h) = U_v(v) + U_h(h) - I(v).h,        I(v) = v W
+
+Whether the products are those of a matrix or of a convolution is all that models add.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.partition.choose import log_z as choose_log_z
+from deepbelief.energy.units.base import Units
+from deepbelief.errors import check_range
+from deepbelief.protocols import Generator
+from deepbelief.types import Bound, Clamp
+
+
+@dataclass(frozen=True)
+class IndependentLayers:
+    """The base model of annealing: two layers without couplings."""
+
+    visible: Units
+    hidden: Units
+
+
+class TwoLayers(nn.Module, ABC):
+    """The capabilities of a bipartite model, from its two layers of units and its two products."""
+
+    visible: Units
+    hidden: Units
+    visible_offset: Tensor
+    hidden_offset: Tensor
+
+    @abstractmethod
+    def input_h_from_v(self, v: Tensor) -> Tensor:
+        """``v W``, in the type of the biases (a bf16 product must not make the probabilities coarse)."""
+
+    @abstractmethod
+    def input_v_from_h(self, h: Tensor) -> Tensor:
+        """``h W'``."""
+
+    # -- energies ---------------------------------------------------------------------------------------------------
+
+    def energy(self, v: Tensor, h: Tensor) -> Tensor:
+        """``E(v, h)`` in nats: (n, n_visible), (n, n_hidden) -> (n,)."""
+        return self.visible.potential(v) + self.hidden.potential(h) - (self.input_h_from_v(v) * h).sum(-1)
+
+    def free_energy(self, v: Tensor) -> Tensor:
+        """``F(v) = -log sum_h exp(-E(v, h))`` in nats: (n, n_visible) -> (n,)."""
+        return self.visible.potential(v) - self.hidden.cumulant(self.input_h_from_v(v))
+
+    def free_energy_of_h(self, h: Tensor) -> Tensor:
+        """``-log sum_v exp(-E(v, h))`` in nats: (n, n_hidden) -> (n,)."""
+        return self.hidden.potential(h) - self.visible.cumulant(self.input_v_from_h(h))
+
+    # -- conditionals -----------------------------------------------------------------------------------------------
+
+    def mean_h_from_v(self, v: Tensor) -> Tensor:
+        """``<h>`` given v."""
+        return self.hidden.mean(self.input_h_from_v(v))
+
+    def mean_v_from_h(self, h: Tensor) -> Tensor:
+        """``<v>`` given h."""
+        return self.visible.mean(self.input_v_from_h(h))
+
+    def sample_h_from_v(self, v: Tensor, generator: Generator = None) -> Tensor:
+        """A draw of h given v."""
+        return self.hidden.sample(self.input_h_from_v(v), generator)
+
+    def sample_v_from_h(self, h: Tensor, generator: Generator = None) -> Tensor:
+        """A draw of v given h."""
+        return self.visible.sample(self.input_v_from_h(h), generator)
+
+    # -- capabilities -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        condition: Clamp | None = None,
+        generator: Generator = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+    ) -> Tensor:
+        """`n` cases: the ends of `n` chains of `n_steps` Gibbs sweeps, with the entries of `condition` clamped.
+
+        ``mean=True`` returns the means that the last draws were made from, which make smoother pictures.
+        """
+        check_range("n", n, low=1)
+        check_range("n_steps", n_steps, low=1)
+        kernel = BlockGibbs(self)
+        state = kernel.init(n, generator=generator)
+        for _ in range(n_steps - 1):
+            state, _ = kernel.step(state, clamp=condition, generator=generator)
+        state, info = kernel.step(state, clamp=condition, generator=generator)
+        if not mean:
+            return state.v
+        return info.mean_v if condition is None else condition.apply(info.mean_v)
+
+    @torch.no_grad()
+    def complete(
+        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 50
+    ) -> Tensor:
+        """Fill the entries of `x` where `known` is False with their mean given the rest.
+
+        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` are averaged: an estimate
+        of the posterior mean. Draws instead of means are what ``sample(n, condition=Clamp(x, known))`` gives.
+        """
+        check_range("n_average", n_average, low=1, high=n_steps)
+        clamp, kernel = Clamp(x, known), BlockGibbs(self)
+        state = kernel.start_at(clamp.apply(self.visible_offset.expand_as(x)), generator=generator)
+        total = torch.zeros_like(x)
+        for step in range(n_steps):
+            state, info = kernel.step(state, clamp=clamp, generator=generator)
+            if step >= n_steps - n_average:
+                total += info.mean_v
+        return clamp.apply(total / n_average)
+
+    @torch.no_grad()
+    def log_likelihood(self, x: Tensor, *, generator: Generator = None, log_z: Bound | None = None) -> Bound:
+        """``log p(v) = -F(v) - log Z``, nats per case; exact when log Z is. Pass `log_z` to spare a second estimate."""
+        z = choose_log_z(self, generator=generator) if log_z is None else log_z
+        free = self.free_energy(x).double()
+        low, high = (None if end is None else (-free.mean() - end).item() for end in (z.high, z.low))
+        return Bound(-free - float(z.value), z.kind, z.stderr, z.method, low, high)
+
+    # -- starting points --------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def match_data(self, x: Tensor, weight: Tensor | None = None) -> None:
+        """Start learning from data: visible units take the moments of `x`, offsets the means of both layers."""
+        self.visible.match_data(x, weight)
+        share = torch.ones(len(x), dtype=torch.float64, device=x.device) if weight is None else weight.double()
+        self.visible_offset.copy_(share @ x.double() / share.sum())
+        self.hidden_offset.copy_(self.mean_h_from_v(self.visible_offset.unsqueeze(0))[0])
+
+    @torch.no_grad()
+    def independent(self) -> IndependentLayers:
+        """Both layers alone, with the means that the offsets remember."""
+        layers = []
+        for own, mean in ((self.visible, self.visible_offset), (self.hidden, self.hidden_offset)):
+            new = own.empty_like()
+            new.load_state_dict(own.state_dict())  # keeps the precision of Gaussian units
+            new.match(mean)
+            layers.append(new)
+        return IndependentLayers(*layers)
