@@ -32,6 +32,7 @@ MODELS: dict[str, str] = {
     "RatingsRBM": "deepbelief.energy.ratings_rbm",
     "BoltzmannMachine": "deepbelief.energy.boltzmann",
     "DBN": "deepbelief.belief.dbn",
+    "ConvolutionalDBN": "deepbelief.belief.convolutional_dbn",
     "DBM": "deepbelief.energy.dbm",
     "DBMNetwork": "deepbelief.energy.dbm_network",
     "UnrolledDBN": "deepbelief.belief.unrolled",

@@ -114,6 +114,22 @@ class ConvolutionalRBM(TwoLayers):
         """The means of the pixels, the activity of each pooling unit spread evenly over its group."""
         return self.mean_v_from_h(z.repeat_interleave(self.hidden.group_size, -1) / self.hidden.group_size)
 
+    @torch.no_grad()
+    def sample_given_pool(self, on: Tensor, *, n_steps: int = 20, generator: Generator = None) -> tuple[Tensor, Tensor]:
+        """Pictures given which pooling units are on, (n, pooled places): draws, and the means that they came from.
+
+        `n_steps` sweeps between the places of the detection units within their blocks, and the pixels.
+        """
+        check_range("n_steps", n_steps, low=1)
+        inputs = on.new_zeros(len(on), self.hidden.size)
+        for _ in range(n_steps):
+            h = self.hidden.draw_given_pool(inputs, on, generator)
+            inputs_v = self.input_v_from_h(h)
+            mean = self.visible.mean(inputs_v)
+            v = self.visible.draw(inputs_v, mean, generator)
+            inputs = self.input_h_from_v(v)
+        return v, mean
+
     def base(self) -> IndependentLayers:
         """Independent units with the means that the offsets remember: where annealing starts."""
         return self.independent()

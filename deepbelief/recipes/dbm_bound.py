@@ -24,7 +24,7 @@ from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound, Result
 
 HIDDEN = (500, 1000)
-EPOCHS, RATE, CHAINS, STEPS, ROUNDS = 20, 0.02, 100, 5, 5
+EPOCHS, RATE, CHAINS, STEPS, ROUNDS = 20, 0.05, 100, 5, 5
 FAINT = 0.001  # standard deviation of the upper couplings at the start
 AVERAGING = 0.9995
 ANNEALED, BETAS = 100, 20_000

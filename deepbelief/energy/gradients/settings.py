@@ -129,7 +129,7 @@ def make_procedure(rbm: RBM, settings: LearningSettings) -> LikelihoodLearning |
         return ObjectiveLearning(rbm, _objective(settings), **shared)
     shared |= {"sparsity_target": settings.sparsity_target, "sparsity_cost": settings.sparsity_cost}
     shared |= {"group_size": settings.group_size, "group_cost": settings.group_cost}
-    return LikelihoodLearning(rbm, _negative(settings), **shared)
+    return LikelihoodLearning(rbm, make_negative(settings), **shared)
 
 
 def _objective(settings: LearningSettings) -> Objective:
@@ -142,7 +142,8 @@ def _objective(settings: LearningSettings) -> Objective:
     return TAP(settings.n_chains, settings.k)
 
 
-def _negative(settings: LearningSettings) -> NegativePhase:
+def make_negative(settings: LearningSettings) -> NegativePhase:
+    """The model's half of the gradient that `settings` name, for rules that have one."""
     chains: dict[str, Any] = {"n_chains": settings.n_chains, "k": settings.k, "start_at": settings.chains_start}
     if settings.learning == "pcd":
         return PersistentChains(**chains)

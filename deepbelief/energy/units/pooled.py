@@ -63,6 +63,14 @@ class Pooled(Units):
         before = F.pad(passed[..., :-1], (1, 0), value=1.0)
         return (before - passed).flatten(-2)
 
+    def draw_given_pool(self, inputs: Tensor, on: Tensor, generator: torch.Generator | None) -> Tensor:
+        """A draw given which groups are on, (..., n_groups): where in each of these the unit is."""
+        share = torch.softmax(self._grouped(inputs + self.bias), -1)
+        cumulative = share.cumsum(-1)
+        u = uniform_like(cumulative[..., :1], generator) * cumulative[..., -1:]
+        where = F.one_hot((cumulative[..., :-1] <= u).sum(-1), self.group_size)
+        return (where * on.unsqueeze(-1)).flatten(-2).to(share.dtype)
+
     @torch.no_grad()
     def match(self, mean: Tensor, variance: Tensor | None = None) -> None:
         on = self._grouped(mean).clamp(CLIP, 1 - CLIP)
