@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
     "ClassificationRBM": "deepbelief.estimators.classification_rbm",
+    "ConvolutionalBeliefNetwork": "deepbelief.estimators.convolutional",
     "ConditionalRBM": "deepbelief.estimators.conditional_rbm",
     "BoltzmannMachine": "deepbelief.estimators.boltzmann",
     "DeepBeliefClassifier": "deepbelief.estimators.classifier",
@@ -38,6 +39,7 @@ __all__ = [
     "BoltzmannMachine",
     "ClassificationRBM",
     "ConditionalRBM",
+    "ConvolutionalBeliefNetwork",
     "DeepBeliefClassifier",
     "DeepBeliefNetwork",
     "DeepBeliefRegressor",

@@ -27,6 +27,7 @@ ESTIMATORS: dict[str, str] = {
     "BoltzmannMachine": "deepbelief.estimators.boltzmann",
     "RBM": "deepbelief.estimators.rbm",
     "ClassificationRBM": "deepbelief.estimators.classification_rbm",
+    "ConvolutionalBeliefNetwork": "deepbelief.estimators.convolutional",
     "ConditionalRBM": "deepbelief.estimators.conditional_rbm",
     "RatingsRBM": "deepbelief.estimators.ratings_rbm",
     "ReplicatedSoftmax": "deepbelief.estimators.replicated_softmax",

@@ -45,6 +45,10 @@ FITS = {
     "RBM": ("bits", [*SHORT, "--set", "n_components=3"]),
     "BoltzmannMachine": ("bits", SHORT),
     "ClassificationRBM": ("flowers", [*SHORT, "--set", "n_components=3", "--label", "species"]),
+    "ConvolutionalBeliefNetwork": (
+        "bits",
+        [*SHORT, *["--set", "n_filters=2", "--set", "filter_size=1", "--set", "pool=1"]],
+    ),
     "ConditionalRBM": ("wave", [*SHORT, "--set", "n_components=3"]),
     "RatingsRBM": ("ratings", [*SHORT, "--set", "n_components=3", "--label", "rating"]),
     "ReplicatedSoftmax": ("counts", [*SHORT, "--set", "n_components=3"]),

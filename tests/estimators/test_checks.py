@@ -15,6 +15,7 @@ from deepbelief.estimators.boltzmann_classifier import DeepBoltzmannClassifier
 from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
 from deepbelief.estimators.classification_rbm import ClassificationRBM
 from deepbelief.estimators.classifier import DeepBeliefClassifier
+from deepbelief.estimators.convolutional import ConvolutionalBeliefNetwork
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
 from deepbelief.estimators.regressor import DeepBeliefRegressor
@@ -37,6 +38,7 @@ ESTIMATORS = [
     ClassificationRBM(8, epochs=20, learning_rate=0.1, learning="pcd", precision="fp64"),
     BoltzmannMachine(epochs=3, precision="fp64"),
     BoltzmannMachine(4, epochs=3, precision="fp64"),
+    ConvolutionalBeliefNetwork(3, filter_size=1, pool=1, epochs=3, learning="pcd", precision="fp64"),
     DeepBeliefNetwork((6,), epochs=3, precision="fp64"),
     DeepBeliefNetwork((6, 5), epochs=3),
     DeepBoltzmannMachine((6, 5), epochs=3, precision="fp64"),

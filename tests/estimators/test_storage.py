@@ -15,6 +15,7 @@ from deepbelief.errors import InvalidArgumentError, StorageError
 from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
 from deepbelief.estimators.boltzmann import BoltzmannMachine
 from deepbelief.estimators.classifier import DeepBeliefClassifier
+from deepbelief.estimators.convolutional import ConvolutionalBeliefNetwork
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
 from deepbelief.estimators.regressor import DeepBeliefRegressor
@@ -27,6 +28,11 @@ FITS: dict[str, Any] = {
     "RBM": (RBM(3, epochs=1, random_state=0, watch=("saturation",)), X, None),
     "ReplicatedSoftmax": (ReplicatedSoftmax(3, epochs=1, random_state=0), X, None),
     "BoltzmannMachine": (BoltzmannMachine(2, epochs=1, random_state=0, graph=((0, 3), (1, 2))), X[:, 18:26], None),
+    "ConvolutionalBeliefNetwork": (
+        ConvolutionalBeliefNetwork((2, 2), filter_size=(3, 2), epochs=1, random_state=0, all_layers=True),
+        X / 16,
+        None,
+    ),
     "DeepBeliefNetwork": (DeepBeliefNetwork((4, 3), epochs=(1, 1), report_bounds=True, random_state=0), X, None),
     "DeepBeliefClassifier": (
         DeepBeliefClassifier((4,), dropout=0.5, pretrain_epochs=1, fine_tune_epochs=1, random_state=0),
