@@ -10,22 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepbelief.belief.bound import variational_bound
+from deepbelief.belief.bound import importance_bound, variational_bound
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.bernoulli import Bernoulli
 from deepbelief.energy.units.categorical import Categorical
 from deepbelief.energy.units.side_by_side import SideBySide
-from deepbelief.errors import InvalidArgumentError, check, check_range
+from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
+
+BOUNDS = {"variational": variational_bound, "importance": importance_bound}
 
 
 class DBN(nn.Module):
@@ -193,15 +195,24 @@ class DBN(nn.Module):
 
     @torch.no_grad()
     def log_likelihood(
-        self, x: Tensor, *, generator: Generator = None, log_z: Bound | None = None, n_samples: int = 10
+        self,
+        x: Tensor,
+        *,
+        generator: Generator = None,
+        log_z: Bound | None = None,
+        n_samples: int = 10,
+        method: Literal["variational", "importance"] = "variational",
     ) -> Bound:
-        """The variational lower bound on ``log p(x)``, nats per case (see `variational_bound`).
+        """A lower bound on ``log p(x)``, nats per case, from `n_samples` draws of the hidden layers of each case.
 
-        One layer without labels is an RBM and has its own, tighter, number.
+        "variational" averages the log weights of the draws, "importance" takes the log of their average, which is
+        tighter the more draws there are (see `deepbelief.belief.bound`). One layer without labels is an RBM and has
+        its own, tighter, number.
         """
+        check_choice("method", method, BOUNDS)
         if len(self.layers) == 1 and not self.n_classes:
             return self.top.log_likelihood(x, generator=generator, log_z=log_z)
-        return variational_bound(self, x, log_z=log_z, n_samples=n_samples, generator=generator)
+        return BOUNDS[method](self, x, log_z=log_z, n_samples=n_samples, generator=generator)
 
     # -- details ----------------------------------------------------------------------------------------------------
 
