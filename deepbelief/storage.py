@@ -26,8 +26,15 @@ from deepbelief.files import atomic_write_bytes, atomic_write_text, previous, sw
 FORMAT = 1
 MODELS: dict[str, str] = {
     "RBM": "deepbelief.energy.rbm",
+    "ClassificationRBM": "deepbelief.energy.classification_rbm",
+    "ConditionalRBM": "deepbelief.energy.conditional_rbm",
+    "RatingsRBM": "deepbelief.energy.ratings_rbm",
+    "BoltzmannMachine": "deepbelief.energy.boltzmann",
     "DBN": "deepbelief.belief.dbn",
+    "DBM": "deepbelief.energy.dbm",
+    "DBMNetwork": "deepbelief.energy.dbm_network",
     "UnrolledDBN": "deepbelief.belief.unrolled",
+    "ReplicatedSoftmax": "deepbelief.energy.replicated_softmax",
     "DenseNetwork": "deepbelief.networks.dense",
 }
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"

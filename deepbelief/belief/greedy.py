@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -82,8 +82,14 @@ class LayerReport:
     record: TrainingRecord
 
 
+class MatchesData(Protocol):
+    """A model that can take its starting biases and offsets from data."""
+
+    def match_data(self, x: Tensor, weight: Tensor | None = None) -> None: ...
+
+
 @torch.no_grad()
-def start_layer(rbm: RBM, source: BatchSource, generator: torch.Generator) -> None:
+def start_layer(rbm: MatchesData, source: BatchSource, generator: torch.Generator) -> None:
     """Set the visible biases and both offsets from the data, by the moments of the first batches."""
     seen = list(islice(source.batches(0, generator=generator), MOMENT_BATCHES))
     weights = [batch.weight for batch in seen if batch.weight is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -53,8 +54,15 @@ def complain(sentence: str) -> None:
     typer.secho(f"Error: {sentence}" if sentence != "Interrupted." else sentence, fg="red", err=True)
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks and writes: under ``torchrun`` only one does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def tell(text: str = "") -> None:
     """A line for the person who waits, on standard error, with rich's markup."""
+    if not is_first_process():
+        return
     from rich.console import Console
 
     Console(stderr=True).print(text, highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from deepbelief.cli.shared import (
     Json,
     bold,
     complain,
+    is_first_process,
     parse_sizes,
     print_json,
     print_results,
@@ -71,6 +72,8 @@ def train(
     - `deepbelief train --resume --out run` after Ctrl-C, a crash or a kill
 
     - `deepbelief train digits --set model.layers=[50] --set fine_tuning=null`
+
+    - `torchrun --nproc-per-node 4 -m deepbelief train large.npy` for several processes or GPUs
     """
     from deepbelief.cli.report import draw
     from deepbelief.recipes.run import run
@@ -91,7 +94,9 @@ def train(
     folder = out or Path("runs") / Path(plan.data.name).stem
     with running(folder):
         results = run(plan, folder, resume=resume, overwrite=overwrite, command=f"deepbelief train {plan.data.name}")
-        page = draw(folder) if plan.evaluation.gallery else None
+        page = draw(folder) if plan.evaluation.gallery and is_first_process() else None
+    if not is_first_process():
+        return
     if json:
         print_json([result.to_dict() for result in results])
     else:

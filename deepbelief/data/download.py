@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deepbelief.data.registry import SETS, FileSpec, SetSpec
+from deepbelief.data.registry import SETS, FileSpec, HasFiles
 from deepbelief.errors import DataNotFoundError, DeepBeliefError, InvalidDataError, StorageError
 
 ENVIRONMENT = "DEEPBELIEF_DATA"
@@ -31,7 +31,7 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("deepbelief") / "data"
 
 
-def find_files(spec: SetSpec, part: str, data_dir: str | Path | None = None) -> list[Path] | None:
+def find_files(spec: HasFiles, part: str, data_dir: str | Path | None = None) -> list[Path] | None:
     """The verified files of one part of a set, or None where no complete group of them is here.
 
     Both ``<folder>/<set>/<file>`` and ``<folder>/<file>`` will do. Raises `InvalidDataError` for a file with the wrong
@@ -46,7 +46,7 @@ def find_files(spec: SetSpec, part: str, data_dir: str | Path | None = None) -> 
 
 
 def fetch_files(
-    spec: SetSpec, part: str, data_dir: str | Path | None = None, *, download: bool = True, progress: bool = True
+    spec: HasFiles, part: str, data_dir: str | Path | None = None, *, download: bool = True, progress: bool = True
 ) -> list[Path]:
     """The verified files of one part of a set, downloaded where they are missing.
 
@@ -115,7 +115,7 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _find(spec: SetSpec, file: FileSpec, data_dir: str | Path | None) -> Path | None:
+def _find(spec: HasFiles, file: FileSpec, data_dir: str | Path | None) -> Path | None:
     for path, is_flat in _candidates(spec, file, data_dir):
         if not path.is_file():
             continue
@@ -127,20 +127,20 @@ def _find(spec: SetSpec, file: FileSpec, data_dir: str | Path | None) -> Path | 
     return None
 
 
-def _candidates(spec: SetSpec, file: FileSpec, data_dir: str | Path | None) -> Iterator[tuple[Path, bool]]:
+def _candidates(spec: HasFiles, file: FileSpec, data_dir: str | Path | None) -> Iterator[tuple[Path, bool]]:
     for folder in data_folders(data_dir):
         for subfolder in spec.subfolders:
             yield folder / subfolder / file.name, False
         yield folder / file.name, folder.name not in spec.subfolders
 
 
-def _sums_of_other_sets(spec: SetSpec, file: FileSpec) -> set[str]:
+def _sums_of_other_sets(spec: HasFiles, file: FileSpec) -> set[str]:
     others = [other for other in SETS.values() if other.name != spec.name]
     files = [f for other in others for groups in other.parts.values() for group in groups for f in group]
     return {known for f in files if f.name == file.name for known in f.sha256} - set(file.sha256)
 
 
-def _fetch_one(spec: SetSpec, part: str, file: FileSpec, path: Path, progress: bool) -> Path:
+def _fetch_one(spec: HasFiles, part: str, file: FileSpec, path: Path, progress: bool) -> Path:
     failures: list[str] = []
     for url in file.urls:
         try:
@@ -157,7 +157,7 @@ def _download_folder(data_dir: str | Path | None) -> Path:
     return next((f for f in data_folders() if f.is_dir() and os.access(f, os.W_OK)), cache_folder())
 
 
-def _not_found(spec: SetSpec, part: str, target: Path, reason: str) -> DataNotFoundError:
+def _not_found(spec: HasFiles, part: str, target: Path, reason: str) -> DataNotFoundError:
     ways = [" and ".join(file.name for file in group) for group in spec.parts[part]]
     return DataNotFoundError(
         f"Data set {spec.name!r} ({part}) must be in a data folder or be downloadable. Got neither: {reason}. "

@@ -14,6 +14,7 @@ from torch import Tensor
 from deepbelief.data.arrays import as_matrix, as_target, image_shape_of
 from deepbelief.data.images import read_image_folder
 from deepbelief.data.memmap import open_npy
+from deepbelief.data.npz import load_npz
 from deepbelief.data.tables import encode_labels, matrix_of_columns, read_csv_columns, read_parquet_columns
 from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError, check_choice
 
@@ -56,8 +57,8 @@ def read_file(
     ``label`` names the column (csv, parquet) or array (npz) with the labels, ``key`` the array of an npz with the
     cases. ``target`` says what labels are: "class", "value" (a regression target), or "auto": text, booleans and whole
     numbers are classes, other numbers values; an empty label is class -1, unlabelled. ``allow_nan`` keeps empty entries
-    as NaN instead of refusing them. A ``.npy`` file above ``map_above`` bytes is mapped, not read; an ``.npz`` is
-    always read whole, so save large arrays as ``.npy``.
+    as NaN instead of refusing them. A ``.npy`` file above ``map_above`` bytes is mapped, not read, and so is an
+    array of an ``.npz`` that was stored without compression (`numpy.savez`); compressed ones are read whole.
 
     Raises `DataNotFoundError` where there is no such file, and `InvalidDataError` for what cannot be read as cases.
     """
@@ -71,7 +72,7 @@ def read_file(
         raise InvalidDataError(f"The data file must not be empty. Got {str(path)!r} with 0 bytes.")
     readers: Mapping[str, Callable[[], Table]] = {
         ".npy": lambda: _read_npy(path, label, allow_nan, map_above),
-        ".npz": lambda: _read_npz(path, label, key, target, allow_nan),
+        ".npz": lambda: _read_npz(path, label, key, target, allow_nan, map_above),
         ".csv": lambda: _from_columns(read_csv_columns(path), path, label, target, allow_nan),
         ".parquet": lambda: _from_columns(read_parquet_columns(path), path, label, target, allow_nan),
     }
@@ -93,27 +94,19 @@ def _read_npy(path: Path, label: str | None, allow_nan: bool, map_above: int) ->
     return Table(as_matrix(np.array(array), dtype=None, allow_nan=allow_nan), image_shape=shape, scale=scale)
 
 
-def _read_npz(path: Path, label: str | None, key: str | None, target: str, allow_nan: bool) -> Table:
-    arrays = _load_npz(path)
+def _read_npz(path: Path, label: str | None, key: str | None, target: str, allow_nan: bool, map_above: int) -> Table:
+    arrays = load_npz(path, map_above)
     x = arrays[_pick_key(arrays, key, path)]
     labels = [name for name in LABEL_KEYS if name in arrays]
     if label is not None:
         check_choice(f"label (an array of {path.name})", label, arrays)
         labels = [label]
-    matrix = as_matrix(x, dtype=None, allow_nan=allow_nan)
-    y, class_names = (None, None) if not labels else encode_labels(arrays[labels[0]], len(matrix), target, labels[0])
     shape = image_shape_of(x)
-    return Table(matrix, y, None, class_names, shape, _grey_scale(x, shape))
-
-
-def _load_npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, AttributeError) as error:
-        raise InvalidDataError(
-            f"An .npz file must hold arrays of numbers or text. Got {str(path)!r}: {error}"
-        ) from error
+    scale = _grey_scale(x, shape)
+    y, class_names = (None, None) if not labels else encode_labels(arrays[labels[0]], len(x), target, labels[0])
+    if isinstance(x, np.memmap):
+        return Table(x, y, None, class_names, shape, scale)
+    return Table(as_matrix(x, dtype=None, allow_nan=allow_nan), y, None, class_names, shape, scale)
 
 
 def _pick_key(arrays: Mapping[str, NDArray[Any]], key: str | None, path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,19 @@ class FileSpec:
     name: str
     sha256: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
+
+
+class HasFiles(Protocol):
+    """What finding and fetching the files of a set looks at."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def parts(self) -> Mapping[str, tuple[tuple[FileSpec, ...], ...]]: ...
+
+    @property
+    def subfolders(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.energy.units.base import Units
+from deepbelief.energy.units.base import Units, check_layers
 from deepbelief.energy.units.bernoulli import Bernoulli
 from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.errors import check_range
@@ -45,6 +45,7 @@ class RBM(nn.Module):
         check_range("weight_std", weight_std, low=0)
         self.visible = Bernoulli(visible) if isinstance(visible, int) else visible
         self.hidden = Bernoulli(hidden) if isinstance(hidden, int) else hidden
+        check_layers(self.visible, self.hidden)
         shape = (self.visible.size, self.hidden.size)
         self.weight = nn.Parameter(weight_std * torch.randn(shape, generator=generator))
         self.visible_offset: Tensor

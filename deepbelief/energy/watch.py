@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from deepbelief.energy.chain_watch import CHAIN_QUANTITIES, measure_chains
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.pseudolikelihood import pseudo_log_likelihood
 from deepbelief.energy.rbm import RBM
@@ -16,7 +17,8 @@ from deepbelief.rng import make_generator
 from deepbelief.training.processes import joined
 from deepbelief.types import Bound
 
-QUANTITIES = ("reconstruction_error", "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation")
+OF_THE_MODEL = ("reconstruction_error", "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation")
+QUANTITIES = (*OF_THE_MODEL, *CHAIN_QUANTITIES)
 
 
 def reconstruction_error(rbm: RBM, v: Tensor, generator: torch.Generator) -> float:
@@ -38,6 +40,38 @@ def saturation(rbm: RBM, v: Tensor) -> float | None:
     return ((place - 0.5).abs() > 0.49).float().mean().item()
 
 
+class Looks:
+    """What `make_watch` makes: call it for numbers of the model; `look_at_learning` adds those of learning's chains."""
+
+    def __init__(
+        self, rbm: RBM, train: Tensor, held_out: Tensor | None, quantities: Sequence[str], seed: int, betas: int
+    ) -> None:
+        self.rbm, self.train, self.held_out = rbm, train, held_out
+        self.quantities, self.seed, self.betas = quantities, seed, betas
+
+    @torch.no_grad()
+    def __call__(self, *_: object) -> dict[str, Any]:
+        """The numbers of the model by name, repeatable: each look draws from the same seed."""
+        cases = self.train if self.held_out is None else self.held_out
+        generator = make_generator(self.seed, cases.device)
+        numbers: dict[str, Any] = {}
+        for name in self.quantities:
+            if name in CHAIN_QUANTITIES:
+                continue
+            value = _measure(name, self.rbm, self.train, cases, self.held_out is not None, generator, self.betas)
+            if value is not None:
+                numbers[name] = value
+        return numbers
+
+    def look_at_learning(self, procedure: object, epoch: int) -> dict[str, Any]:
+        """The numbers of the chains that `procedure` leans on, with the weights that they follow (not averaged)."""
+        names = [name for name in self.quantities if name in CHAIN_QUANTITIES]
+        if not names:
+            return {}
+        negative, generator = getattr(procedure, "negative", None), make_generator(self.seed, self.train.device)
+        return dict(measure_chains(self.rbm, negative, self.train, quantities=names, generator=generator))
+
+
 def make_watch(
     rbm: RBM,
     train: Tensor,
@@ -46,28 +80,17 @@ def make_watch(
     *,
     seed: int = 0,
     betas: int = 1000,
-) -> Callable[..., dict[str, Any]]:
+) -> Looks:
     """A function for the trainer's `Watch` callback: it measures `quantities` on the held-out cases.
 
     ``free_energy_gap`` is the mean free energy of the held-out cases minus that of the training cases: it grows when
     the model learns its training cases by heart (Hinton 2010, section 6). ``log_likelihood`` is exact or by AIS both
-    ways with `betas` temperatures. Quantities that the units cannot have are left out.
+    ways with `betas` temperatures. ``relaxation_time`` and ``chain_gap`` are of the chains that learning uses (see
+    `measure_chains`). Quantities that the units cannot have are left out.
     """
     for name in quantities:
         check_choice("quantities", name, QUANTITIES)
-    cases = train if held_out is None else held_out
-
-    @torch.no_grad()
-    def measure(*_: object) -> dict[str, Any]:
-        generator = make_generator(seed, cases.device)
-        numbers: dict[str, Any] = {}
-        for name in quantities:
-            value = _measure(name, rbm, train, cases, held_out is not None, generator, betas)
-            if value is not None:
-                numbers[name] = value
-        return numbers
-
-    return measure
+    return Looks(rbm, train, held_out, tuple(quantities), seed, betas)
 
 
 def _measure(

@@ -11,12 +11,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check
+from deepbelief.errors import InvalidArgumentError, check
 from deepbelief.estimators import generative as face
-from deepbelief.estimators.arrays import checked_pair, checked_weight, without_weightless
+from deepbelief.estimators.classes import Classes
 from deepbelief.estimators.storage import Savable
 from deepbelief.estimators.supervised import Supervised, complete_with, is_fine_tuned, is_generative, unlabelled
 
@@ -24,7 +22,7 @@ Array = NDArray[Any]
 
 
 class DeepBeliefClassifier(
-    Supervised, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+    Supervised, Classes, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
 ):
     """A deep belief network fine-tuned to classify; made for few labels beside many cases without.
 
@@ -152,19 +150,11 @@ binarization, tied, watch
             "fine_tune_epochs must be at least 1 unless labels are learned in the top RBM. Got fine_tune_epochs=0. "
             "Use label_in_top=True with pretrain_epochs above 0.",
         )
-        X, y = checked_pair(self, X, y)
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        weight, X, y = without_weightless(checked_weight(sample_weight, X.shape[0]), X, y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise InvalidDataError(
-                f"y must hold at least 2 classes. Got 1 class: {self.classes_.tolist()[0]!r}. Add another."
-            )
+        X, codes, weight = self._checked_cases(X, y, sample_weight)
         n_classes = len(self.classes_)
         self._learn(
             X,
-            codes.astype(np.int64),
+            codes,
             weight,
             unlabelled(self, X_unlabeled),
             loss="cross_entropy",
@@ -173,24 +163,6 @@ binarization, tied, watch
             resume_from=resume_from,
         )
         return self
-
-    def decision_function(self, X: Any) -> Array:
-        """Log-odds: (n_samples, n_classes), and for two classes those of the second against the first: (n_samples,)."""
-        outputs = self._outputs(X)
-        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """Logarithms of `predict_proba`."""
-        return torch.log_softmax(torch.from_numpy(self._outputs(X)), 1).numpy()
-
-    def predict_proba(self, X: Any) -> Array:
-        """The probability of each class, in the order of ``classes_``: (n_samples, n_classes)."""
-        return torch.softmax(torch.from_numpy(self._outputs(X)), 1).numpy()
-
-    def predict(self, X: Any) -> Array:
-        """The most probable class of each case: (n_samples,)."""
-        outputs = self._outputs(X)
-        return self.classes_[outputs.argmax(1)]
 
     @available_if(is_generative)
     def sample(

@@ -104,9 +104,9 @@ def seed_of_scores(estimator: Any) -> int:
 
 
 def log_z_of(estimator: Any, rbm: Any) -> Bound:
-    """log Z of an RBM, computed when first asked for and kept until the next fit."""
+    """log Z of two layers, computed when first asked for and kept until the next fit."""
     if estimator._log_z is None:
-        generator = make_generator(seed_of_scores(estimator), rbm.weight.device, stream=LOG_Z_STREAM)
+        generator = make_generator(seed_of_scores(estimator), device_of(rbm), stream=LOG_Z_STREAM)
         estimator._log_z = choose_log_z(rbm, generator=generator)
     return estimator._log_z
 

@@ -55,10 +55,15 @@ class InDouble:
             yield Batch(batch.x.double(), batch.y, None if batch.weight is None else batch.weight.double())
 
 
-def check_settings(estimator: Any) -> None:
-    """Check the arguments that all generative estimators share, before any work starts."""
+def check_basics(estimator: Any) -> None:
+    """Check the arguments that all estimators that learn in batches share."""
     check_choice("precision", estimator.precision, PRECISIONS)
     check_range("batch_size", estimator.batch_size, low=1)
+
+
+def check_settings(estimator: Any) -> None:
+    """Check the arguments that all generative estimators share, before any work starts."""
+    check_basics(estimator)
     fraction = estimator.validation_fraction
     check(0 <= fraction < 1, f"validation_fraction must be at least 0 and below 1. Got validation_fraction={fraction}.")
     for name in estimator.watch:

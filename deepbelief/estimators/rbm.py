@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +13,6 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.belief.greedy import start_layer
-from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import make_procedure
 from deepbelief.energy.rbm import RBM as RBMModule
 from deepbelief.energy.units.catalog import make_units
@@ -33,7 +33,7 @@ from deepbelief.estimators.learning import (
 )
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.storage import Savable
-from deepbelief.protocols import BatchSource, StepContext
+from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator
 from deepbelief.training.divergence import Guard
 from deepbelief.training.processes import connect
@@ -51,15 +51,19 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     ----------
     n_components : int
         Number of hidden units.
-    visible : "auto", "bernoulli", "spin", "gaussian" or "categorical"
+    visible : "auto", "bernoulli", "spin", "gaussian", "rectified", "categorical", "binomial", "poisson", "multinomial"
         Kind of the visible units. "auto" takes Bernoulli units where X lies in [0, 1], and else Gaussian units on
         standardized columns (``mean_``, ``scale_``), which samples, completions and log-likelihoods undo. A named kind
-        takes X as it is.
-    hidden : "bernoulli", "spin", "gaussian" or "categorical"
-    n_values : int, for categorical units
-        Values of each group; X is one-hot coded.
-    learning : "pcd", "cd" or "exact"
-        With `k` Gibbs steps per update, and `n_chains` persistent chains for "pcd".
+        takes X as it is: "rectified" numbers of at least 0, "binomial" counts up to ``n_values - 1``, "poisson"
+        counts without a limit, "multinomial" rows that sum to ``n_values - 1`` (for rows of any sum there is
+        `ReplicatedSoftmax`).
+    hidden : "bernoulli", "spin", "gaussian", "rectified", "categorical", "binomial", "poisson" or "multinomial"
+        Poisson units need units of bounded values on the other side: a pair without a law is refused.
+    n_values : int, for categorical, binomial and multinomial units
+        Values of each group, X being one-hot coded; or of each count, the largest count and one.
+    learning : "pcd", "cd", "exact", "pl", "ratio", "score" or "tap"
+        With `k` Gibbs steps per update, and `n_chains` persistent chains for "pcd"; the last four need no chains (see
+        `deepbelief.energy.gradients.settings.LearningSettings`).
     epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, averaging
         See `deepbelief.energy.gradients.settings.LearningSettings`.
     binarization : "none", "threshold", "fixed" or "stochastic"
@@ -209,11 +213,8 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             raise guard.error(fault, len(source), procedure, None)
         self._learning_state, self._partial_fits = procedure.state_dict(), self._partial_fits + 1
 
-    def _constant_rate_procedure(
-        self, rbm: RBMModule, source: BatchSource, generator: torch.Generator
-    ) -> LikelihoodLearning:
-        procedure = make_procedure(rbm, settings_of(self, 1, self.learning_rate))
-        procedure.schedule = None
+    def _constant_rate_procedure(self, rbm: RBMModule, source: BatchSource, generator: torch.Generator) -> Procedure:
+        procedure = make_procedure(rbm, replace(settings_of(self, 1, self.learning_rate), schedule="constant"))
         if self._learning_state is None:
             first: Batch = next(iter(source.batches(0, generator=generator)))
             procedure.start(first.to(rbm.weight.device), generator)

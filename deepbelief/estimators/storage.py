@@ -25,9 +25,15 @@ ESTIMATOR_FILE, GENERATIVE_FOLDER = "estimator.json", "generative"
 ESTIMATORS: dict[str, str] = {
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
     "RBM": "deepbelief.estimators.rbm",
+    "ClassificationRBM": "deepbelief.estimators.classification_rbm",
+    "ConditionalRBM": "deepbelief.estimators.conditional_rbm",
+    "RatingsRBM": "deepbelief.estimators.ratings_rbm",
+    "ReplicatedSoftmax": "deepbelief.estimators.replicated_softmax",
     "DeepBeliefNetwork": "deepbelief.estimators.network",
     "DeepBeliefClassifier": "deepbelief.estimators.classifier",
     "DeepBeliefRegressor": "deepbelief.estimators.regressor",
+    "DeepBoltzmannClassifier": "deepbelief.estimators.boltzmann_classifier",
+    "DeepBoltzmannMachine": "deepbelief.estimators.boltzmann_network",
 }
 
 

@@ -83,7 +83,7 @@ class Supervised:
         if self.fine_tune_batch_size is not None:
             check_range("fine_tune_batch_size", self.fine_tune_batch_size, low=1)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
-        everything, weights = _stacked(x, weight, more)
+        everything, weights = stacked(x, weight, more)
         columns = choose_columns(everything, self.visible, weights)
         dbn = new_dbn(self, everything, columns, seed=seed, n_classes=n_classes)
         resume, self.history_ = resume_from is not None, []
@@ -100,49 +100,15 @@ class Supervised:
         self.fine_tune_history_: list[dict[str, Any]] = []
         if is_fine_tuned(self):
             beside = None if folder is None else folder / "fine-tuning"
-            network = self._fine_tune(dbn, columns, x, target, weight, loss, n_outputs, seed, beside, resume)
+            network = self._unrolled(dbn, n_outputs, seed)
+            plan = {"loss": loss, "seed": seed, "folder": beside, "resume": resume}
+            self.fine_tune_history_ = fine_tune(self, network, columns, x, target, weight, **plan)
         self._seed, self.module_, self.dbn_ = seed, network, dbn
         self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
 
-    def _fine_tune(
-        self: Any,
-        dbn: DBN,
-        columns: Columns,
-        x: Any,
-        target: Array,
-        weight: Any,
-        loss: str,
-        n_outputs: int,
-        seed: int,
-        folder: Path | None,
-        resume: bool,
-    ) -> UnrolledDBN:
+    def _unrolled(self: Any, dbn: DBN, n_outputs: int, seed: int) -> UnrolledDBN:
         dropout = {"dropout": self.dropout, "input_dropout": self.input_dropout}
-        generator = make_generator(seed, stream=OUTPUT_STREAM)
-        net = UnrolledDBN.from_dbn(dbn, n_outputs, generator=generator, **dropout)
-        labels = torch.from_numpy(target) if loss == "cross_entropy" else None
-        kept, held = split_off(x.shape[0], self.validation_fraction if self.early_stopping else 0, seed, labels)
-        procedure = SupervisedProcedure(
-            net,
-            loss=loss,
-            optimizer=self.optimizer,
-            learning_rate=self.fine_tune_learning_rate,
-            schedule=self.fine_tune_schedule,
-            weight_decay=self.weight_decay,
-            max_norm=self.max_norm,
-        )
-        size = _batch_size(self, len(target[kept]))
-        of_kept = None if weight is None else weight[kept]
-        source = source_of(self, columns, x[kept], target[kept], of_kept, seed=seed, batch_size=size)
-        callbacks: list[Callback] = []
-        if held is not None:
-            measure = _validation(net, columns.inward, x[held], target[held], None if weight is None else weight[held])
-            callbacks = [Watch(1, measure), EarlyStopping("validation_loss", self.patience)]
-        options = {"seed": seed, "checkpoint_dir": folder, **trainer_options(self, net)}
-        trainer = Trainer(epochs=self.fine_tune_epochs, callbacks=callbacks, **options)
-        saved = folder if resume and folder is not None and (folder / LATEST).exists() else None
-        self.fine_tune_history_ = trainer.fit(procedure, source, resume_from=saved).history
-        return net
+        return UnrolledDBN.from_dbn(dbn, n_outputs, generator=make_generator(seed, stream=OUTPUT_STREAM), **dropout)
 
     @property
     def _columns(self: Any) -> Columns:
@@ -170,6 +136,45 @@ class Supervised:
         return tags
 
 
+def fine_tune(
+    estimator: Any,
+    net: nn.Module,
+    columns: Columns,
+    x: Any,
+    target: Array,
+    weight: Any,
+    *,
+    loss: str,
+    seed: int,
+    folder: Path | None,
+    resume: bool,
+) -> list[dict[str, Any]]:
+    """Back-propagation of `net` on `x` and `target` with the estimator's settings, in place; returns the history."""
+    labels = torch.from_numpy(target) if loss == "cross_entropy" else None
+    fraction = estimator.validation_fraction if estimator.early_stopping else 0
+    kept, held = split_off(x.shape[0], fraction, seed, labels)
+    procedure = SupervisedProcedure(
+        net,
+        loss=loss,
+        optimizer=estimator.optimizer,
+        learning_rate=estimator.fine_tune_learning_rate,
+        schedule=estimator.fine_tune_schedule,
+        weight_decay=estimator.weight_decay,
+        max_norm=estimator.max_norm,
+    )
+    size = _batch_size(estimator, len(target[kept]))
+    of_kept = None if weight is None else weight[kept]
+    source = source_of(estimator, columns, x[kept], target[kept], of_kept, seed=seed, batch_size=size)
+    callbacks: list[Callback] = []
+    if held is not None:
+        measure = _validation(net, columns.inward, x[held], target[held], None if weight is None else weight[held])
+        callbacks = [Watch(1, measure), EarlyStopping("validation_loss", estimator.patience)]
+    options = {"seed": seed, "checkpoint_dir": folder, **trainer_options(estimator, net)}
+    trainer = Trainer(epochs=estimator.fine_tune_epochs, callbacks=callbacks, **options)
+    saved = folder if resume and folder is not None and (folder / LATEST).exists() else None
+    return trainer.fit(procedure, source, resume_from=saved).history
+
+
 def complete_with(estimator: Any, x: Any, known: Any, random_state: Any, **steps: int) -> Array:
     """Fill in what is missing with the generative model."""
     state = estimator.random_state if random_state is None else random_state
@@ -186,7 +191,7 @@ def unlabelled(estimator: Any, x: Any) -> Any:
     return more
 
 
-def _stacked(x: Any, weight: Any, more: Any) -> tuple[Any, Any]:
+def stacked(x: Any, weight: Any, more: Any) -> tuple[Any, Any]:
     """Labelled and unlabelled cases, and their weights, under each other; unlabelled ones weigh 1."""
     if more is None:
         return x, weight

@@ -146,7 +146,7 @@ def check_states(units: Units, x: Tensor, name: str = "x") -> None:
     for piece, place in _kinds_in_row(units):
         part = x[:, place]
         off = part.abs() != 1 if piece.kind == "spin" else part != part.round()
-        if piece.bases is not None and off.any():
+        if piece.has_states and off.any():
             raise InvalidDataError(
                 f"{name} must hold states of {piece.kind} units, for only those have a probability. "
                 f"Got {part[off][0].item():g}. Binarize it first, or score units of another kind."

@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 
 from deepbelief.belief.dbn import DBN
+from deepbelief.belief.gain import gain_of_top
 from deepbelief.belief.greedy import LayerSource, tie_to_below
 from deepbelief.data.binarize import make_binarizer
 from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
+from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.recipes import rbm500_likelihood
@@ -17,16 +20,16 @@ from deepbelief.recipes.recipe import Options, Recipe, bernoulli_draw, main
 from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
 from deepbelief.training.trainer import Trainer
-from deepbelief.types import Result
+from deepbelief.types import Bound, Result
 
-TOP = 2000
+TOP, GAIN_CHAINS = 2000, 500
 LEARNING = LearningSettings(
     learning="pcd",
     k=5,
     n_chains=100,
     chains_start="data",  # the tied layer is good already; chains far from it would first teach it to be worse
-    epochs=15,
-    learning_rate=0.1,
+    epochs=20,
+    learning_rate=0.02,  # 0.05 and more lose what the tied start is worth: see docs/developer/log.md
     schedule="linear",
     averaging=0.9995,
 )
@@ -49,19 +52,30 @@ def reproduce(options: Options) -> list[Result]:
         generator=make_generator(options.seed, stream=4),
     )
     bound = dbn.log_likelihood(test, log_z=z, generator=make_generator(options.seed, stream=5)).mean()
+    gain = _gain(dbn, test, options).mean()
     data = f"{options.load('test').name} test, one Bernoulli draw"
-    results = [
+    return [
         Result(
             "lower bound on the log-likelihood", float(bound), bound.kind, bound.stderr, "nats per case", data, "DBN"
         ),
         *rbm500_likelihood.rows(alone, data, "RBM"),
+        Result("gain over its RBM", float(gain), gain.kind, gain.stderr, "nats per case", data, "DBN"),
     ]
-    if alone.low is not None:
-        gain = float(bound) - alone.mean().low  # type: ignore[operator]
-        results.append(
-            Result("gain over the RBM's lowest estimate", gain, "estimate", bound.stderr, "nats", data, "DBN")
-        )
-    return results
+
+
+@torch.no_grad()
+def _gain(dbn: DBN, test: torch.Tensor, options: Options) -> Bound:
+    """The gain with its own error, from chains of both RBMs that start at training cases."""
+    n_chains, n_steps = (20, 20) if options.quick else (GAIN_CHAINS, 500)
+    generator = make_generator(options.seed, stream=6)
+    first, rows = dbn.layers[0], bernoulli_draw(options.load("train"), seed=4)
+    chains = rows[torch.randperm(len(rows), generator=generator)[:n_chains]]
+    below = BlockGibbs(first).start_at(chains, generator=generator)
+    top = BlockGibbs(dbn.top).start_at(below.h, generator=generator)
+    for _ in range(n_steps):
+        below, _ = BlockGibbs(first).step(below, generator=generator)
+        top, _ = BlockGibbs(dbn.top).step(top, generator=generator)
+    return gain_of_top(dbn, test, below.h, top.v, betas=10 if options.quick else 100, generator=generator)
 
 
 def _first(options: Options) -> tuple[RBM, torch.Tensor]:
@@ -92,6 +106,7 @@ def _train_top(first: RBM, options: Options) -> tuple[DBN, torch.Tensor]:
     resume = folder / "checkpoint" if options.resume and (folder / "checkpoint").exists() else None
     trainer.fit(procedure, LayerSource(source, dbn, 1), resume_from=resume)
     save_model(dbn, folder / "model")
+    assert isinstance(procedure, LikelihoodLearning)
     assert isinstance(procedure.negative, PersistentChains)
     return dbn, procedure.negative.v
 
@@ -102,7 +117,7 @@ RECIPE = Recipe(
     paper="Murray & Salakhutdinov 2009, Evaluating probabilities under high-dimensional latent variable models",
     published="-84.55 nats",
     setting="as rbm500_likelihood; the second RBM starts as the transpose of the first, and learns from its draws",
-    reached="-84.13 nats +- 0.08, beside the RBM at -84.16 +- 0.18: no gain beyond the errors (seed 0)",
+    reached="at least -84.05 +- 0.08 and -84.14 +- 0.09 (seeds 0, 1); 0.100 +- 0.013 and 0.082 +- 0.014 above its RBM",
     time="13 minutes, 1 thread of a loaded machine of 2 cores",
     reproduce=reproduce,
 )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import train_greedily
-from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.data.sets import DataSet
 from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.settings import LearningSettings
@@ -52,7 +51,7 @@ def pretrained(options: Options) -> DBN:
 
 
 def fine_tune(
-    net: UnrolledDBN,
+    net: nn.Module,
     data: DataSet,
     options: Options,
     *,
@@ -81,7 +80,7 @@ def fine_tune(
 
 
 @torch.no_grad()
-def error_rate(net: UnrolledDBN, data: DataSet) -> float:
+def error_rate(net: nn.Module, data: DataSet) -> float:
     """The share of wrong answers on a labelled set."""
     assert data.y is not None
     predicted = torch.cat([net(rows).argmax(1) for rows in data.scaled().split(1000)])

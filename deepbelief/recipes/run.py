@@ -48,22 +48,25 @@ def run(
 ) -> list[Result]:
     """Do what `settings` say, keep everything in `folder`, and return the results.
 
+    Under ``torchrun`` all processes call this and learn together; the first one writes and speaks.
     With `resume`, an interrupted run in `folder` continues from its checkpoints as if it had never stopped (bit for bit
     on a CPU), and a finished one gives its results back. `overwrite` replaces an older run there. `progress` is True
     (bars on a terminal), "plain" or False. Ctrl-C raises `KeyboardInterrupt` once a checkpoint is written.
     """
-    folder, narrator, threads = Path(folder), Narrator(progress), torch.get_num_threads()
+    peers, threads = connect(settings.device, settings.precision), torch.get_num_threads()
+    folder, narrator = Path(folder), Narrator(progress if peers.rank == 0 else False)
     try:
         torch.set_num_threads(settings.threads or threads)
-        if files.open_folder(settings, folder, resume=resume, overwrite=overwrite):
+        # One process opens the folder for all: the others would find it in use.
+        finished = peers.rank == 0 and files.open_folder(settings, folder, resume=resume, overwrite=overwrite)
+        if peers.share(finished):
             narrator.say(f"The run in {folder} is finished; these are its results.")
             return files.read_results(folder)
-        data = load_run_data(settings, progress=bool(progress))
-        device = connect(settings.device, settings.precision).device
+        data = load_run_data(settings, progress=bool(narrator.progress))
         dbn = build_model(settings, data)
         if settings.fine_tuning is not None:
             labelled_rows(data, settings)  # whether labels will do is said before hours of learning, not after
-        return _run(settings, data, dbn, device, folder, resume, narrator, command)
+        return _run(settings, data, dbn, peers.device, folder, resume, narrator, command)
     finally:
         torch.set_num_threads(threads)
         narrator.close()
@@ -147,8 +150,7 @@ def _learn_layers(
         if number <= len(plans):
             rbm, plan = dbn.layers[number - 1], plans[number - 1]
             sizes = f"{rbm.visible.size} {rbm.visible.kind} - {rbm.hidden.size} {rbm.hidden.kind}"
-            how = f"{plan.learning.upper()}-{plan.k}" if plan.learning != "exact" else "the exact gradient"
-            narrator.say(f"[bold]Layer {number}[/bold] of {len(plans)}: {sizes} by {how}, {plan.epochs} epochs")
+            narrator.say(f"[bold]Layer {number}[/bold] of {len(plans)}: {sizes} by {plan.rule}, {plan.epochs} epochs")
 
     def after(report: LayerReport) -> None:
         announce(report.layer + 1)

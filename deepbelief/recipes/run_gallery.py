@@ -64,7 +64,7 @@ def describe(trained: Trained, data: RunData, settings: RunSettings) -> str:
     plan = settings.plans()[0]
     text = (
         f"A {kind} ({model_name(trained.dbn)}) that learned layer by layer from {len(data.train):,} cases of "
-        f"{data.name} without labels by {plan.learning.upper()}, scored on {len(data.test):,} held-out cases "
+        f"{data.name} without labels by {plan.rule}, scored on {len(data.test):,} held-out cases "
         f"({data_name(data)})."
     )
     return text if trained.classifier is None else f"{text} Back-propagation then fine-tuned it on labels."

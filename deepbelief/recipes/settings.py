@@ -22,7 +22,7 @@ from deepbelief.training.schedules import SCHEDULES
 
 PARTS = ("data", "model", "fine_tuning", "evaluation")
 LEARNING_NOTES = {
-    "learning": "pcd (persistent chains), cd (contrastive divergence) or exact (small models)",
+    "learning": "pcd (persistent chains), cd, exact (small models), fpcd, pt or ptt (see docs/sampling.md)",
     "k": "Gibbs steps per update",
     "n_chains": "persistent chains",
     "chains_start": "base (independent units) or data (for a layer that is good already, such as a tied one)",
@@ -33,6 +33,10 @@ LEARNING_NOTES = {
     "offset_rate": "speed of those means",
     "sparsity_target": "mean activation that hidden units are pulled to; null for none",
     "averaging": "decay of a running average of the parameters, such as 0.999; null for none",
+    "fast_rate": "fpcd: rate of the fast weights; null takes learning_rate",
+    "n_replicas": "pt: temperatures",
+    "swap_acceptance": "ptt: a checkpoint joins the ladder when the model's swaps with the last one fall below this",
+    "ladder_every": "ptt: updates between two sweeps of the whole ladder",
 }
 UnitKind = Literal["bernoulli", "spin", "gaussian", "categorical"]
 

@@ -122,7 +122,8 @@ class Watch(Callback):
 
     `function` returns numbers and `Bound`s by name. It sees the averaged weights under averaging, a module in
     evaluation mode, and no gradients; with several processes the first one's numbers count. It must bring its own
-    random generator, made anew from a seed and the epoch where a resumed training shall repeat it.
+    random generator, made anew from a seed and the epoch where a resumed training shall repeat it. If it has a method
+    ``look_at_learning(procedure, epoch)``, that is called too, with the weights as they are and the procedure's state.
     """
 
     def __init__(
@@ -135,6 +136,10 @@ class Watch(Callback):
         epoch = row["epoch"]
         if epoch % self.every and epoch not in (1, trainer.epochs):
             return
+        look = getattr(self.function, "look_at_learning", None)
+        with torch.no_grad():
+            found = {} if look is None else look(trainer.procedure, epoch)
         with trainer.averaged_weights(), torch.no_grad():
-            values = flat_numbers(self.function(epoch), f"{self.name}." if self.name else "")
+            found = {**self.function(epoch), **found}
+        values = flat_numbers(found, f"{self.name}." if self.name else "")
         row.update(trainer.processes.share(values))

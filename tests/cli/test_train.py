@@ -1,6 +1,9 @@
 """`train` and `demo`: one line on a person's own file, settings that print and run again, and what goes wrong."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -121,3 +124,21 @@ def test_a_finished_run_is_not_overwritten_unless_told(trained, call):
     done = call("train", "digits", "--out", trained)
     assert done.exit_code == 1
     assert "holds a run" in done.stderr
+
+
+@pytest.mark.distributed
+def test_torchrun_trains_together_and_one_process_speaks(tmp_path):
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "deepbelief", "train"]
+    words += ["digits", "--layers", "8", "--epochs", "1", "--set", "fine_tuning=null", "--json"]
+    words += ["--set", "evaluation.gallery=false", "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert rows == json.loads((tmp_path / "run" / "results.json").read_text())
+    assert done.stderr.count("The run is in") == 1

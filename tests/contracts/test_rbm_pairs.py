@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.rbm import RBM
-from tests.oracle.joint import Joint, mean_log_likelihood
+from deepbelief.energy.units.base import Units
+from deepbelief.energy.units.gaussian import Gaussian
+from deepbelief.energy.units.poisson import Poisson
+from deepbelief.energy.units.rectified import Rectified
+from deepbelief.energy.units.side_by_side import SideBySide
+from deepbelief.errors import InvalidArgumentError
+from tests.oracle.joint import Joint, log_ways_at, mean_log_likelihood
 from tests.oracle.zoo import ENUMERABLE, PAIRS, tiny_rbm
 
 close = torch.testing.assert_close
@@ -29,7 +35,8 @@ def z(joint: Joint, generator: torch.Generator) -> Tensor:
 
 
 def test_energy_is_its_definition(rbm: RBM, joint: Joint, z: Tensor) -> None:
-    close(rbm.energy(*joint.halves(z)), joint.energy(z))
+    v, h = joint.halves(z)
+    close(rbm.energy(v, h), joint.energy(z) - log_ways_at(rbm.visible, v) - log_ways_at(rbm.hidden, h))
 
 
 def test_free_energies_sum_the_other_layer_out(rbm: RBM, joint: Joint, z: Tensor) -> None:
@@ -101,3 +108,10 @@ def test_samples_are_values_of_the_units(rbm: RBM, generator: torch.Generator) -
     x = rbm.sample(20, n_steps=3, generator=generator)
     rbm.visible.check_values(x)
     assert rbm.sample(20, n_steps=3, generator=generator, mean=True).shape == x.shape
+
+
+@pytest.mark.parametrize("other", [Gaussian(2), Rectified(2), Poisson(2), SideBySide([Poisson(1), Rectified(1)])])
+def test_pairs_without_a_law_are_refused(other: Units) -> None:
+    for layers in ((Poisson(3), other), (other, Poisson(3))):
+        with pytest.raises(InvalidArgumentError, match=r"must stand beside units of bounded values.*Use Bernoulli"):
+            RBM(*layers)

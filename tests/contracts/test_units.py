@@ -11,16 +11,20 @@ from torch import Tensor
 
 from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.bernoulli import Bernoulli
+from deepbelief.energy.units.binomial import Binomial
 from deepbelief.energy.units.catalog import KINDS, make_units, units_from_config
 from deepbelief.energy.units.categorical import Categorical
 from deepbelief.energy.units.gaussian import Gaussian
+from deepbelief.energy.units.multinomial import Multinomial
+from deepbelief.energy.units.poisson import Poisson
+from deepbelief.energy.units.rectified import Rectified
 from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from tests.oracle.checks import unit_law
-from tests.oracle.joint import find, rows_of
+from tests.oracle.joint import find, log_ways_at, rows_of
 from tests.oracle.pvalues import FALSE_ALARM
-from tests.oracle.zoo import DISCRETE, ZOO, tiny_units
+from tests.oracle.zoo import DISCRETE, INFINITE, ZOO, tiny_units
 
 close = torch.testing.assert_close
 
@@ -51,28 +55,35 @@ def test_cumulant_is_the_log_sum_over_all_states(kind: str, generator: torch.Gen
     close(units.cumulant(inputs), torch.logsumexp(inputs @ states.T - units.potential(states), 1))
 
 
-def test_cumulant_of_gaussian_units_is_the_log_integral(generator: torch.Generator) -> None:
-    units = tiny_units("gaussian", generator)
-    for row in torch.randn(3, 2, generator=generator, dtype=torch.float64):
-        for i in range(2):
-            alone = Gaussian(1).double()
+def test_cumulant_of_poisson_units_is_the_log_sum_over_the_counts(generator: torch.Generator) -> None:
+    units = tiny_units("poisson", generator)
+    inputs, counts = torch.tensor([[-9.0], [0.0], [3.0]]).double(), torch.arange(200.0).double().unsqueeze(1)
+    close(units.cumulant(inputs), torch.logsumexp(inputs @ counts.T - units.potential(counts), 1))
+
+
+@pytest.mark.parametrize(("kind", "low"), [("gaussian", -40), ("rectified", 0)])
+def test_cumulant_of_real_units_is_the_log_integral(kind: str, low: int, generator: torch.Generator) -> None:
+    units = tiny_units(kind, generator)
+    for row in 2 * torch.randn(3, units.size, generator=generator, dtype=torch.float64):
+        for i in range(units.size):
+            alone = make_units(kind, 1).double()
             alone.load_state_dict({name: value[i : i + 1] for name, value in units.state_dict().items()})
             weight = lambda x, one=alone, a=row[i]: torch.exp(
                 a * x - one.potential(torch.tensor([x], dtype=torch.float64))
             ).item()
-            total, error = integrate.quad(weight, -40, 40, points=[0.0], epsabs=1e-12)
+            total, error = integrate.quad(weight, low, 40, points=[0.1], epsabs=1e-12)
             assert abs(alone.cumulant(row[i : i + 1]).exp().item() - total) <= max(error, 1e-9 * total)
 
 
 @pytest.mark.parametrize("kind", ZOO)
 def test_potential_is_written_from_its_definition(kind: str, generator: torch.Generator) -> None:
     units = tiny_units(kind, generator)
-    x = units.sample(torch.zeros(5, units.size, dtype=torch.float64), generator)
+    x = units.sample(torch.ones(9, units.size, dtype=torch.float64), generator)
     wanted = -x @ units.bias
     for name, log_precision in parameters(units).items():
         if name.endswith("log_precision"):  # in the zoo, Gaussian columns come first
             wanted = wanted + 0.5 * (log_precision.exp() * x[:, : len(log_precision)] ** 2).sum(1)
-    close(units.potential(x), wanted)
+    close(units.potential(x), wanted - log_ways_at(units, x))
 
 
 def test_layers_of_any_leading_shape(units: Units, inputs: Tensor) -> None:
@@ -207,7 +218,7 @@ def test_states_are_all_there_whatever_the_chunk(kind: str, generator: torch.Gen
         assert sorted(find(wanted, found).tolist()) == list(range(len(wanted)))
 
 
-@pytest.mark.parametrize("kind", ["bernoulli", "spin", "categorical"])
+@pytest.mark.parametrize("kind", ["bernoulli", "spin", "categorical", "binomial"])
 def test_alternatives_are_the_states_that_differ_in_one_variable(kind: str, generator: torch.Generator) -> None:
     units = tiny_units(kind, generator)
     states, bases = torch.tensor(rows_of(units)).double(), units.bases
@@ -222,8 +233,8 @@ def test_alternatives_are_the_states_that_differ_in_one_variable(kind: str, gene
         assert (copies == states).all(2).any(0).all()
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "with_gaussian"])
-def test_continuous_units_refuse_to_be_enumerated(kind: str, generator: torch.Generator) -> None:
+@pytest.mark.parametrize("kind", sorted(INFINITE))
+def test_infinite_layers_refuse_to_be_enumerated(kind: str, generator: torch.Generator) -> None:
     units = tiny_units(kind, generator)
     assert units.n_states == float("inf")
     with pytest.raises(InvalidArgumentError, match=r"cannot be enumerated.*Use ais"):
@@ -241,6 +252,19 @@ BAD = [
     (Categorical(1, 2), [float("nan"), 1.0], r"one-hot.*Got a group with sum nan"),
     (Gaussian(1), [float("nan")], r"X must be finite. Got NaN or infinity. Fill in or drop these cases first"),
     (Gaussian(1), [float("inf")], r"X must be finite"),
+    (Rectified(1), [-0.5], r"X must be finite and at least 0 for rectified units. Got a value of -0.5: shift or clip"),
+    (Rectified(1), [float("nan")], r"Got a value of nan"),
+    (Poisson(1), [-1.0], r"X must be finite and at least 0 for Poisson units. Got a value of -1: give counts"),
+    (Poisson(1), [float("inf")], r"Got a value of inf"),
+    (
+        Binomial(1, 5),
+        [6.0],
+        r"X must lie in \[0, 5\] for binomial units of 5 trials. Got a value of 6: use more trials",
+    ),
+    (Binomial(1, 5), [float("nan")], r"Got a value of nan"),
+    (Multinomial(2, 1), [1.0, 1.0], r"sum to 1 in each row.*Got a row with sum 2 .*use a ReplicatedSoftmax"),
+    (Multinomial(2, 1), [2.0, -1.0], r"least entry -1"),
+    (Multinomial(2, 1), [float("nan"), 1.0], r"sum to 1"),
     (SideBySide([Bernoulli(1), Categorical(1, 2)]), [0.5, 1.0, 1.0], r"X\[:, 1:3\] must be one-hot"),
     (SideBySide([Bernoulli(1), Gaussian(1)]), [2.0, 1.0], r"X\[:, 0:1\] must lie in \[0, 1\]"),
 ]
@@ -279,10 +303,15 @@ def test_the_catalog_makes_units_by_name() -> None:
         (lambda: make_units("categorical", 7, n_values=3), "n_values must divide the width 7"),
         (lambda: make_units("categorical", 6), "Got n_values=None"),
         (lambda: make_units(Spin(2), 3), "must have size 3, the width of the data. Got size=2"),
-        (lambda: units_from_config({"kind": "binomial"}), "kind must be one of"),
+        (lambda: units_from_config({"kind": "beta"}), "kind must be one of"),
         (lambda: Bernoulli(0), "size must be at least 1. Got size=0"),
         (lambda: Categorical(0, 2), "n_groups must be at least 1"),
         (lambda: Categorical(1, 1), "n_values must be at least 2"),
+        (lambda: Binomial(2, 0), "n_trials must be at least 1. Got n_trials=0"),
+        (lambda: Multinomial(2, 0), "n_draws must be at least 1. Got n_draws=0"),
+        (lambda: Multinomial(1, 3), "size must be at least 2. Got size=1"),
+        (lambda: make_units("binomial", 3), "n_values must be at least 2 for binomial units.*Got n_values=None"),
+        (lambda: next(Multinomial(500, 500).states()), "at most 4,194,304 states to be enumerated"),
         (lambda: SideBySide([]), "at least 1 kind of units"),
     ],
 )

@@ -9,6 +9,7 @@ from PIL import Image
 from deepbelief.data.files import read_file
 from deepbelief.data.source import make_source
 from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError, MissingExtraError
+from deepbelief.rng import make_generator
 
 FRAME = pd.DataFrame({"age": [1, 2, 3], "height": [0.5, 1.5, 2.5], "kind": ["cat", "dog", "cat"]})
 
@@ -48,6 +49,26 @@ def test_npz_finds_cases_and_labels_by_their_usual_names(tmp_path):
     table = read_file(tmp_path / "d.npz")
     assert table.x.tolist() == [[1, 1]] * 3
     assert (table.y.tolist(), table.class_names) == ([1, 0, 1], ["a", "b"])
+
+
+def test_large_arrays_of_an_npz_are_mapped_where_they_lie(tmp_path):
+    x, y = np.random.default_rng(0).random((50, 3)).astype(np.float32), np.arange(50) % 2
+    for order in "CF":
+        np.savez(tmp_path / "d.npz", x=np.asarray(x, order=order), y=y)
+        table = read_file(tmp_path / "d.npz", map_above=500)
+        assert isinstance(table.x, np.memmap)
+        assert np.array_equal(table.x, x)
+        assert not table.x.flags.writeable
+        assert table.y.tolist() == y.tolist()
+        batches = list(
+            make_source(table.x, table.y, batch_size=20, shuffle=False).batches(0, generator=make_generator(0))
+        )
+        assert np.array_equal(np.concatenate([b.x.numpy() for b in batches]), x)
+
+
+def test_compressed_arrays_of_an_npz_are_read(tmp_path):
+    np.savez_compressed(tmp_path / "d.npz", x=np.ones((50, 3)))
+    assert not isinstance(read_file(tmp_path / "d.npz", map_above=10).x, np.memmap)
 
 
 def test_npz_takes_keys(tmp_path):

@@ -87,23 +87,25 @@ def forgotten_bias_in_cumulants(patch: pytest.MonkeyPatch) -> None:
 def cold_inputs(patch: pytest.MonkeyPatch) -> None:
     """Sweeps that forget to scale the weights by the inverse temperature."""
 
-    def sweep(self: annealing._Path, beta: float, layers: tuple, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    def sweep(
+        self: annealing.PathFromBase, beta: float, layers: tuple, inputs: Tensor, generator: torch.Generator
+    ) -> Tensor:
         h = layers[1].sample(inputs, generator)
         return layers[0].sample(self.target.input_v_from_h(h), generator)
 
-    patch.setattr(annealing._Path, "sweep", sweep)
+    patch.setattr(annealing.PathFromBase, "sweep", sweep)
 
 
 def late_increments(patch: pytest.MonkeyPatch) -> None:
     """Increments at the state after the sweep of the next temperature."""
-    increment = annealing._Path.increment
+    increment = annealing.PathFromBase.increment
 
-    def late(self: annealing._Path, v: Tensor, inputs: Tensor, here: tuple, there: tuple) -> Tensor:
+    def late(self: annealing.PathFromBase, v: Tensor, inputs: Tensor, here: tuple, there: tuple) -> Tensor:
         layers = (self.layers(there[0])[0], there[1])
         moved = self.sweep(there[0], layers, inputs, torch.Generator().manual_seed(1))
         return increment(self, moved, self.target.input_h_from_v(moved), here, there)
 
-    patch.setattr(annealing._Path, "increment", late)
+    patch.setattr(annealing.PathFromBase, "increment", late)
 
 
 @pytest.mark.parametrize("plant", [no_bug, forgotten_bias_in_cumulants, cold_inputs, late_increments])
@@ -132,13 +134,13 @@ def flipped_negative_phase(patch: pytest.MonkeyPatch) -> None:
 
 def biases_left_behind(patch: pytest.MonkeyPatch) -> None:
     """The centred gradient without ``- dW lambda`` in the visible biases."""
-    set_gradients = procedure.LikelihoodLearning._set_gradients
+    set_gradients = procedure.LikelihoodLearning.put_gradients
 
     def forgetful(self: procedure.LikelihoodLearning, positive: Moments, negative: Moments) -> None:
         set_gradients(self, positive, negative)
         self.rbm.visible.set_gradients(negative.v - positive.v, {})
 
-    patch.setattr(procedure.LikelihoodLearning, "_set_gradients", forgetful)
+    patch.setattr(procedure.LikelihoodLearning, "put_gradients", forgetful)
 
 
 @pytest.mark.parametrize("plant", [no_bug, flipped_negative_phase, biases_left_behind])

@@ -17,12 +17,14 @@ from deepbelief.estimators.classifier import DeepBeliefClassifier
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
 from deepbelief.estimators.regressor import DeepBeliefRegressor
+from deepbelief.estimators.replicated_softmax import ReplicatedSoftmax
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:100], Y[:100]
 FITS: dict[str, Any] = {
     "BernoulliRBM": (BernoulliRBM(3, n_iter=1, random_state=0), X / 16, None),
     "RBM": (RBM(3, epochs=1, random_state=0, watch=("saturation",)), X, None),
+    "ReplicatedSoftmax": (ReplicatedSoftmax(3, epochs=1, random_state=0), X, None),
     "DeepBeliefNetwork": (DeepBeliefNetwork((4, 3), epochs=(1, 1), report_bounds=True, random_state=0), X, None),
     "DeepBeliefClassifier": (
         DeepBeliefClassifier((4,), dropout=0.5, pretrain_epochs=1, fine_tune_epochs=1, random_state=0),

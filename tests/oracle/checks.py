@@ -5,6 +5,7 @@ The tests ask that they are fine; the tests with planted bugs ask that they are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -23,6 +24,8 @@ from deepbelief.types import Batch, Clamp
 from tests.oracle.joint import Joint, mean_log_likelihood
 from tests.oracle.pvalues import means_p_value
 
+Objective = Callable[[RBM, Batch], Tensor]
+
 
 def unit_law(units: Units, inputs: Tensor, n: int, generator: torch.Generator) -> float:
     """The p-value of draws of one layer given one row of inputs."""
@@ -36,9 +39,9 @@ def unit_law(units: Units, inputs: Tensor, n: int, generator: torch.Generator) -
 
 
 def known_parts(rbm: RBM) -> Tensor:
-    """A mask of visible entries to clamp: the first variable of the layer, a whole group where it is a group."""
+    """A mask of visible entries to clamp: the first variable of the layer, with all columns that it has."""
     first = rbm.visible.part(0) if hasattr(rbm.visible, "parts") else rbm.visible  # type: ignore[operator]
-    width = first.n_values if first.kind == "categorical" else 1
+    width = {"categorical": getattr(first, "n_values", 0), "multinomial": first.size}.get(first.kind, 1)
     return torch.arange(rbm.visible.size) < width
 
 
@@ -83,32 +86,39 @@ def library_gradient(rbm: RBM, batch: Batch, negative: NegativePhase, **options:
 
 
 class _Score(nn.Module):
-    """Mean log-likelihood minus the decay, as a function of the parameters."""
+    """An objective minus the decay, as a function of the parameters."""
 
-    def __init__(self, rbm: RBM, l2: float) -> None:
+    def __init__(self, rbm: RBM, l2: float, objective: Objective) -> None:
         super().__init__()
-        self.rbm, self.l2 = rbm, l2
+        self.rbm, self.l2, self.objective = rbm, l2, objective
 
-    def forward(self, x: Tensor, weight: Tensor | None) -> Tensor:
-        return mean_log_likelihood(self.rbm, x, weight) - 0.5 * self.l2 * self.rbm.weight.square().sum()
+    def forward(self, batch: Batch) -> Tensor:
+        return self.objective(self.rbm, batch) - 0.5 * self.l2 * self.rbm.weight.square().sum()
 
 
-def exact_gradient(rbm: RBM, batch: Batch, *, centred: bool, l2: float = 0.0) -> dict[str, Tensor]:
-    """The gradient of the enumerated likelihood by automatic differentiation.
+def likelihood(rbm: RBM, batch: Batch) -> Tensor:
+    """The enumerated mean log-likelihood of a batch."""
+    return mean_log_likelihood(rbm, batch.x, batch.weight)
+
+
+def exact_gradient(
+    rbm: RBM, batch: Batch, *, centred: bool, l2: float = 0.0, objective: Objective = likelihood
+) -> dict[str, Tensor]:
+    """The gradient of an enumerated objective (the likelihood) by automatic differentiation.
 
     With `centred`, it is taken in the parameters of ``E = -(v - mu)' W (h - lambda) - b' (v - mu) - ...``, whose biases
     are ``b' = b + W lambda`` and ``c' = c + W' mu``, and the step that it makes there is carried back:
     ``dW``, ``db = db' - dW lambda``, ``dc = dc' - dW' mu``.
     """
     own = {name: value.detach().clone().requires_grad_() for name, value in rbm.named_parameters()}
-    score = _Score(rbm, l2)
+    score = _Score(rbm, l2, objective)
     mu, lambda_ = rbm.visible_offset.clone(), rbm.hidden_offset.clone()
     if centred:
         primed = {n: (v + shift(n, rbm, own["weight"], mu, lambda_)).detach().requires_grad_() for n, v in own.items()}
         plain = {n: v - shift(n, rbm, primed["weight"], mu, lambda_) for n, v in primed.items()}
     else:
         primed, plain = own, own
-    value = torch.func.functional_call(score, {f"rbm.{n}": v for n, v in plain.items()}, (batch.x, batch.weight))
+    value = torch.func.functional_call(score, {f"rbm.{n}": v for n, v in plain.items()}, (batch,))
     step = dict(zip(primed, torch.autograd.grad(value, list(primed.values())), strict=True))
     if not centred:
         return step
@@ -120,11 +130,12 @@ def shift(name: str, rbm: RBM, weight: Tensor, mu: Tensor, lambda_: Tensor) -> T
     if not name.endswith("bias"):
         return 0.0
     layer, _, rest = name.partition(".")
-    whole = weight @ lambda_ if layer == "visible" else weight.T @ mu
-    if not rest.startswith("parts."):
-        return whole
+    part = weight @ lambda_ if layer == "visible" else weight.T @ mu
     units: Any = rbm.get_submodule(layer)
-    return whole[units.slice_of(int(rest.split(".")[1]))]
+    while rest.startswith("parts."):  # a layer of parts may hold layers of parts
+        _, number, rest = rest.split(".", 2)
+        part, units = part[units.slice_of(int(number))], units.part(int(number))
+    return part
 
 
 def largest_gap(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:

@@ -1,12 +1,14 @@
 """The joint law of an RBM known exactly, from its definition alone and without a line of the library's mathematics.
 
-With z = (v, h), every machine of discrete and Gaussian units is one quadratic form,
+With z = (v, h), every machine is one quadratic form beside a base measure,
 
-    E(z) = z' A z / 2 - a' z,        A = [[diag(precision_v), -W], [-W', diag(precision_h)]],    a = (bias_v, bias_h),
+    p(z) ~ m(z) exp(a' z - z' A z / 2),  A = [[diag(precision_v), -W], [-W', diag(precision_h)]],  a = (bias_v, bias_h),
 
-where discrete units have no precision. Sums run over all joint states of the discrete columns; the Gaussian columns
-are integrated in closed form given each of them. Fixing some columns gives the conditional law, which is the same kind
-of thing. All of it is differentiable in the parameters.
+where units without a precision have none and m counts the ways to have a state (1, a binomial coefficient, 1 / x! ...).
+Sums run over all joint states of the discrete columns; Poisson columns stop where the tail is below rounding, and
+rectified columns run over the nodes of a quadrature whose weights are their m. Gaussian columns are integrated in
+closed form given each of these. Fixing some columns gives the conditional law, which is the same kind of thing. All
+of it is differentiable in the parameters.
 """
 
 from __future__ import annotations
@@ -14,15 +16,28 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.energy.units.side_by_side import SideBySide
 from tests.oracle.pvalues import corrected, counts_p_value, means_p_value
+
+MOST_EVENTS = 120  # of a Poisson column, whose rates stay below 30 here
+LINE_END, N_NODES = 16.0, 72  # of the quadrature for rectified columns
+
+
+def _nodes() -> list[tuple[float, float]]:
+    """The nodes of Gauss and Legendre on [0, LINE_END], with the logarithms of their weights."""
+    x, weight = np.polynomial.legendre.leggauss(N_NODES)
+    return list(zip(((x + 1) * LINE_END / 2).tolist(), np.log(weight * LINE_END / 2).tolist(), strict=True))
+
+
+NODES = _nodes()
 
 
 def parts_of(units: Units) -> list[Units]:
@@ -34,34 +49,76 @@ def parts_of(units: Units) -> list[Units]:
 
 def rows_of(units: Units) -> list[tuple[float, ...]]:
     """Every state of a layer, written down from the meaning of its kind; Gaussian columns hold zeros."""
-    by_part = []
+    return [sum((values for values, _ in pieces), ()) for pieces in product(*_blocks(units))]
+
+
+def log_ways_of(units: Units) -> list[float]:
+    """The logarithm of the base measure of each state, in the order of `rows_of`."""
+    return [sum(log_ways for _, log_ways in pieces) for pieces in product(*_blocks(units))]
+
+
+def _blocks(units: Units) -> list[list[tuple[tuple[float, ...], float]]]:
+    """The states of each independent variable, with the logarithm of their base measure."""
+    return [block for part in parts_of(units) for block in _blocks_of_kind(part)]
+
+
+def _blocks_of_kind(part: Any) -> list[list[tuple[tuple[float, ...], float]]]:
+    if part.kind == "categorical":
+        n = part.n_values
+        return [[(tuple(float(i == j) for i in range(n)), 0.0) for j in range(n)]] * part.n_groups
+    if part.kind == "multinomial":
+        rows = [x for x in product(range(part.n_draws + 1), repeat=part.size) if sum(x) == part.n_draws]
+        ways = [math.factorial(part.n_draws) / math.prod(map(math.factorial, row)) for row in rows]
+        return [[(tuple(map(float, row)), math.log(n)) for row, n in zip(rows, ways, strict=True)]]
+    if part.kind == "binomial":
+        n = part.n_trials
+        return [[((float(k),), math.log(math.comb(n, k))) for k in range(n + 1)]] * part.size
+    if part.kind == "poisson":
+        return [[((float(k),), -math.log(math.factorial(k))) for k in range(MOST_EVENTS)]] * part.size
+    if part.kind == "rectified":
+        return [[((x,), log_weight) for x, log_weight in NODES]] * part.size
+    values = {"bernoulli": (0.0, 1.0), "spin": (-1.0, 1.0), "gaussian": (0.0,)}[part.kind]
+    return [[((value,), 0.0) for value in values]] * part.size
+
+
+def log_ways_at(units: Units, rows: Tensor) -> Tensor:
+    """The logarithm of the base measure of given rows of a layer, from its definition: (n, size) -> (n,)."""
+    total, first = rows.new_zeros(len(rows)), 0
     for part in parts_of(units):
-        if part.kind == "categorical":
-            n = part.n_values  # type: ignore[attr-defined]
-            one_hot = [tuple(float(i == j) for i in range(n)) for j in range(n)]
-            by_part += [one_hot] * part.n_groups  # type: ignore[attr-defined, operator]
-        else:
-            values = {"bernoulli": (0.0, 1.0), "spin": (-1.0, 1.0), "gaussian": (0.0,)}[part.kind]
-            by_part += [[(value,) for value in values]] * part.size
-    return [sum(pieces, ()) for pieces in product(*by_part)]
+        piece, first = rows[:, first : first + part.size], first + part.size
+        if part.kind in ("binomial", "multinomial", "poisson"):
+            blocks = [dict(block) for block in _blocks_of_kind(part)]
+            width = part.size // len(blocks)
+            cells = piece.unflatten(1, (len(blocks), width)).tolist()
+            ways = [[block[tuple(cell)] for block, cell in zip(blocks, row, strict=True)] for row in cells]
+            total = total + torch.tensor(ways, dtype=rows.dtype).sum(1)
+    return total
 
 
 def precisions_of(units: Units) -> Tensor:
-    """The precision of each column, zero for discrete ones."""
-    pieces = [
-        part.log_precision.exp() if isinstance(part, Gaussian) else torch.zeros_like(part.bias)
-        for part in parts_of(units)
-    ]
+    """The precision of each column, zero for those without."""
+    pieces = [getattr(part, "log_precision", torch.full_like(part.bias, -math.inf)).exp() for part in parts_of(units)]
     return torch.cat(pieces)
+
+
+def columns_of(rbm: RBM, kind: str) -> Tensor:
+    """Which columns of a row of both layers are of this kind."""
+    parts = [part for units in (rbm.visible, rbm.hidden) for part in parts_of(units)]
+    return torch.cat([torch.full((part.size,), part.kind == kind) for part in parts])
 
 
 @dataclass
 class Joint:
-    """A law over rows z: `states` (states, columns) of what is summed over, Gaussian columns that are `free`."""
+    """A law over rows z: `states` (states, columns) of what is summed over, Gaussian columns that are `free`.
+
+    `log_ways` is the logarithm of the base measure of each state; `noded` marks the rectified columns.
+    """
 
     states: Tensor
+    log_ways: Tensor
     precision: Tensor
     field: Tensor
+    noded: Tensor
     continuous: Tensor
     free: Tensor
     n_visible: int
@@ -75,18 +132,23 @@ class Joint:
         upper = torch.cat([nothing[0], -rbm.weight], 1)
         lower = torch.cat([-rbm.weight.T, nothing[1]], 1)
         field = torch.cat([part.bias for units in (rbm.visible, rbm.hidden) for part in parts_of(units)])
-        states = torch.tensor(rows, dtype=rbm.weight.dtype)
-        continuous = diagonal.detach() > 0
-        return cls(
-            states, torch.cat([upper, lower]) + torch.diag(diagonal), field, continuous, continuous, len(rbm.weight)
-        )
+        ways = [v + h for v, h in product(log_ways_of(rbm.visible), log_ways_of(rbm.hidden))]
+        states, log_ways = (torch.tensor(numbers, dtype=rbm.weight.dtype) for numbers in (rows, ways))
+        gaussian, noded = columns_of(rbm, "gaussian"), columns_of(rbm, "rectified")
+        precision = torch.cat([upper, lower]) + torch.diag(diagonal)
+        return cls(states, log_ways, precision, field, noded, gaussian | noded, gaussian, len(rbm.weight))
 
     def given(self, values: Tensor, known: Tensor) -> Joint:
         """The law given the `known` columns of one row."""
-        discrete = known & ~self.continuous
+        discrete, noded = known & ~self.continuous, known & self.noded
         fits = (self.states[:, discrete] == values[discrete]).all(1)
+        fits &= (self.states[:, noded] == NODES[0][0]).all(1)  # one node stands for the value, without its weight
         states = torch.where(known & self.continuous, values, self.states[fits])
-        return Joint(states, self.precision, self.field, self.continuous, self.free & ~known, self.n_visible)
+        log_ways = self.log_ways[fits] - noded.sum() * NODES[0][1]
+        free = self.free & ~known
+        return Joint(
+            states, log_ways, self.precision, self.field, self.noded & ~known, self.continuous, free, self.n_visible
+        )
 
     def given_visible(self, v: Tensor) -> Joint:
         """The law of h given one row of v."""
@@ -99,7 +161,7 @@ class Joint:
         return self.given(values, torch.arange(len(values)) >= self.n_visible)
 
     def energy(self, z: Tensor) -> Tensor:
-        """``E(z)`` of whole rows."""
+        """``E(z)`` of whole rows, but for the base measure."""
         return 0.5 * torch.einsum("ni,ij,nj->n", z, self.precision, z) - z @ self.field
 
     def _gaussian(self) -> tuple[Tensor, Tensor]:
@@ -113,7 +175,7 @@ class Joint:
         precision, field = self._gaussian()
         inner = (field * torch.linalg.solve(precision, field.T).T).sum(1)
         volume = len(precision) * math.log(2 * math.pi) - torch.logdet(precision) if len(precision) else 0.0
-        return 0.5 * (inner + volume) - self.energy(self.states)
+        return 0.5 * (inner + volume) - self.energy(self.states) + self.log_ways
 
     @property
     def log_z(self) -> Tensor:
@@ -155,23 +217,29 @@ class Joint:
 
     @torch.no_grad()
     def p_value(self, z: Tensor) -> float:
-        """How well independent rows fit: chi-square over the states, Student over moments of the Gaussian columns."""
-        where = find(self.states[:, ~self.continuous], z[:, ~self.continuous])
+        """How well independent rows fit: chi-square over the states, Student over moments of the real columns."""
+        discrete = ~self.continuous
+        states, place = self.states[:1, discrete], torch.zeros(len(self.states), dtype=torch.long)
+        if discrete.any():
+            states, place = torch.unique(self.states[:, discrete], dim=0, return_inverse=True)
+        where = find(states, z[:, discrete])
         if (where < 0).any():
             return 0.0
-        counts = torch.bincount(where, minlength=len(self.states))
-        p_values = [counts_p_value(counts, self.probabilities)]
-        if self.free.any():
+        counts = torch.bincount(where, minlength=len(states))
+        probabilities = self.probabilities.new_zeros(len(states)).index_add(0, place, self.probabilities)
+        p_values = [counts_p_value(counts, probabilities)]
+        real = self.free | self.noded
+        if real.any():
             mean, second = self.moments()
-            products = z[:, self.free].unsqueeze(2) * z.unsqueeze(1)
-            p_values.append(means_p_value(z[:, self.free], mean[self.free]))
-            p_values.append(means_p_value(products.flatten(1), second[self.free].flatten()))
+            products = z[:, real].unsqueeze(2) * z.unsqueeze(1)
+            p_values.append(means_p_value(z[:, real], mean[real]))
+            p_values.append(means_p_value(products.flatten(1), second[real].flatten()))
         return corrected(p_values)
 
 
 def find(states: Tensor, rows: Tensor) -> Tensor:
-    """The number of each row among the states, -1 where it is none of them; entries are -1, 0 or 1."""
-    powers = 3 ** torch.arange(states.shape[1])
+    """The number of each row among the states, -1 where it is none of them; entries are whole and at least -1."""
+    powers = (int(states.max()) + 2) ** torch.arange(states.shape[1]) if states.numel() else torch.arange(0)
     keys, order = ((states + 1).long() @ powers).sort()
     wanted = (rows + 1).long() @ powers
     place = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.energy.rbm import RBM
-from tests.oracle.joint import Joint, rows_of
+from tests.oracle.joint import Joint, log_ways_at, rows_of
 
 
 def states_of(units: object) -> Tensor:
@@ -20,7 +20,8 @@ def energy_table(rbm: RBM, v: Tensor | None = None) -> Tensor:
     v = states_of(rbm.visible) if v is None else v
     h = states_of(rbm.hidden)
     z = torch.cat([v.repeat_interleave(len(h), 0), h.repeat(len(v), 1)], 1)
-    return Joint.of(rbm).energy(z).reshape(len(v), len(h)).detach()
+    ways = log_ways_at(rbm.visible, v).unsqueeze(1) + log_ways_at(rbm.hidden, h)
+    return Joint.of(rbm).energy(z).reshape(len(v), len(h)).detach() - ways
 
 
 def log_down(rbm: RBM, x: Tensor) -> Tensor:

@@ -11,7 +11,16 @@ from tests.oracle.zoo import PAIRS, ZOO, tiny_rbm
 
 
 @pytest.mark.parametrize(
-    ("kind", "n"), [("bernoulli", 8), ("spin", 8), ("gaussian", 1), ("categorical", 9), ("side_by_side", 12)]
+    ("kind", "n"),
+    [
+        ("bernoulli", 8),
+        ("spin", 8),
+        ("gaussian", 1),
+        ("categorical", 9),
+        ("side_by_side", 12),
+        ("binomial", 16),
+        ("multinomial", 10),
+    ],
 )
 def test_rows_are_all_states(kind: str, n: int) -> None:
     rows = rows_of(ZOO[kind]())

@@ -8,11 +8,17 @@ from itertools import product
 import torch
 
 from deepbelief.belief.dbn import DBN
+from deepbelief.energy.classification_rbm import ClassificationRBM
+from deepbelief.energy.conditional_rbm import ConditionalRBM
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.bernoulli import Bernoulli
+from deepbelief.energy.units.binomial import Binomial
 from deepbelief.energy.units.categorical import Categorical
 from deepbelief.energy.units.gaussian import Gaussian
+from deepbelief.energy.units.multinomial import Multinomial
+from deepbelief.energy.units.poisson import Poisson
+from deepbelief.energy.units.rectified import Rectified
 from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.energy.units.spin import Spin
 from tests.oracle.joint import parts_of
@@ -24,12 +30,24 @@ ZOO: dict[str, Callable[[], Units]] = {
     "categorical": lambda: Categorical(2, 3),
     "side_by_side": lambda: SideBySide([Bernoulli(2), Categorical(1, 3)]),
     "with_gaussian": lambda: SideBySide([Gaussian(1), Spin(2)]),
+    "rectified": lambda: Rectified(1),
+    "binomial": lambda: Binomial(2, 3),
+    "poisson": lambda: Poisson(1),
+    "multinomial": lambda: Multinomial(3, 3),
 }
-CONTINUOUS = {"gaussian", "with_gaussian"}
-DISCRETE = [kind for kind in ZOO if kind not in CONTINUOUS]
-PAIRS = list(product(ZOO, ZOO))
-ENUMERABLE = [pair for pair in PAIRS if not CONTINUOUS.issuperset(pair)]
-DISCRETE_PAIRS = list(product(DISCRETE, DISCRETE))
+INFINITE = {"gaussian", "with_gaussian", "rectified", "poisson"}  # layers with a part that cannot be enumerated
+DISCRETE = [kind for kind in ZOO if kind not in INFINITE]
+COUNTS = ["rectified", "binomial", "poisson", "multinomial"]
+OTHERS = [kind for kind in ZOO if kind not in COUNTS]
+PAIRS = [
+    *product(OTHERS, OTHERS),
+    *[pair for kind in COUNTS for other in ("bernoulli", "gaussian") for pair in ((kind, other), (other, kind))],
+    *[("rectified", "rectified"), ("poisson", "binomial"), ("binomial", "multinomial"), ("multinomial", "rectified")],
+]
+IMPROPER = [("poisson", "gaussian"), ("gaussian", "poisson")]  # log Z is infinite
+PAIRS = [pair for pair in PAIRS if pair not in IMPROPER]
+ENUMERABLE = [pair for pair in PAIRS if not INFINITE.issuperset(pair)]
+DISCRETE_PAIRS = [pair for pair in PAIRS if INFINITE.isdisjoint(pair)]
 
 
 @torch.no_grad()
@@ -48,9 +66,33 @@ def tiny_rbm(visible: str, hidden: str, generator: torch.Generator, *, scale: fl
     rbm = RBM(tiny_units(visible, generator), tiny_units(hidden, generator)).double()
     weight = scale * torch.randn(rbm.weight.shape, generator=generator, dtype=torch.float64)
     both = continuous_columns(rbm.visible).unsqueeze(1) & continuous_columns(rbm.hidden)
-    rbm.weight.copy_(torch.where(both, 0.25 * weight.clamp(-1, 1), weight))
+    weight = torch.where(both, 0.25 * weight.clamp(-1, 1), weight)
+    counts = count_columns(rbm.visible).unsqueeze(1) | count_columns(rbm.hidden)
+    rbm.weight.copy_(torch.where(counts, weight.clamp(-0.3, 0.3), weight))  # no rates beyond the table, no rare words
     random_offsets(rbm, generator)
     return rbm
+
+
+@torch.no_grad()
+def tiny_classifier(visible: str, hidden: str, generator: torch.Generator, *, n_classes: int = 3) -> ClassificationRBM:
+    """A classification RBM of two kinds with random weights and offsets."""
+    model = ClassificationRBM(tiny_units(visible, generator), tiny_units(hidden, generator), n_classes).double()
+    rbm, below = model.rbm, tiny_rbm(visible, hidden, generator)
+    labels = torch.randn(n_classes, rbm.hidden.size, generator=generator, dtype=torch.float64)
+    rbm.weight.copy_(torch.cat([below.weight, 0.6 * labels]))
+    rbm.visible.parts[1].bias.copy_(0.5 * torch.randn(n_classes, generator=generator, dtype=torch.float64))
+    random_offsets(rbm, generator)
+    return model
+
+
+@torch.no_grad()
+def tiny_conditional(visible: str, hidden: str, generator: torch.Generator, *, n_context: int = 2) -> ConditionalRBM:
+    """A conditional RBM of two kinds with random weights and offsets."""
+    model = ConditionalRBM(tiny_units(visible, generator), tiny_units(hidden, generator), n_context).double()
+    model.rbm.load_state_dict(tiny_rbm(visible, hidden, generator).state_dict())
+    for tensor in (model.context_to_v, model.context_to_h, model.context_offset):
+        tensor.copy_(0.5 * torch.randn(tensor.shape, generator=generator, dtype=torch.float64))
+    return model
 
 
 @torch.no_grad()
@@ -68,6 +110,11 @@ def tiny_dbn(kinds: list[str], n_classes: int | None, generator: torch.Generator
 def continuous_columns(units: Units) -> torch.Tensor:
     """Which columns of a layer are real numbers."""
     return torch.cat([torch.full((part.size,), part.bases is None) for part in parts_of(units)])
+
+
+def count_columns(units: Units) -> torch.Tensor:
+    """Which columns of a layer are counts whose laws become extreme where weights are large."""
+    return torch.cat([torch.full((part.size,), part.kind in ("poisson", "multinomial")) for part in parts_of(units)])
 
 
 def random_offsets(rbm: RBM, generator: torch.Generator) -> None:

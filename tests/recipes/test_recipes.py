@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from deepbelief.recipes.recipe import Options, Recipe, run_once
+from deepbelief.recipes.run_folder import recipe_names
 from deepbelief.types import KINDS
 
-NAMES = ["rbm16_exact", "rbm500_likelihood", "dbn_bound", "dbn_error", "few_labels"]
+NAMES = recipe_names()
 
 
 def recipe_of(name: str) -> Recipe:

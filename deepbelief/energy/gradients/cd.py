@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import PositivePhase
-from deepbelief.energy.rbm import RBM
+from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
 
@@ -27,11 +27,13 @@ class ContrastiveDivergence:
         check_range("k", k, low=1)
         self.k = k
 
-    def start(self, rbm: RBM, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
+    def start(self, rbm: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
         """Chains start anew at every batch."""
 
     @torch.no_grad()
-    def moments(self, rbm: RBM, positive: PositivePhase, generator: Generator) -> tuple[Moments, Mapping[str, Tensor]]:
+    def moments(
+        self, rbm: Bipartite, positive: PositivePhase, generator: Generator
+    ) -> tuple[Moments, Mapping[str, Tensor]]:
         h = rbm.hidden.draw(positive.inputs, positive.mean_h, generator)
         inputs_v = rbm.input_v_from_h(h)
         mean_v = rbm.visible.mean(inputs_v)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments
 from deepbelief.energy.gradients.negative import PositivePhase
+from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.energy.partition.exact import exact_log_z
-from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Generator
 
@@ -23,7 +23,7 @@ class ExactModel:
 
     name = "exact"
 
-    def start(self, rbm: RBM, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
+    def start(self, rbm: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
         fewest = min(rbm.visible.n_states, rbm.hidden.n_states)
         if fewest > MOST_STATES:
             raise InvalidArgumentError(
@@ -31,14 +31,16 @@ class ExactModel:
                 'Use learning="pcd" instead.'
             )
 
-    def moments(self, rbm: RBM, positive: PositivePhase, generator: Generator) -> tuple[Moments, Mapping[str, Tensor]]:
+    def moments(
+        self, rbm: Bipartite, positive: PositivePhase, generator: Generator
+    ) -> tuple[Moments, Mapping[str, Tensor]]:
         log_z = exact_log_z(rbm)
         watched = {"log_likelihood": -rbm.free_energy(positive.v).mean() - float(log_z)}
         if rbm.visible.n_states <= rbm.hidden.n_states:
             return self._over_visible(rbm, float(log_z)), watched
         return self._over_hidden(rbm, float(log_z)), watched
 
-    def _over_visible(self, rbm: RBM, log_z: float) -> Moments:
+    def _over_visible(self, rbm: Bipartite, log_z: float) -> Moments:
         v = torch.cat(list(rbm.visible.states()))
         p = torch.exp(-rbm.free_energy(v).double() - log_z).to(v)
         inputs = rbm.input_h_from_v(v)
@@ -47,7 +49,7 @@ class ExactModel:
         stats_h = {k: p @ s for k, s in rbm.hidden.expected_statistics(inputs, mean_h).items()}
         return Moments(p @ v, p @ mean_h, v, p.unsqueeze(1) * mean_h, stats_v, stats_h)
 
-    def _over_hidden(self, rbm: RBM, log_z: float) -> Moments:
+    def _over_hidden(self, rbm: Bipartite, log_z: float) -> Moments:
         h = torch.cat(list(rbm.hidden.states()))
         p = torch.exp(-rbm.free_energy_of_h(h).double() - log_z).to(h)
         inputs = rbm.input_v_from_h(h)

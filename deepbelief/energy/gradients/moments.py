@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepbelief.energy.rbm import RBM
+from deepbelief.energy.kernels.gibbs import Bipartite
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def _average(rows: Mapping[str, Tensor], share: Tensor) -> dict[str, Tensor]:
     return {name: share @ values for name, values in rows.items()}
 
 
-def moments(rbm: RBM, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor | None = None) -> Moments:
+def moments(rbm: Bipartite, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor | None = None) -> Moments:
     """Moments of the rows of `v`, with h averaged out given each row; `weight` gives rows unequal shares.
 
     `inputs` is ``v W`` and `mean_h` the mean of h, which the caller has already. Given a sample of the model, these
@@ -45,7 +45,7 @@ def moments(rbm: RBM, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor 
         return _moments(rbm, v, inputs, mean_h, weight)
 
 
-def _moments(rbm: RBM, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor | None) -> Moments:
+def _moments(rbm: Bipartite, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor | None) -> Moments:
     share = v.new_full((len(v),), 1 / len(v)) if weight is None else (weight / weight.sum()).to(v)
     right = mean_h * share.unsqueeze(1)
     visible = _average(rbm.visible.statistics(v), share)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments
+from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.energy.rbm import RBM
+from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Generator
 
 
@@ -28,13 +30,29 @@ class NegativePhase(Protocol):
 
     name: str
 
-    def start(self, rbm: RBM, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
+    def start(self, rbm: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
         """Make what lives from step to step (chains)."""
 
-    def moments(self, rbm: RBM, positive: PositivePhase, generator: Generator) -> tuple[Moments, Mapping[str, Tensor]]:
+    def moments(
+        self, rbm: Bipartite, positive: PositivePhase, generator: Generator
+    ) -> tuple[Moments, Mapping[str, Tensor]]:
         """Moments under the model (or a stand-in), and numbers to watch."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def as_rbm(model: Bipartite, name: str) -> RBM:
+    """`model` as an RBM, for rules that know no other; a sentence for anything else."""
+    if not isinstance(model, RBM):
+        raise InvalidArgumentError(f'learning="{name}" needs an RBM. Got {type(model).__name__}. Use "pcd" instead.')
+    return model
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A negative phase that looks at the update its moments led to: the gradients are still in the parameters."""
+
+    def follow(self, rbm: RBM) -> None: ...

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import PositivePhase
-from deepbelief.energy.kernels.gibbs import BlockGibbs, check_chains
-from deepbelief.energy.rbm import RBM
+from deepbelief.energy.kernels.gibbs import Bipartite, BlockGibbs, check_chains
 from deepbelief.errors import DivergenceError, check, check_range
 from deepbelief.protocols import Generator
 
 STUCK = 1e-3  # the probability of a flip below which a unit counts as stuck
+CHECK_EVERY = 500  # updates
 
 
 class PersistentChains:
@@ -41,7 +41,7 @@ class PersistentChains:
         self.updates = 0
 
     @torch.no_grad()
-    def start(self, rbm: RBM, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
+    def start(self, rbm: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
         check_range("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
         mine = len(range(rank, self.n_chains, world_size))
         check_chains(mine, rbm)
@@ -54,37 +54,46 @@ class PersistentChains:
         self.v, self.h, self.updates = state.v, state.h, 0
 
     @torch.no_grad()
-    def moments(self, rbm: RBM, positive: PositivePhase, generator: Generator) -> tuple[Moments, Mapping[str, Tensor]]:
+    def moments(
+        self, rbm: Bipartite, positive: PositivePhase, generator: Generator
+    ) -> tuple[Moments, Mapping[str, Tensor]]:
+        inputs, mean_h = self.advance(rbm, positive.v, generator)
+        return moments(rbm, self.v, inputs, mean_h), {}
+
+    def advance(self, rbm: Bipartite, data: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Move the chains by `k` steps of `rbm`; the inputs and the mean of h that their states were drawn from."""
         for _ in range(self.k):
             self.v = rbm.sample_v_from_h(self.h, generator)
             inputs = rbm.input_h_from_v(self.v)
             mean_h = rbm.hidden.mean(inputs)
             self.h = rbm.hidden.draw(inputs, mean_h, generator)
         self.updates += 1
-        if self.updates % 500 == 0:
-            self._check_alive(rbm, positive.v)
-        return moments(rbm, self.v, inputs, mean_h), {}
-
-    def _check_alive(self, rbm: RBM, data: Tensor) -> None:
-        """Chains that are all stuck in one state, or not numbers at all, no longer see the model.
-
-        Few chains of a small model may meet in one state by chance, and data of one pattern make a model of one: stuck
-        are those that would stay there almost surely while the data differ.
-        """
-        finite = bool(torch.isfinite(self.h).all() and torch.isfinite(self.v).all())
-        same = len(self.h) > 1 and bool((self.h == self.h[0]).all()) and bool((self.v == self.v[0]).all())
-        if same and finite:
-            still = (rbm.mean_v_from_h(self.h[:1]) - self.v[:1]).abs().max() < STUCK
-            same = bool(still) and not bool((data == data[0]).all())
-        if not finite or (same and rbm.hidden.size > 1):
-            what = "all chains are in one state" if finite else "chains hold NaN or infinity"
-            raise DivergenceError(
-                f"learning diverged: {what} after {self.updates} updates. Lower learning_rate (a tenth is a good try), "
-                "or raise k or the weight decay."
-            )
+        check_alive(rbm, self.v, self.h, data, self.updates)
+        return inputs, mean_h
 
     def state_dict(self) -> dict[str, Any]:
         return {"v": self.v, "h": self.h, "updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.v, self.h, self.updates = state["v"], state["h"], state["updates"]
+
+
+def check_alive(rbm: Bipartite, v: Tensor, h: Tensor, data: Tensor, updates: int) -> None:
+    """Chains that are all stuck in one state, or not numbers at all, no longer see the model (every 500th update).
+
+    Few chains of a small model may meet in one state by chance, and data of one pattern make a model of one: stuck are
+    those that would stay there almost surely while the data differ.
+    """
+    if updates % CHECK_EVERY:
+        return
+    finite = bool(torch.isfinite(h).all() and torch.isfinite(v).all())
+    same = len(h) > 1 and bool((h == h[0]).all()) and bool((v == v[0]).all())
+    if same and finite:
+        still = (rbm.mean_v_from_h(h[:1]) - v[:1]).abs().max() < STUCK
+        same = bool(still) and not bool((data == data[0]).all())
+    if not finite or (same and rbm.hidden.size > 1):
+        what = "all chains are in one state" if finite else "chains hold NaN or infinity"
+        raise DivergenceError(
+            f"learning diverged: {what} after {updates} updates. Lower learning_rate (a tenth is a good try), "
+            "or raise k or the weight decay."
+        )

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
-from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
-from deepbelief.energy.gradients.update import Factor, Update
+from deepbelief.energy.gradients.negative import Follower, NegativePhase, PositivePhase
+from deepbelief.energy.gradients.sparsity import check_groups, with_group_sparsity
+from deepbelief.energy.gradients.update import Factor, Update, move_offsets
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_range
 from deepbelief.protocols import StepContext
@@ -31,7 +32,9 @@ class LikelihoodLearning:
 
     ``l2`` and ``l1`` are weight decays (per unit of learning rate, weights only). ``sparsity_target`` pulls the mean
     activation of each hidden unit, a running average, towards a target by its bias with strength ``sparsity_cost``.
-    ``offset_rate`` is the speed of the running offsets.
+    ``group_cost`` times the norms of groups of `group_size` hidden means is taken off the objective (`sparsity`).
+    ``offset_rate`` is the speed of the running offsets. ``module`` is a larger model that the RBM is a part of: all of
+    its parameters are then stepped, and `put_gradients` and `advance` are the two halves of a rule that it builds on.
     """
 
     def __init__(
@@ -49,17 +52,22 @@ class LikelihoodLearning:
         offset_rate: float = 0.01,
         sparsity_target: float | None = None,
         sparsity_cost: float = 0.1,
+        group_size: int | None = None,
+        group_cost: float = 0.0,
+        module: torch.nn.Module | None = None,
     ) -> None:
         check_range("l2", l2, low=0)
         check_range("l1", l1, low=0)
         check_range("offset_rate", offset_rate, low=0, high=1)
-        self.module: torch.nn.Module = rbm
+        self.module: torch.nn.Module = rbm if module is None else module
         self.rbm, self.negative = rbm, negative
         self.l2, self.l1 = l2, l1
         self.centred, self.offset_rate = centred, offset_rate
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
+        check_groups(rbm.hidden.size, group_size, group_cost)
+        self.group_size, self.group_cost = group_size, group_cost
         self.update = Update(
-            rbm, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
+            self.module, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
         )
 
     def start(self, first: Batch, generator: torch.Generator, *, rank: int = 0, world_size: int = 1) -> None:
@@ -74,14 +82,18 @@ class LikelihoodLearning:
             phase = PositivePhase(batch.x, inputs, self.rbm.hidden.mean(inputs), batch.weight)
             negative, watched = self.negative.moments(self.rbm, phase, context.generator)
         positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
-        self._set_gradients(positive, negative)
-        self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = positive.v, positive.h
-        self.update.apply(context, travellers=(self.rbm.visible_offset, self.rbm.hidden_offset))
-        self._move_offsets()
+        self.put_gradients(self._sparse(positive, phase), negative)
+        self.advance(context, positive.v, positive.h)
         return watched
 
-    def _set_gradients(self, positive: Moments, negative: Moments) -> None:
-        """Put the gradients of the *negative* log-likelihood where the optimizer looks for them."""
+    def _sparse(self, positive: Moments, phase: PositivePhase) -> Moments:
+        """The data's half with the pull of the groups, if there are any."""
+        if self.group_size is None or not self.group_cost:
+            return positive
+        return with_group_sparsity(positive, phase, self.rbm.hidden, self.group_size, self.group_cost)
+
+    def put_gradients(self, positive: Moments, negative: Moments) -> None:
+        """Gradients of *minus* the log-likelihood, decay and sparsity included, where the optimizer looks for them."""
         rbm = self.rbm
         delta_v, delta_h = positive.v - negative.v, positive.h - negative.h
         ascent = torch.mm(positive.left.T, positive.right)
@@ -103,12 +115,13 @@ class LikelihoodLearning:
         rbm.visible.set_gradients(-delta_v, others_v)
         rbm.hidden.set_gradients(-delta_h, others_h)
 
-    def _move_offsets(self) -> None:
-        """Towards the batch means, which travelled in ``.grad`` so that all processes have the same offsets."""
-        for offset in (self.rbm.visible_offset, self.rbm.hidden_offset):
-            if offset.grad is not None:
-                offset.lerp_(offset.grad, self.offset_rate)
-                offset.grad = None
+    def advance(self, context: StepContext, mean_v: Tensor, mean_h: Tensor) -> None:
+        """Follow the gradients that are in place, and move the offsets towards the data's means of v and h."""
+        self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = mean_v, mean_h
+        self.update.apply(context, travellers=(self.rbm.visible_offset, self.rbm.hidden_offset))
+        move_offsets(self.rbm, self.offset_rate)
+        if isinstance(self.negative, Follower):
+            self.negative.follow(self.rbm)
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.update.state_dict(), "negative": self.negative.state_dict()}

@@ -8,17 +8,45 @@ from typing import Any, Literal
 
 from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.exact import ExactModel
+from deepbelief.energy.gradients.fast_pcd import FastPersistentChains
+from deepbelief.energy.gradients.matching import PseudoLikelihood, RatioMatching, ScoreMatching
 from deepbelief.energy.gradients.negative import NegativePhase
+from deepbelief.energy.gradients.objective import Objective, ObjectiveLearning
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
+from deepbelief.energy.gradients.tap import TAP
+from deepbelief.energy.gradients.tempered import TemperedChains
+from deepbelief.energy.gradients.trajectory import TrajectoryChains
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check_choice, check_range
 from deepbelief.training.schedules import SCHEDULES, make_schedule
+
+OBJECTIVES = ("pl", "ratio", "score", "tap")
+RULES = {
+    "pcd": "persistent contrastive divergence",
+    "cd": "contrastive divergence",
+    "fpcd": "fast persistent contrastive divergence",
+    "pt": "parallel tempering",
+    "ptt": "trajectory tempering",
+    "exact": "the exact gradient",
+    "pl": "pseudo-likelihood",
+    "ratio": "ratio matching",
+    "score": "score matching",
+    "tap": "the TAP free energy",
+}
 
 
 @dataclass(frozen=True)
 class LearningSettings:
-    """How one RBM learns. ``learning`` is "pcd", "cd" or "exact"; the rest are arguments of `LikelihoodLearning`.
+    """How one RBM learns; most settings are arguments of `LikelihoodLearning` or `ObjectiveLearning`.
+
+    ``learning`` names the rule. By an estimate of the likelihood's gradient: "pcd" (persistent chains), "cd"
+    (contrastive divergence), "fpcd" (persistent chains on fast weights of the rate `fast_rate`; None takes
+    ``learning_rate``), "pt" (parallel tempering with `n_replicas` for each of `n_chains`), "ptt" (chains at checkpoints
+    of the training too, one more whenever the swap acceptance falls below `swap_acceptance`; all of them move every
+    `ladder_every` updates), "exact" (enumeration). By an objective without chains: "pl" (pseudo-likelihood), "ratio"
+    (ratio matching, binary units), "score" (score matching, Gaussian units), each with ``n_variables`` drawn per case
+    where it draws, and "tap" (the TAP free energy, with `n_chains` solutions moved by `k` iterations per update).
 
     Persistent chains start at independent units, or at the first cases (``chains_start="data"``: for a model that is
     good already, such as a tied layer). The learning rate follows `schedule` over the training; ``averaging`` is the
@@ -26,7 +54,7 @@ class LearningSettings:
     of the noise of a constant rate.
     """
 
-    learning: Literal["pcd", "cd", "exact"] = "pcd"
+    learning: Literal["pcd", "cd", "fpcd", "pt", "ptt", "exact", "pl", "ratio", "score", "tap"] = "pcd"
     k: int = 1
     n_chains: int = 100
     chains_start: Literal["base", "data"] = "base"
@@ -41,10 +69,26 @@ class LearningSettings:
     offset_rate: float = 0.01
     sparsity_target: float | None = None
     sparsity_cost: float = 0.1
+    group_size: int | None = None
+    group_cost: float = 0.0
     averaging: float | None = None
+    n_variables: int = 10
+    n_replicas: int = 10
+    fast_rate: float | None = None
+    swap_acceptance: float = 0.3
+    ladder_every: int = 10
 
     def __post_init__(self) -> None:
-        check_choice("learning", self.learning, ["pcd", "cd", "exact"])
+        check_choice("learning", self.learning, RULES)
+        check_range("n_variables", self.n_variables, low=1)
+        check_range("n_replicas", self.n_replicas, low=2)
+        check_range("swap_acceptance", self.swap_acceptance, low=0, high=1)
+        check_range("ladder_every", self.ladder_every, low=1)
+        if self.learning in OBJECTIVES and (self.sparsity_target is not None or self.group_size is not None):
+            raise InvalidArgumentError(
+                f"sparsity_target and group_size need learning to be one of {', '.join(set(RULES) - set(OBJECTIVES))}. "
+                f"Got learning={self.learning!r}. Use None for both."
+            )
         check_choice("schedule", self.schedule, SCHEDULES)
         check_range("k", self.k, low=1)
         check_range("n_chains", self.n_chains, low=1)
@@ -59,31 +103,57 @@ class LearningSettings:
             check_choice("the name of a setting", name, known)
         return cls(**values)
 
+    @property
+    def rule(self) -> str:
+        """The rule in a few words, for people: "PCD-5", "the exact gradient"."""
+        return f"{self.learning.upper()}-{self.k}" if self.learning in ("pcd", "cd", "fpcd") else RULES[self.learning]
+
     def to_dict(self) -> dict[str, Any]:
         """Names and values, for storage and reports."""
         return asdict(self)
 
 
-def make_procedure(rbm: RBM, settings: LearningSettings) -> LikelihoodLearning:
+def make_procedure(rbm: RBM, settings: LearningSettings) -> LikelihoodLearning | ObjectiveLearning:
     """The procedure that `settings` describe, for one RBM."""
-    negative: NegativePhase
+    shared: dict[str, Any] = {
+        "learning_rate": settings.learning_rate,
+        "schedule": make_schedule(settings.schedule, 1.0),
+        "momentum": settings.momentum,
+        "optimizer": settings.optimizer,
+        "l2": settings.l2,
+        "l1": settings.l1,
+        "centred": settings.centred,
+        "offset_rate": settings.offset_rate,
+    }
+    if settings.learning in OBJECTIVES:
+        return ObjectiveLearning(rbm, _objective(settings), **shared)
+    shared |= {"sparsity_target": settings.sparsity_target, "sparsity_cost": settings.sparsity_cost}
+    shared |= {"group_size": settings.group_size, "group_cost": settings.group_cost}
+    return LikelihoodLearning(rbm, _negative(settings), **shared)
+
+
+def _objective(settings: LearningSettings) -> Objective:
+    if settings.learning == "pl":
+        return PseudoLikelihood(settings.n_variables)
+    if settings.learning == "ratio":
+        return RatioMatching(settings.n_variables)
+    if settings.learning == "score":
+        return ScoreMatching()
+    return TAP(settings.n_chains, settings.k)
+
+
+def _negative(settings: LearningSettings) -> NegativePhase:
+    chains: dict[str, Any] = {"n_chains": settings.n_chains, "k": settings.k, "start_at": settings.chains_start}
     if settings.learning == "pcd":
-        negative = PersistentChains(settings.n_chains, settings.k, start_at=settings.chains_start)
-    elif settings.learning == "cd":
-        negative = ContrastiveDivergence(settings.k)
-    else:
-        negative = ExactModel()
-    return LikelihoodLearning(
-        rbm,
-        negative,
-        learning_rate=settings.learning_rate,
-        schedule=make_schedule(settings.schedule, 1.0),
-        momentum=settings.momentum,
-        optimizer=settings.optimizer,
-        l2=settings.l2,
-        l1=settings.l1,
-        centred=settings.centred,
-        offset_rate=settings.offset_rate,
-        sparsity_target=settings.sparsity_target,
-        sparsity_cost=settings.sparsity_cost,
-    )
+        return PersistentChains(**chains)
+    if settings.learning == "fpcd":
+        rate = settings.learning_rate if settings.fast_rate is None else settings.fast_rate
+        return FastPersistentChains(**chains, fast_rate=rate)
+    if settings.learning == "pt":
+        return TemperedChains(**chains, n_replicas=settings.n_replicas)
+    if settings.learning == "ptt":
+        ladder: dict[str, Any] = {"swap_acceptance": settings.swap_acceptance, "ladder_every": settings.ladder_every}
+        return TrajectoryChains(**chains, **ladder, n_replicas=settings.n_replicas)
+    if settings.learning == "cd":
+        return ContrastiveDivergence(settings.k)
+    return ExactModel()

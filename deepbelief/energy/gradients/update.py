@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -53,3 +53,19 @@ class Update:
 
     def load_state_dict(self, state: Any) -> None:
         self.optimizer.load_state_dict(dict(state))
+
+
+class HasOffsets(Protocol):
+    """A model with running means of its two layers."""
+
+    visible_offset: Tensor
+    hidden_offset: Tensor
+
+
+@torch.no_grad()
+def move_offsets(model: HasOffsets, rate: float) -> None:
+    """Towards the batch means, which travelled in ``.grad`` so that all processes have the same offsets."""
+    for offset in (model.visible_offset, model.hidden_offset):
+        if offset.grad is not None:
+            offset.lerp_(offset.grad, rate)
+            offset.grad = None

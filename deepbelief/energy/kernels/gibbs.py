@@ -23,13 +23,28 @@ COPIES = 4  # states, means, inputs and random numbers of every chain live at on
 class Bipartite(Protocol):
     """Two layers of units with weights between them: an RBM, or a DBM with its odd and even layers gathered."""
 
-    visible: Units
-    hidden: Units
-    visible_offset: Tensor
+    @property
+    def visible(self) -> Units: ...
+
+    @property
+    def hidden(self) -> Units: ...
+
+    @property
+    def visible_offset(self) -> Tensor: ...
 
     def input_h_from_v(self, v: Tensor) -> Tensor: ...
 
     def input_v_from_h(self, h: Tensor) -> Tensor: ...
+
+    def mean_v_from_h(self, h: Tensor) -> Tensor: ...
+
+    def sample_v_from_h(self, h: Tensor, generator: Generator = None) -> Tensor: ...
+
+    def sample_h_from_v(self, v: Tensor, generator: Generator = None) -> Tensor: ...
+
+    def free_energy(self, v: Tensor) -> Tensor: ...
+
+    def free_energy_of_h(self, h: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -50,9 +65,13 @@ class GibbsInfo:
 
 def check_chains(n: int, model: Bipartite) -> None:
     """Refuse more chains than memory holds, before anything is allocated."""
-    offset = model.visible_offset
-    per_chain = COPIES * (model.visible.size + model.hidden.size) * offset.element_size()
-    room = memory_bytes(offset.device)
+    check_rows(n, model.visible.size + model.hidden.size, model.visible_offset)
+
+
+def check_rows(n: int, size: int, like: Tensor) -> None:
+    """Refuse more chains of `size` units, of the type of `like`, than the memory of its device holds."""
+    per_chain = COPIES * size * like.element_size()
+    room = memory_bytes(like.device)
     if room is not None and n * per_chain > room:
         raise InvalidArgumentError(
             f"the number of chains must fit in memory: at most {room // per_chain:,} here. Got {n:,}. "

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.maths.bennett import bennett
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
 from deepbelief.rng import spawn
@@ -29,20 +30,23 @@ from deepbelief.training.processes import Processes
 from deepbelief.types import Bound
 
 Progress = Callable[[int, int], None]  # (temperatures done, temperatures in all)
+Inputs = Any  # a path's own: one tensor, or several
 
 
 class Layers(Protocol):
-    """The parts of a bipartite model that annealing looks at."""
+    """The two layers of units of a bipartite model."""
 
-    visible: Units
-    hidden: Units
-    weight: Tensor
+    @property
+    def visible(self) -> Units: ...
+
+    @property
+    def hidden(self) -> Units: ...
 
 
 class Annealable(Layers, Protocol):
     """A bipartite model that knows a base model of independent units."""
 
-    def base(self) -> Annealable: ...
+    def base(self) -> Layers: ...
 
     def input_h_from_v(self, v: Tensor) -> Tensor: ...
 
@@ -82,8 +86,28 @@ def linear_betas(n_temperatures: int) -> Tensor:
     return betas
 
 
-class _Path:
-    """The models between base and target, one inverse temperature at a time; ``v W`` is computed once per state."""
+class Path(Protocol):
+    """The models between two ends, one inverse temperature at a time; `Inputs` are computed once per state."""
+
+    def inputs(self, v: Tensor) -> Inputs:
+        """What every model on the path needs of `v`: the product(s) with the weights."""
+        ...
+
+    def layers(self, beta: float) -> tuple[Any, Any]:
+        """The visible and the hidden units at `beta`."""
+        ...
+
+    def increment(self, v: Tensor, inputs: Inputs, here: tuple[float, Units], there: tuple[float, Units]) -> Tensor:
+        """``F_here(v) - F_there(v)``, where a place is (beta, hidden units there)."""
+        ...
+
+    def sweep(self, beta: float, layers: tuple[Units, Units], inputs: Inputs, generator: Generator) -> Tensor:
+        """One Gibbs sweep v -> h -> v of the model at `beta`, which leaves that model as it is."""
+        ...
+
+
+class PathFromBase:
+    """From independent units to the model: one product per state, scaled by beta, since the base has no weights."""
 
     def __init__(self, model: Annealable) -> None:
         self.target, self.base = model, model.base()
@@ -93,7 +117,7 @@ class _Path:
         terms = [
             u.cumulants(z).double().sum() for u, z in zip((self.base.visible, self.base.hidden), zeros, strict=True)
         ]
-        return float(terms[0] + terms[1])
+        return float((terms[0] + terms[1]).detach())
 
     def draw_base(self, n: int, generator: Generator) -> Tensor:
         units = self.base.visible
@@ -105,28 +129,44 @@ class _Path:
             self.base.hidden.blend(self.target.hidden, beta),
         )
 
+    def inputs(self, v: Tensor) -> Tensor:
+        return self.target.input_h_from_v(v)
+
     def increment(self, v: Tensor, inputs: Tensor, here: tuple[float, Units], there: tuple[float, Units]) -> Tensor:
-        """``F_here(v) - F_there(v)``; potentials are linear in beta, so their difference is taken before rounding."""
+        """Potentials are linear in beta, so their difference is taken before rounding."""
         (beta, hidden), (beta_next, hidden_next) = here, there
         visible = (beta_next - beta) * (self.base.visible.potential(v) - self.target.visible.potential(v)).double()
         terms = hidden_next.cumulants(beta_next * inputs) - hidden.cumulants(beta * inputs)
         return visible + terms.sum(-1, dtype=torch.float64)
 
     def sweep(self, beta: float, layers: tuple[Units, Units], inputs: Tensor, generator: Generator) -> Tensor:
-        """One Gibbs sweep v -> h -> v of the model at `beta`, which leaves that model as it is."""
         h = layers[1].sample(beta * inputs, generator)
         return layers[0].sample(beta * self.target.input_v_from_h(h), generator)
 
 
-def _schedule(betas: int | Sequence[float] | Tensor) -> list[float]:
+class StartedPath(Path, Protocol):
+    """A path whose first model is of independent units: its log Z and draws of it are at hand."""
+
+    def independent_log_z(self) -> float: ...
+
+    def draw_base(self, n: int, generator: Generator) -> Tensor: ...
+
+
+def path_to(model: Any) -> StartedPath:
+    """The path from independent units to `model`: its own if it has one (`annealing_path`), else that of two layers."""
+    return model.annealing_path() if hasattr(model, "annealing_path") else PathFromBase(model)
+
+
+def check_schedule(betas: int | Sequence[float] | Tensor) -> list[float]:
+    """The inverse temperatures of a path; `linear_betas` for a number; a schedule must rise from 0 to 1."""
     path = linear_betas(betas) if isinstance(betas, int) else torch.as_tensor(betas, dtype=torch.float64)
     if path[0] != 0 or path[-1] != 1 or (path.diff() < 0).any():
         raise InvalidArgumentError("betas must rise from 0 to 1. Got a schedule that does not. Use linear_betas(n).")
     return path.tolist()
 
 
-def _anneal(
-    path: _Path, v: Tensor, schedule: list[float], generator: Generator, progress: Progress | None
+def anneal(
+    path: Path, v: Tensor, schedule: list[float], generator: Generator, progress: Progress | None
 ) -> tuple[Tensor, Tensor]:
     """Move `v` along the schedule, whichever way it runs, and return the log weights and the last states.
 
@@ -135,7 +175,7 @@ def _anneal(
     log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
     beta, layers = schedule[0], path.layers(schedule[0])
     for k, beta_next in enumerate(schedule[1:], start=1):
-        inputs, layers_next = path.target.input_h_from_v(v), path.layers(beta_next)
+        inputs, layers_next = path.inputs(v), path.layers(beta_next)
         log_weights += path.increment(v, inputs, (beta, layers[1]), (beta_next, layers_next[1]))
         beta, layers = beta_next, layers_next
         if k + 1 < len(schedule):
@@ -173,10 +213,10 @@ def ais(
     `processes` (all of them must call), each runs its share of the chains and all get the whole result.
     """
     check_range("n_chains", n_chains, low=2)
-    schedule, path = _schedule(betas), _Path(model)
+    schedule, path = check_schedule(betas), path_to(model)
     peers, generator = _share(processes, generator)
     mine = len(range(peers.rank, n_chains, peers.world_size))
-    log_weights, v = _anneal(path, path.draw_base(mine, generator), schedule, generator, progress)
+    log_weights, v = anneal(path, path.draw_base(mine, generator), schedule, generator, progress)
     log_weights, v = _gather(peers, log_weights, v)
     mean = log_mean_exp(log_weights)
     log_z = path.independent_log_z() + mean.value
@@ -199,22 +239,25 @@ def reverse_ais(
     forward runs may have missed.
     """
     check_range("the number of samples", len(samples), low=2)
-    schedule, path = _schedule(betas), _Path(model)
+    schedule, path = check_schedule(betas), path_to(model)
     peers, generator = _share(processes, generator)
     mine = samples[peers.rank :: peers.world_size]
-    log_weights, v = _gather(peers, *_anneal(path, mine, schedule[::-1], generator, progress))
+    log_weights, v = _gather(peers, *anneal(path, mine, schedule[::-1], generator, progress))
     mean = log_mean_exp(log_weights)
     log_z = path.independent_log_z() - mean.value
     return AISResult(log_z, mean.stderr, mean.effective_size, log_weights, v, "reverse")
 
 
 def bracket(forward: AISResult, reverse: AISResult) -> Bound:
-    """The two estimates as one: the middle, with both ends and their errors.
+    """The two estimates as one: Bennett's acceptance ratio of all runs, with the two as its ends.
 
-    The standard error is the larger of the two runs'; the gap ``high - low`` is the honest measure.
+    ``value`` has the least variance if the reverse runs began at draws of the model. The standard error is the larger
+    of the two ends', and so errs on the safe side for the value; the gap ``high - low`` is the honest measure.
     """
     low, high = min(forward.log_z, reverse.log_z), max(forward.log_z, reverse.log_z)
     method = f"AIS forward {forward.log_z:.2f}, reverse {reverse.log_z:.2f}, {len(forward.log_weights)} chains"
     method += f" (effective {forward.effective_size:.0f} and {reverse.effective_size:.0f})"
     error = max(forward.stderr, reverse.stderr)
-    return Bound((low + high) / 2, "estimate", error, method, low, high)
+    start = forward.log_z - log_mean_exp(forward.log_weights).value
+    ratio, _ = bennett(forward.log_weights, reverse.log_weights)
+    return Bound(min(max(start + ratio, low), high), "estimate", error, method, low, high)

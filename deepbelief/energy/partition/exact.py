@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,8 +20,11 @@ MOST_STATES = 1 << 25
 class TwoFreeEnergies(Protocol):
     """A model of two layers, either of which can be summed out in closed form."""
 
-    visible: Units
-    hidden: Units
+    @property
+    def visible(self) -> Units: ...
+
+    @property
+    def hidden(self) -> Units: ...
 
     def free_energy(self, v: Tensor) -> Tensor: ...
 
@@ -29,7 +33,23 @@ class TwoFreeEnergies(Protocol):
 
 def is_enumerable(model: TwoFreeEnergies, most_states: float = MOST_STATES) -> bool:
     """Whether the smaller layer has at most `most_states` states."""
-    return min(model.visible.n_states, model.hidden.n_states) <= most_states
+    return n_enumerated(model) <= most_states
+
+
+def n_enumerated(model: Any) -> float:
+    """How many states enumeration visits: those of the smaller layer, or what the model says (``n_enumerated``)."""
+    own = getattr(model, "n_enumerated", None)
+    return min(model.visible.n_states, model.hidden.n_states) if own is None else own
+
+
+def log_terms(model: Any, chunk: int) -> Iterator[Tensor]:
+    """The logarithms of the terms whose sum is Z, in chunks; a model may list its own (``enumerate``)."""
+    if hasattr(model, "enumerate"):
+        yield from (weight for _, weight in model.enumerate(chunk))
+        return
+    smaller_is_hidden = model.hidden.n_states <= model.visible.n_states
+    units, free = (model.hidden, model.free_energy_of_h) if smaller_is_hidden else (model.visible, model.free_energy)
+    yield from (-free(states) for states in units.states(chunk))
 
 
 @torch.no_grad()
@@ -42,8 +62,7 @@ def exact_log_z(model: TwoFreeEnergies, *, most_states: float = MOST_STATES, chu
     >>> round(float(exact_log_z(RBM(3, 2, weight_std=0.0))), 4)  # 2 ** 5 states of equal weight
     3.4657
     """
-    n_visible, n_hidden = model.visible.n_states, model.hidden.n_states
-    smallest = min(n_visible, n_hidden)
+    smallest = n_enumerated(model)
     if smallest > most_states:
         raise InvalidArgumentError(
             f"the smaller layer must have at most {most_states:.3g} states to be enumerated. Got {smallest:.3g}. "
@@ -51,8 +70,7 @@ def exact_log_z(model: TwoFreeEnergies, *, most_states: float = MOST_STATES, chu
         )
     twin = copy.deepcopy(model)
     twin.double()  # type: ignore[attr-defined]
-    units, free = (twin.hidden, twin.free_energy_of_h) if n_hidden <= n_visible else (twin.visible, twin.free_energy)
     total = StreamingLogSum()
-    for states in units.states(chunk):
-        total.add(-free(states))
+    for terms in log_terms(twin, chunk):
+        total.add(terms)
     return Bound(total.value, "exact", method=f"enumeration of {smallest:,} states")

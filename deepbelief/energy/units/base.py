@@ -27,9 +27,12 @@ class Units(nn.Module, ABC):
 
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Units]]] = {}  # every kind that was imported, by name
+    bounded: bool = True  # whether the values of a unit lie between two numbers
+    needs_bounded_partner: bool = False  # whether log Z exists only where the other layer's units are bounded
 
     def __init_subclass__(cls) -> None:
-        Units.kinds[cls.kind] = cls
+        if hasattr(cls, "kind"):  # a base of several kinds has none
+            Units.kinds[cls.kind] = cls
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -110,13 +113,18 @@ class Units(nn.Module, ABC):
 
     @property
     def bases(self) -> Sequence[int] | None:
-        """The number of values of each independent variable, or None for continuous units."""
+        """The number of values of each independent variable, or None where they are infinitely many."""
         return None
+
+    @property
+    def has_states(self) -> bool:
+        """Whether a case has a probability rather than a density: discrete units, counts without a limit too."""
+        return self.bases is not None
 
     def from_digits(self, digits: Tensor) -> Tensor:
         """States from digits below `bases`: (n, variables) -> (n, size)."""
         raise InvalidArgumentError(
-            f"{self.kind} units cannot be enumerated, for they are continuous. Use ais(...) instead."
+            f"{self.kind} units cannot be enumerated, for they have infinitely many states. Use ais(...) instead."
         )
 
     def states(self, chunk: int = 1 << 14) -> Iterator[Tensor]:
@@ -126,7 +134,7 @@ class Units(nn.Module, ABC):
 
     @property
     def n_states(self) -> float:
-        """How many states the layer has; infinite for continuous units."""
+        """How many states the layer has."""
         return float("inf") if self.bases is None else n_states(self.bases)
 
     def _bases_or_raise(self) -> Sequence[int]:
@@ -140,7 +148,7 @@ class Units(nn.Module, ABC):
         Used by the pseudo-likelihood. All variables of a layer must have the same number of values.
         """
         raise InvalidArgumentError(
-            f"{self.kind} units have no pseudo-likelihood here, for it needs discrete units. Use ais(...)."
+            f"{self.kind} units have no pseudo-likelihood here, for it needs variables of a few values. Use ais(...)."
         )
 
     # -- checks and storage -----------------------------------------------------------------------------------------
@@ -184,3 +192,22 @@ def check_unit_interval(x: Tensor, name: str, kind: str) -> None:
             f"{name} must lie in [0, 1] for {kind} units. Got a value of {worst:g}: "
             "scale to [0, 1] or use Gaussian units."
         )
+
+
+def check_non_negative(x: Tensor, name: str, kind: str, remedy: str) -> None:
+    """Finite values of at least 0."""
+    if x.numel() and not (x.min() >= 0 and x.max() < float("inf")):  # NaN is neither
+        worst = (x.min() if x.min() < 0 else x.max()).item()
+        raise InvalidDataError(
+            f"{name} must be finite and at least 0 for {kind} units. Got a value of {worst:g}: {remedy}."
+        )
+
+
+def check_layers(visible: Units, hidden: Units) -> None:
+    """Refuse two layers with weights between them that have no law, whatever the weights."""
+    for units, other in ((visible, hidden), (hidden, visible)):
+        if units.needs_bounded_partner and not other.bounded:
+            raise InvalidArgumentError(
+                f"{units.kind} units must stand beside units of bounded values, else log Z is infinite. "
+                f"Got {other.kind} units. Use Bernoulli, spin, categorical, binomial or multinomial units."
+            )

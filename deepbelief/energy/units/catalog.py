@@ -7,13 +7,19 @@ from typing import Any
 
 from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.bernoulli import Bernoulli
+from deepbelief.energy.units.binomial import Binomial
 from deepbelief.energy.units.categorical import Categorical
 from deepbelief.energy.units.gaussian import Gaussian
+from deepbelief.energy.units.multinomial import Multinomial
+from deepbelief.energy.units.poisson import Poisson
+from deepbelief.energy.units.rectified import Rectified
 from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError, check_choice
 
-KINDS: dict[str, type[Units]] = {c.kind: c for c in (Bernoulli, Spin, Gaussian, Categorical, SideBySide)}
+KINDS: dict[str, type[Units]] = {
+    c.kind: c for c in (Bernoulli, Spin, Gaussian, Rectified, Categorical, Binomial, Poisson, Multinomial, SideBySide)
+}
 
 
 def units_from_config(config: Mapping[str, Any]) -> Units:
@@ -22,18 +28,29 @@ def units_from_config(config: Mapping[str, Any]) -> Units:
 
 
 def make_units(kind: str | Units, size: int, *, n_values: int | None = None) -> Units:
-    """Units of a named kind for rows of `size` numbers; `n_values` is the width of a categorical group.
+    """Units of a named kind for rows of `size` numbers.
+
+    `n_values` is the width of a categorical group, or how many values a count has: binomial units run from 0 to
+    ``n_values - 1``, and multinomial rows sum to it.
 
     >>> make_units("bernoulli", 3)
     Bernoulli(size=3)
     >>> make_units("categorical", 6, n_values=3)
     Categorical(n_groups=2, n_values=3)
+    >>> make_units("binomial", 6, n_values=3)
+    Binomial(size=6, n_trials=2)
     """
     if isinstance(kind, Units):
         if kind.size != size:
             raise InvalidArgumentError(f"units must have size {size}, the width of the data. Got size={kind.size}.")
         return kind
     check_choice("kind", kind, [k for k in KINDS if k != SideBySide.kind])
+    if kind in (Binomial.kind, Multinomial.kind):
+        if n_values is None or n_values < 2:
+            raise InvalidArgumentError(
+                f"n_values must be at least 2 for {kind} units: the largest count and one. Got n_values={n_values}."
+            )
+        return Binomial(size, n_values - 1) if kind == Binomial.kind else Multinomial(size, n_values - 1)
     if kind != Categorical.kind:
         return KINDS[kind](size)
     if n_values is None or size % n_values:

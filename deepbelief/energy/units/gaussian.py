@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deepbelief.energy.units.base import Units
+from deepbelief.energy.units.quadratic import SMALLEST_VARIANCE, Quadratic
 from deepbelief.errors import InvalidDataError
 
-SMALLEST_VARIANCE = 1e-4  # a constant column would have infinite precision
 
-
-class Gaussian(Units):
+class Gaussian(Quadratic):
     """Real units: given an input they have mean ``(bias + I) / precision`` and variance ``1 / precision``.
 
     ``Gamma(I) = sum (bias + I)^2 / (2 precision) + log(2 pi / precision) / 2``. The precision is learned through its
@@ -26,18 +24,6 @@ class Gaussian(Units):
 
     kind = "gaussian"
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.log_precision = nn.Parameter(torch.zeros(size))
-
-    @property
-    def precision(self) -> Tensor:
-        """``1 / variance`` of each unit."""
-        return self.log_precision.exp()
-
-    def potential(self, x: Tensor) -> Tensor:
-        return (0.5 * self.precision * x - self.bias).mul(x).sum(-1)
-
     def cumulants(self, inputs: Tensor) -> Tensor:
         field = inputs + self.bias
         return 0.5 * (field * field / self.precision + math.log(2 * math.pi) - self.log_precision)
@@ -49,9 +35,6 @@ class Gaussian(Units):
         noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
         return torch.addcmul(mean, noise, torch.exp(-0.5 * self.log_precision).expand_as(mean))
 
-    def statistics(self, x: Tensor) -> dict[str, Tensor]:
-        return {"log_precision": -0.5 * self.precision * x * x}
-
     def expected_statistics(self, inputs: Tensor, mean: Tensor) -> dict[str, Tensor]:
         return {"log_precision": -0.5 * (self.precision * mean * mean + 1)}
 
@@ -60,14 +43,6 @@ class Gaussian(Units):
         if variance is not None:
             self.log_precision.copy_(-torch.log(variance.clamp_min(SMALLEST_VARIANCE)))
         self.bias.copy_(mean.to(self.bias) * self.precision)
-
-    def blend(self, other: Gaussian, beta: float) -> Gaussian:
-        """The precision, not its logarithm, is the natural parameter."""
-        blended = self.empty_like()
-        with torch.no_grad():
-            blended.bias.copy_(torch.lerp(self.bias, other.bias, beta))
-            blended.log_precision.copy_(torch.lerp(self.precision, other.precision, beta).log())
-        return blended
 
     def check_values(self, x: Tensor, name: str = "X") -> None:
         if not torch.isfinite(x).all():

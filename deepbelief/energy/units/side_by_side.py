@@ -29,6 +29,8 @@ class SideBySide(Units):
         self.parts = nn.ModuleList(parts)
         self.sizes = [part.size for part in parts]
         self.size = sum(self.sizes)
+        self.bounded = all(part.bounded for part in parts)
+        self.needs_bounded_partner = any(part.needs_bounded_partner for part in parts)
 
     @property
     def bias(self) -> Tensor:  # type: ignore[override]
@@ -98,7 +100,9 @@ class SideBySide(Units):
 
     def from_digits(self, digits: Tensor) -> Tensor:
         if self.bases is None:
-            raise InvalidArgumentError("a layer with a continuous part cannot be enumerated. Use ais(...) instead.")
+            raise InvalidArgumentError(
+                "a layer with a part of infinitely many states cannot be enumerated. Use ais(...) instead."
+            )
         widths = [len(part.bases or []) for part in self._parts()]
         pieces = zip(self._parts(), digits.split(widths, -1), strict=True)
         return torch.cat([part.from_digits(piece) for part, piece in pieces], -1)

@@ -1,0 +1,1 @@
+"""Systems built from the parts: recommendation, denoising."""

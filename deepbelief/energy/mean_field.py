@@ -1,0 +1,113 @@
+"""Mean-field inference in a deep Boltzmann machine: the factorial posterior that fits best.
+
+    Q(h | v) = prod_l q_l(h_l),   q_l(x) = exp(-U_l(x) + eta_l.x - Gamma_l(eta_l)),   mu_l = <h_l>
+
+Each layer's best input given its neighbours is ``eta_l = mu_{l-1} W_{l-1} + mu_{l+1} W_l'``. Layers of one parity
+do not touch, so all odd and then all even ones are updated together; every such update raises the variational bound
+
+    B(v) = E_Q[-E(v, h)] + H(Q) = -U_v(v) + sum_l [Gamma_l(eta_l) - eta_l.mu_l] + sum_l mu_{l-1} W_{l-1} mu_l
+
+(mu_0 = v), which is at most ``log sum_h exp(-E(v, h))``. Salakhutdinov & Hinton 2009.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deepbelief.energy.units.base import Units
+
+MOST_STEPS = 50
+TOLERANCE = 1e-4  # of the means, at which the iteration stops
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Means of all layers from the data up (the data itself first), and the inputs they have; no input for the data."""
+
+    means: list[Tensor]
+    inputs: list[Tensor]
+
+
+def infer(
+    layers: Sequence[Units],
+    weights: Sequence[Tensor],
+    x: Tensor,
+    *,
+    n_steps: int = MOST_STEPS,
+    tolerance: float = TOLERANCE,
+    means: Sequence[Tensor] | None = None,
+    held: Sequence[int] = (0,),
+) -> Posterior:
+    """Coordinate ascent from one pass up with doubled inputs (or from `means`), for at most `n_steps` rounds.
+
+    A case stops when none of its means moves by `tolerance`, so what is inferred of a case depends on that case alone.
+    Layers of the numbers in `held` keep their means: the data; or for the way down, the top.
+    """
+    top = len(weights)
+    mu = _pass_up(layers, weights, x) if means is None else list(means)
+    eta = [torch.empty(0)] * (top + 1)
+    fixed = {layer: _messages(weights, mu, layer) for layer in held}  # what held layers send never changes
+    moving = torch.ones(len(mu[0]), 1, dtype=torch.bool, device=mu[0].device)
+    for step in range(n_steps):
+        change = torch.zeros_like(moving, dtype=mu[0].dtype)
+        for parity in (1, 0):
+            for layer in range(parity, top + 1, 2):
+                if layer in held:
+                    continue
+                inputs = _input(weights, mu, layer, fixed)
+                new = layers[layer].mean(inputs)
+                change = torch.maximum(change, (new - mu[layer]).abs().amax(1, keepdim=True))
+                mu[layer] = torch.where(moving, new, mu[layer])
+                eta[layer] = inputs if step == 0 else torch.where(moving, inputs, eta[layer])
+        moving = moving & (change >= tolerance)
+        if not moving.any():
+            break
+    return Posterior(mu, eta)
+
+
+def _messages(weights: Sequence[Tensor], mu: Sequence[Tensor], layer: int) -> dict[int, Tensor]:
+    """What a layer sends to its neighbours, by their numbers."""
+    found = {}
+    if layer > 0:
+        found[layer - 1] = mu[layer] @ weights[layer - 1].T
+    if layer < len(weights):
+        found[layer + 1] = mu[layer] @ weights[layer]
+    return found
+
+
+def _input(
+    weights: Sequence[Tensor], mu: Sequence[Tensor], layer: int, fixed: Mapping[int, Mapping[int, Tensor]]
+) -> Tensor:
+    """What a layer gets from its neighbours."""
+    terms = []
+    for neighbour in (layer - 1, layer + 1):
+        if neighbour in fixed:
+            terms.append(fixed[neighbour][layer])
+        elif 0 <= neighbour < layer:
+            terms.append(mu[neighbour] @ weights[neighbour])
+        elif layer < neighbour <= len(weights):
+            terms.append(mu[neighbour] @ weights[layer].T)
+    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+
+
+def _pass_up(layers: Sequence[Units], weights: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+    """Below the top, the input from below counts twice: for itself, and for the layer above that is not there yet."""
+    mu = [x]
+    for layer, weight in enumerate(weights, start=1):
+        factor = 2.0 if layer < len(weights) else 1.0
+        mu.append(layers[layer].mean(factor * (mu[-1] @ weight)))
+    return mu
+
+
+def bound(layers: Sequence[Units], weights: Sequence[Tensor], posterior: Posterior) -> Tensor:
+    """``B(v)`` without log Z, in nats: (n,). It holds for any means and inputs that belong together."""
+    mu, eta = posterior.means, posterior.inputs
+    total = -layers[0].potential(mu[0])
+    for layer in range(1, len(layers)):
+        total = total + layers[layer].cumulant(eta[layer]) - (eta[layer] * mu[layer]).sum(-1)
+        total = total + ((mu[layer - 1] @ weights[layer - 1]) * mu[layer]).sum(-1)
+    return total
