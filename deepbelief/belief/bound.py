@@ -14,12 +14,13 @@ and ``<w>_Q = p(x) Z_top`` exactly. By Jensen's inequality, for any number K of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from deepbelief.belief.layers import Layer
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_range
@@ -34,7 +35,7 @@ class Stack(Protocol):
     """What the bound needs of a DBN."""
 
     @property
-    def layers(self) -> list[RBM]: ...
+    def layers(self) -> Sequence[Layer]: ...
 
     @property
     def top(self) -> RBM: ...
@@ -45,18 +46,20 @@ class Stack(Protocol):
 def log_weights(dbn: Stack, x: Tensor, generator: Generator) -> Tensor:
     """One draw per case of ``log p*(v, h) - log Q(h | v)`` (without log Z): (n, d) -> (n,), float64."""
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for rbm in dbn.layers[:-1]:
-        inputs = rbm.input_h_from_v(x)
-        h = rbm.hidden.sample(inputs, generator)
-        up, down = rbm.hidden.log_prob(h, inputs), rbm.visible.log_prob(x, rbm.input_v_from_h(h))
+    for layer in dbn.layers[:-1]:
+        inputs = layer.input_h_from_v(x)
+        h = layer.hidden.sample(inputs, generator)
+        up, down = layer.hidden.log_prob(h, inputs), layer.visible.log_prob(x, layer.input_v_from_h(h))
         total += (down - up).double()
         x = h
     return total - dbn.top_free_energy(x).double()
 
 
 def many_log_weights(dbn: Stack, x: Tensor, n_samples: int, generator: Generator) -> Tensor:
-    """`n_samples` draws per case of `log_weights`: (n_samples, n)."""
-    return torch.stack([log_weights(dbn, x, generator) for _ in range(n_samples)])
+    """`n_samples` draws per case of `log_weights`: (n_samples, n); of few cases many draws are made at once."""
+    at_once = max(1, CHUNK // len(x))
+    counts = [min(at_once, n_samples - done) for done in range(0, n_samples, at_once)]
+    return torch.cat([log_weights(dbn, x.repeat(n, 1), generator).reshape(n, len(x)) for n in counts])
 
 
 @torch.no_grad()
