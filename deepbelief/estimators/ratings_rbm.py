@@ -72,7 +72,7 @@ class RatingsRBM(Savable, BaseEstimator):
     --------
     >>> from deepbelief import RatingsRBM
     >>> triples = [[user, item, 5 if (user + item) % 2 else 1] for user in range(20) for item in range(9)]
-    >>> model = RatingsRBM(4, epochs=60, random_state=0).fit([row for row in triples if row[:2] != [3, 4]])
+    >>> model = RatingsRBM(4, epochs=200, random_state=0).fit([row for row in triples if row[:2] != [3, 4]])
     >>> bool(model.predict([[3, 4]])[0] > 4)
     True
     """

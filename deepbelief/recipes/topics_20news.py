@@ -137,8 +137,8 @@ RECIPE = Recipe(
     paper="Salakhutdinov & Hinton 2009, Replicated softmax: an undirected topic model",
     published="953 (LDA with 50 topics 1091), 50 held-out documents, AIS with 1,000 temperatures and 100 runs",
     setting="split by date, 1,994 words; per word, averaged over documents; PCD with chains over all lengths",
-    reached="REACHED",
-    time="TIME",
+    reached="735 the published way; 2,330 by annealing along the length, which sees the modes that it misses (seed 0)",
+    time="9 minutes, 1 thread",
     reproduce=reproduce,
 )
 

@@ -89,8 +89,8 @@ def law_of(machine: BoltzmannMachine) -> Joint:
     field = torch.cat([part.bias for layer in layers for part in parts_of(layer)])
     none = torch.zeros(machine.size, dtype=torch.bool)
     states = torch.tensor(rows, dtype=machine.coupling.dtype)
-    cold = 1 / machine.temperature
-    return Joint(states, -cold * matrix_of(machine), cold * field, none, none, machine.visible.size)
+    cold, ways = 1 / machine.temperature, states.new_zeros(len(states))
+    return Joint(states, ways, -cold * matrix_of(machine), cold * field, none, none, none, machine.visible.size)
 
 
 def mean_log_likelihood_of(machine: BoltzmannMachine, x: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -51,7 +51,7 @@ def test_the_gradient_is_that_of_the_perplexity(
         rows.append(v)
         shares_of_rows.append(w * model.log_likelihood(v).value.exp())
     v = torch.cat(rows)
-    learning._set_gradients(data, learning._moments(v, model.encode(v), torch.cat(shares_of_rows)))
+    learning.put_gradients(data, learning._moments(v, model.encode(v), torch.cat(shares_of_rows)))
     found = {name: -parameter.grad for name, parameter in model.named_parameters()}  # type: ignore[operator]
     wanted = score_gradient(model, x, objective, weight, centred)
     assert largest_gap(found, wanted) < 1e-9
