@@ -117,7 +117,7 @@ class BeliefStack(nn.Module, ABC):
 
     def decode(self, z: Tensor) -> Tensor:
         """The means of the data after a deterministic pass down from the top hidden layer."""
-        return self.downward(self._without_label(self.top.mean_v_from_h(z)))
+        return self.downward(self.without_label(self.top.mean_v_from_h(z)))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """``decode(encode(x))``."""
@@ -151,8 +151,8 @@ class BeliefStack(nn.Module, ABC):
         for _ in range(n_steps):
             state, info = kernel.step(state, clamp=clamp, generator=generator)
         if len(self.layers) == 1 and mean and info is not None:
-            return self._without_label(info.mean_v)
-        return self.downward(self._without_label(state.v), sample=True, mean_at_end=mean, generator=generator)
+            return self.without_label(info.mean_v)
+        return self.downward(self.without_label(state.v), sample=True, mean_at_end=mean, generator=generator)
 
     @torch.no_grad()
     def complete(
@@ -204,7 +204,7 @@ class BeliefStack(nn.Module, ABC):
             )
         return self.n_classes
 
-    def _without_label(self, v: Tensor) -> Tensor:
+    def without_label(self, v: Tensor) -> Tensor:
         return v[:, : v.shape[1] - self.n_classes] if self.n_classes else v
 
     def _label_clamp(self, labels: Tensor, n: int) -> Clamp:
@@ -223,8 +223,8 @@ class BeliefStack(nn.Module, ABC):
             h = torch.cat([h, self.top.visible.part(1).draw(p, p, generator)], 1)  # type: ignore[operator]
         h_top = self.top.sample_h_from_v(h, generator)
         inputs = self.top.input_v_from_h(h_top)
-        mean = self._without_label(self.top.visible.mean(inputs))
-        h = self._without_label(self.top.visible.sample(inputs, generator))
+        mean = self.without_label(self.top.visible.mean(inputs))
+        h = self.without_label(self.top.visible.sample(inputs, generator))
         for rbm in self.layers[-2::-1] if len(self.layers) > 1 else []:
             inputs = rbm.input_v_from_h(h)
             mean = rbm.visible.mean(inputs)

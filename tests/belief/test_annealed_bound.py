@@ -49,7 +49,6 @@ def test_more_temperatures_come_closer(generator: torch.Generator) -> None:
     assert at_most_p_value(logs[2], 0.0) > FALSE_ALARM
     for fewer, more in ((logs[0], logs[1]), (logs[1], logs[2])):
         assert at_most_p_value((more - fewer).mean(1), 0.0) < FALSE_ALARM
-    assert logs[2].mean() > -0.1
 
 
 def test_the_bound_says_what_it_is(generator: torch.Generator) -> None:

@@ -122,7 +122,7 @@ def test_layers_that_cannot_be_tied_get_a_sentence(top: RBM, found: str) -> None
 
 @pytest.mark.parametrize("method", ["variational", "importance", "annealed"])
 def test_the_bound_needs_a_draw(method: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"n_samples must be at least . Got n_samples=0"):
+    with pytest.raises(InvalidArgumentError, match=r"n_samples must be at least \d\. Got n_samples=0"):
         DBN.of_sizes([3, 2, 2]).log_likelihood(torch.zeros(1, 3), method=method, n_samples=0)
 
 
@@ -174,7 +174,8 @@ def test_the_bound_rises_with_the_draws_to_the_likelihood(generator: torch.Gener
         assert (gain >= -1e-12).all()
     assert at_most_p_value(levels[0] - levels[-1].mean(0), 0.0) > FALSE_ALARM > means_p_value(levels[0], exact)
     many = importance_bound(dbn, x, log_z=exact_log_z(dbn.top), n_samples=50_000, generator=generator)
-    assert abs(float(many) - exact.mean().item()) < 8 * many.stderr < 0.1
+    gap = (exact - stack.bound(dbn, x)).mean().item()
+    assert abs(float(many) - exact.mean().item()) < 8 * many.stderr < gap  # a normal one lies so far off in 1e-15
 
 
 def test_the_importance_bound_has_the_error_that_it_says(generator: torch.Generator) -> None:
