@@ -31,6 +31,7 @@ MODELS: dict[str, str] = {
     "RatingsRBM": "deepbelief.energy.ratings_rbm",
     "BoltzmannMachine": "deepbelief.energy.boltzmann",
     "DBN": "deepbelief.belief.dbn",
+    "UntiedDBN": "deepbelief.belief.untied",
     "DBM": "deepbelief.energy.dbm",
     "DBMNetwork": "deepbelief.energy.dbm_network",
     "UnrolledDBN": "deepbelief.belief.unrolled",
