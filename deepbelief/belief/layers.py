@@ -20,6 +20,7 @@ class Layer(Protocol):
     visible: Units
     hidden: Units
     visible_offset: Tensor
+    hidden_offset: Tensor
 
     def input_h_from_v(self, v: Tensor) -> Tensor: ...
 

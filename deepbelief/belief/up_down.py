@@ -166,7 +166,7 @@ class UpDownLearning:
         return total
 
     def _follow(self, lesson: _Lesson, weight: Tensor, offset: Tensor, rate: float) -> Tensor:
-        """Gradients of *minus* the lesson's log-probability: of the targets' units in place, of the weights returned."""
+        """Gradients of *minus* the lesson's log-probability: in place for the targets' units, returned for the weights."""
         error = lesson.error
         ascent, bias = error.T @ lesson.causes, error.sum(0)
         if self.top_rule.centred:
@@ -186,8 +186,8 @@ class UpDownLearning:
         self.model.top.visible_offset.grad, self.model.top.hidden_offset.grad = top.v, top.h
         offsets = [o for layer in self.model.layers for o in (layer.visible_offset, layer.hidden_offset)]
         self.top_rule.update.apply(context, travellers=offsets)
-        for layer in self.model.layers:
-            move_offsets(layer, self.top_rule.offset_rate)
+        for each in self.model.layers:
+            move_offsets(each, self.top_rule.offset_rate)
         if isinstance(self.negative, Follower):
             self.negative.follow(self.model.top)
 

@@ -50,8 +50,7 @@ def test_an_untied_copy_does_what_the_dbn_does(dbn: DBN, x: Tensor) -> None:
         for parameter in twin.parameters():
             parameter.add_(1.0)
     assert not torch.equal(twin.encode(x), dbn.encode(x))  # copies: the DBN stays as it was
-    assert isinstance(twin, Sampler) and isinstance(twin, Density) and isinstance(twin, Coder)
-    assert isinstance(twin, Completer) and isinstance(twin, Storable)
+    assert all(isinstance(twin, capability) for capability in (Sampler, Density, Coder, Completer, Storable))
 
 
 def test_samples_have_the_law_of_the_generative_weights(net: UntiedDBN, generator: torch.Generator) -> None:

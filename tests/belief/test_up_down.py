@@ -23,7 +23,7 @@ from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.quadratic import Quadratic
+from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.storage import state_to_bytes
 from deepbelief.training.callbacks import Callback
@@ -130,7 +130,10 @@ def means_score(net: UntiedDBN) -> Tensor:
     hidden = untied.paths(net)
     means = net.layers[0].mean_v_from_h(hidden[0]).detach()
     above = torch.stack(
-        [below.visible.log_prob(x, below.input_v_from_h(h)) for below, x, h in zip(net.untied[1:], hidden, hidden[1:], strict=False)]
+        [
+            below.visible.log_prob(x, below.input_v_from_h(h))
+            for below, x, h in zip(net.untied[1:], hidden, hidden[1:], strict=False)
+        ]
         + [untied.log_top(net, hidden[-1])]
     ).sum(0)
     return torch.softmax(above.detach(), 0) @ untied.log_q(net, [means, *hidden])
@@ -275,7 +278,9 @@ def weights_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 def precisions_forgotten(patch: pytest.MonkeyPatch) -> None:
     """The expectation is left out of the gradient of the precisions."""
-    patch.setattr(Quadratic, "expected_statistics", lambda self, i, mean: {"log_precision": torch.zeros_like(mean)}, raising=False)
+    patch.setattr(
+        Quadratic, "expected_statistics", lambda self, i, mean: {"log_precision": torch.zeros_like(mean)}, raising=False
+    )
     from deepbelief.energy.units.gaussian import Gaussian
 
     patch.delattr(Gaussian, "expected_statistics")
@@ -333,12 +338,11 @@ def small(n_classes: int | None = None) -> UntiedDBN:
 def test_learning_raises_the_exact_likelihood_and_the_bound() -> None:
     net, x = small(), patterns().double()
     before = untied_numbers(net, x)
-    train(net, epochs=150, learning_rate=0.1, momentum=0.5, k=[1, 3])
-    bound, log_p = untied_numbers(net, x)
-    assert bound > before[0] + 0.3
-    assert log_p > before[1] + 0.3
     independent = torch.distributions.Bernoulli(x.mean(0)).log_prob(x).sum(1).mean().item()
-    assert bound > independent  # more was learned than the rates of the bits
+    train(net, epochs=300, learning_rate=0.5, momentum=0.9, k=[1, 3])
+    bound, log_p = untied_numbers(net, x)
+    assert bound > max(*before, independent)  # more was learned than the rates of the bits
+    assert log_p > bound
 
 
 def untied_numbers(net: UntiedDBN, x: Tensor) -> tuple[float, float]:

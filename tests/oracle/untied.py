@@ -60,9 +60,9 @@ def log_top(net: UntiedDBN, h: Tensor, label: int | None = None) -> Tensor:
         return log_ways_at(top.visible, h) - top.free_energy(h) - log_z(top)
     labels = range(n) if label is None else [label]
     rows = [torch.cat([h, torch.eye(n, dtype=h.dtype)[y].expand(len(h), -1)], 1) for y in labels]
-    return torch.logsumexp(
-        torch.stack([log_ways_at(top.visible, v) - top.free_energy(v) for v in rows]), 0
-    ) - log_z(top)
+    return torch.logsumexp(torch.stack([log_ways_at(top.visible, v) - top.free_energy(v) for v in rows]), 0) - log_z(
+        top
+    )
 
 
 def along(net: UntiedDBN, x: Tensor) -> list[Tensor]:
