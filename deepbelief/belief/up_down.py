@@ -166,7 +166,7 @@ class UpDownLearning:
         return total
 
     def _follow(self, lesson: _Lesson, weight: Tensor, offset: Tensor, rate: float) -> Tensor:
-        """Gradients of *minus* the lesson's log-probability: in place for the targets' units, returned for the weights."""
+        """Gradients of *minus* the lesson's log-probability: of the units in place, of the weights returned."""
         error = lesson.error
         ascent, bias = error.T @ lesson.causes, error.sum(0)
         if self.top_rule.centred:
