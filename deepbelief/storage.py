@@ -35,6 +35,7 @@ MODELS: dict[str, str] = {
     "DBM": "deepbelief.energy.dbm",
     "DBMNetwork": "deepbelief.energy.dbm_network",
     "UnrolledDBN": "deepbelief.belief.unrolled",
+    "DeepAutoencoder": "deepbelief.belief.deep_autoencoder",
     "ReplicatedSoftmax": "deepbelief.energy.replicated_softmax",
     "DenseNetwork": "deepbelief.networks.dense",
 }

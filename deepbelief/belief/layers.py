@@ -102,3 +102,13 @@ class UntiedLayer(nn.Module):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A layer from `config`."""
         return cls(units_from_config(config["visible"]), units_from_config(config["hidden"]))
+
+
+def weight_up(layer: Layer) -> Tensor:
+    """The weights of the way up: (n_visible, n_hidden)."""
+    return layer.recognition if isinstance(layer, UntiedLayer) else layer.weight  # type: ignore[attr-defined]
+
+
+def weight_down(layer: Layer) -> Tensor:
+    """The weights of the way down: (n_visible, n_hidden)."""
+    return layer.generative if isinstance(layer, UntiedLayer) else layer.weight  # type: ignore[attr-defined]
