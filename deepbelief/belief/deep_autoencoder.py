@@ -47,15 +47,25 @@ class DeepAutoencoder(nn.Module):
         self.encoder = nn.ModuleList(MeanField(n, units) for n, units in zip(sizes, up, strict=False))
         self.decoder = nn.ModuleList(MeanField(n, units) for n, units in zip(sizes[::-1], down, strict=False))
 
+    @property
+    def ups(self) -> list[MeanField]:
+        """The layers of the encoder."""
+        return list(self.encoder)  # type: ignore[arg-type]
+
+    @property
+    def downs(self) -> list[MeanField]:
+        """The layers of the decoder."""
+        return list(self.decoder)  # type: ignore[arg-type]
+
     def encode(self, x: Tensor) -> Tensor:
         """The code: (n, inputs) -> (n, size of the code)."""
-        for layer in self.encoder:
+        for layer in self.ups:
             x = layer(x)
         return x
 
     def decode(self, z: Tensor) -> Tensor:
         """The reconstruction of a code, means of the data's units: (n, size of the code) -> (n, inputs)."""
-        for layer in self.decoder:
+        for layer in self.downs:
             z = layer(z)
         return z
 
@@ -73,15 +83,15 @@ class DeepAutoencoder(nn.Module):
         x: the code was made from x itself.
         """
         z = self.encode(x)
-        *inner, last = self.decoder
+        *inner, last = self.downs
         for layer in inner:
             z = layer(z)
-        return last.units.log_prob(x, last.linear(z))  # type: ignore[operator, union-attr]
+        return last.units.log_prob(x, last.linear(z))
 
     def config(self) -> dict[str, Any]:
         """What rebuilds the model (without its parameters), as JSON."""
-        each = {"up": self.encoder, "down": self.decoder}
-        return {name: [layer.units.config() for layer in layers] for name, layers in each.items()}  # type: ignore[operator, union-attr]
+        each = {"up": self.ups, "down": self.downs}
+        return {name: [layer.units.config() for layer in layers] for name, layers in each.items()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -103,10 +113,10 @@ def unroll_autoencoder(dbn: BeliefStack) -> DeepAutoencoder:
     layers = dbn.layers
     down = [layer.visible.empty_like() for layer in layers[::-1]]
     net = DeepAutoencoder([layer.hidden.empty_like() for layer in layers], down).to(dbn.top.weight)
-    for own, layer in zip(net.encoder, layers, strict=True):
-        own.linear.weight.copy_(weight_up(layer).T)  # type: ignore[union-attr]
-        own.units.load_state_dict(layer.hidden.state_dict())  # type: ignore[operator, union-attr]
-    for own, layer in zip(net.decoder, layers[::-1], strict=True):
-        own.linear.weight.copy_(weight_down(layer))  # type: ignore[union-attr]
-        own.units.load_state_dict(layer.visible.state_dict())  # type: ignore[operator, union-attr]
+    for own, layer in zip(net.ups, layers, strict=True):
+        own.linear.weight.copy_(weight_up(layer).T)
+        own.units.load_state_dict(layer.hidden.state_dict())
+    for own, layer in zip(net.downs, layers[::-1], strict=True):
+        own.linear.weight.copy_(weight_down(layer))
+        own.units.load_state_dict(layer.visible.state_dict())
     return net
