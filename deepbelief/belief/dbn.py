@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
+import torch
 from torch import nn
 
 from deepbelief.belief.stack import BeliefStack, check_stacked
@@ -76,6 +77,28 @@ class DBN(BeliefStack):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model from `config`."""
         return cls([RBM.from_config(rbm) for rbm in config["rbms"]], config["n_classes"])
+
+
+@torch.no_grad()
+def with_labels_in_top(dbn: DBN, n_classes: int) -> DBN:
+    """A DBN with one softmax group of `n_classes` values more in its top RBM, and copies of all else.
+
+    The label's weights and biases are 0: the law of the data is what it was, and every label is as likely as any other,
+    until the top learns more. This is how a stack that was learned without labels comes to know them.
+
+    >>> with_labels_in_top(DBN.of_sizes([6, 4, 3]), 2).classify(torch.ones(1, 6)).tolist()
+    [[0.5, 0.5]]
+    """
+    check(dbn.n_classes is None, f"dbn must have no labels yet. Got n_classes={dbn.n_classes}. Use it as it is.")
+    twin = DBN.from_config(dbn.config()).to(dbn.top.weight)
+    twin.load_state_dict(dbn.state_dict())
+    below = twin.top
+    label = Categorical(1, n_classes).to(below.weight)
+    top = RBM(SideBySide([below.visible, label]), below.hidden, weight_std=0.0).to(below.weight)
+    top.weight[: below.visible.size] = below.weight
+    top.visible_offset.copy_(torch.cat([below.visible_offset, label.mean(torch.zeros_like(label.bias))]))
+    top.hidden_offset.copy_(below.hidden_offset)
+    return DBN([*twin.layers[:-1], top], n_classes)
 
 
 def units_copy(units: Units) -> Units:
