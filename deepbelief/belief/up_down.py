@@ -68,10 +68,7 @@ class UpDownLearning:
         centred: bool = True,
         offset_rate: float = 0.01,
     ) -> None:
-        self.steps = [k] if isinstance(k, int) else list(k)
-        check(len(self.steps) >= 1, "k must hold at least 1 number of steps. Got none. Use k=(3, 6, 10).")
-        for steps in self.steps:
-            check_range("k", steps, low=1)
+        self.steps = checked_steps(k)
         check_range("generative_rate", generative_rate, low=0)
         check_range("recognition_rate", recognition_rate, low=0)
         self.module: torch.nn.Module = model
@@ -198,6 +195,19 @@ class UpDownLearning:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.top_rule.load_state_dict(state)
+
+
+def checked_steps(k: int | Sequence[int]) -> list[int]:
+    """Numbers of Gibbs steps per update, each for an equal part of the training.
+
+    >>> checked_steps(3), checked_steps((3, 6, 10))
+    ([3], [3, 6, 10])
+    """
+    steps = [k] if isinstance(k, int) else list(k)
+    check(len(steps) >= 1, "k must hold at least 1 number of steps. Got none. Use k=(3, 6, 10).")
+    for number in steps:
+        check_range("k", number, low=1)
+    return steps
 
 
 class _Lesson:
