@@ -46,10 +46,14 @@ class UpDownLearning:
     up, 1 as published. ``mean_dreams`` ends each dream with the means of the data given the layer above instead of
     draws, as published: for data that are themselves probabilities, such as grey levels.
 
+    With labels, `discriminative` adds that many times the gradient of the top's ``log p(y | h)`` given draws of what it
+    sees, which is closed (Larochelle & Bengio 2008): a hybrid that classifies better in the same time; 0 as published.
+
     ``l2`` decays all weights; ``centred`` subtracts each layer's running mean from the causes in every rule, the RBM's
     and the delta rules alike, which changes no model and no stationary point, but the path between them. Watches
     ``log_p_down`` and ``log_q_up``: nats per case of all layers given the one above, awake, and of all layers given the
-    one below, asleep; with contrastive divergence the ``reconstruction_error`` of the top as well.
+    one below, asleep; with `discriminative` the ``log_posterior`` of the known labels; with contrastive divergence the
+    ``reconstruction_error`` of the top.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class UpDownLearning:
         l2: float = 0.0,
         generative_rate: float = 1.0,
         recognition_rate: float = 1.0,
+        discriminative: float = 0.0,
         mean_dreams: bool = False,
         centred: bool = True,
         offset_rate: float = 0.01,
@@ -71,11 +76,16 @@ class UpDownLearning:
         self.steps = checked_steps(k)
         check_range("generative_rate", generative_rate, low=0)
         check_range("recognition_rate", recognition_rate, low=0)
+        check_range("discriminative", discriminative, low=0)
+        check(
+            discriminative == 0 or model.n_classes is not None,
+            f"discriminative needs labels in the top RBM. Got discriminative={discriminative}. Use 0.",
+        )
         self.module: torch.nn.Module = model
         self.model = model
         self.negative = ContrastiveDivergence() if negative is None else negative
         self.generative_rate, self.recognition_rate = generative_rate, recognition_rate
-        self.mean_dreams = mean_dreams
+        self.discriminative, self.mean_dreams = discriminative, mean_dreams
         self.top_rule = LikelihoodLearning(
             model.top,
             self.negative,
@@ -108,6 +118,8 @@ class UpDownLearning:
             asleep = self._go_down(negative, context.generator)
         positive = moments(top, phase.v, phase.inputs, phase.mean_h, batch.weight)
         self.top_rule.put_gradients(positive, negative)
+        if self.discriminative:
+            watched = {"log_posterior": self._learn_labels(awake[-1], batch), **watched}
         log_p, log_q = self._learn_down(awake, batch.weight), self._learn_up(asleep, self._weight_of_dreams(batch))
         self._advance(context, awake, positive, batch.weight)
         return {"log_p_down": log_p, "log_q_up": log_q, **watched}
@@ -161,6 +173,20 @@ class UpDownLearning:
             layer.recognition.grad = gradient.T.contiguous()
             total = total + lesson.log_prob()
         return total
+
+    def _learn_labels(self, h: Tensor, batch: Batch) -> Tensor:
+        """Add the gradient of ``log p(y | h)`` at the top, and return its mean over the cases whose label is known."""
+        assert batch.y is not None
+        known, parameters = batch.y >= 0, list(self.model.top.parameters())
+        share = _shares(h, batch.weight) * known
+        with torch.enable_grad():
+            log_p = torch.log_softmax(-self.model.label_free_energies(h), 1)
+            score = share @ log_p.gather(1, batch.y.clamp_min(0).long().unsqueeze(1)).squeeze(1)
+            gradients = torch.autograd.grad(score, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None and parameter.grad is not None:
+                parameter.grad.add_(gradient, alpha=-self.discriminative)
+        return score.detach() / share.sum().clamp_min(torch.finfo(share.dtype).tiny)
 
     def _follow(self, lesson: _Lesson, weight: Tensor, offset: Tensor, rate: float) -> Tensor:
         """Gradients of *minus* the lesson's log-probability: of the units in place, of the weights returned."""

@@ -42,6 +42,8 @@ binarization, tied, watch
         2006), which needs ``label_in_top`` and learns from the unlabelled cases as well.
     up_down_steps : int or sequence of int
         Steps of the top's chains per update in up-down, each number for an equal part of the epochs.
+    discriminative : float
+        In up-down, how much of the gradient of log p(y | features) in the top RBM is added; 0 is the published rule.
     fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule
         Of either; about 0.05 is a rate for up-down, which takes momentum, l2 and averaging from the pre-training.
     optimizer, weight_decay, max_norm
@@ -92,6 +94,7 @@ binarization, tied, watch
         pretrain_epochs: int | Sequence[int] = 10,
         fine_tuning: str = "backpropagation",
         up_down_steps: int | Sequence[int] = (3, 6, 10),
+        discriminative: float = 0.0,
         fine_tune_epochs: int = 100,
         fine_tune_batch_size: int | None = None,
         fine_tune_learning_rate: float = 3e-3,
@@ -132,7 +135,7 @@ binarization, tied, watch
         self.hidden_layer_sizes, self.pretrain_epochs = hidden_layer_sizes, pretrain_epochs
         self.fine_tune_epochs, self.fine_tune_learning_rate = fine_tune_epochs, fine_tune_learning_rate
         self.fine_tune_batch_size = fine_tune_batch_size
-        self.fine_tuning, self.up_down_steps = fine_tuning, up_down_steps
+        self.fine_tuning, self.up_down_steps, self.discriminative = fine_tuning, up_down_steps, discriminative
         self.fine_tune_schedule, self.optimizer = fine_tune_schedule, optimizer
         self.dropout, self.input_dropout = dropout, input_dropout
         self.weight_decay, self.max_norm = weight_decay, max_norm

@@ -8,7 +8,7 @@ from typing import Any
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.untied import UntiedDBN
 from deepbelief.belief.up_down import UpDownLearning, checked_steps
-from deepbelief.errors import check, check_choice
+from deepbelief.errors import check, check_choice, check_range
 from deepbelief.estimators.learning import most_epochs, trainer_options
 from deepbelief.protocols import BatchSource
 from deepbelief.training.checkpoint import LATEST
@@ -29,6 +29,7 @@ def check_fine_tuning(estimator: Any) -> None:
     if not tunes_up_down(estimator):
         return
     checked_steps(estimator.up_down_steps)
+    check_range("discriminative", estimator.discriminative, low=0)
     check(
         estimator.label_in_top and most_epochs(estimator.pretrain_epochs) > 0,
         'label_in_top must be True and pretrain_epochs above 0 for fine_tuning="up_down". '
@@ -54,6 +55,7 @@ def tune_up_down(
         momentum=estimator.momentum,
         l2=estimator.l2,
         centred=estimator.centred,
+        discriminative=estimator.discriminative,
         mean_dreams=grey,
     )
     options = {"seed": seed, "checkpoint_dir": folder, "averaging": estimator.averaging}

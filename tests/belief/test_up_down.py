@@ -71,11 +71,16 @@ def is_up(name: str) -> bool:
     return name.startswith("below") and (".recognition" in name or ".hidden." in name)
 
 
-def exact_gradients(net: UntiedDBN, batch: Batch, dreams: Callable[[UntiedDBN], Tensor] | None) -> Gradients:
+def exact_gradients(
+    net: UntiedDBN, batch: Batch, dreams: Callable[[UntiedDBN], Tensor] | None, discriminative: float = 0.0
+) -> Gradients:
     """Of the enumerated bound in what generates, of ``<log Q>_p`` in what infers."""
     labels = [None] * len(batch.x) if batch.y is None else batch.y.tolist()
     assert batch.weight is not None
     score = (untied.bound(net, batch.x, labels) * batch.weight).sum() / batch.weight.sum()
+    if discriminative:
+        posterior = untied.label_score(net, batch.x, labels)
+        score = score + discriminative * (posterior * batch.weight).sum() / batch.weight.sum()
     down = {n: p for n, p in net.named_parameters() if not is_up(n)}
     found = dict(zip(down, torch.autograd.grad(score, list(down.values())), strict=True))
     if dreams is not None:
@@ -123,6 +128,24 @@ def test_densities_are_learned_from_too(generator: torch.Generator) -> None:
     net = network("gaussian data", generator)
     batch = cases_of(net, generator)
     assert p_value(drawn_gradients(net, batch, generator), exact_gradients(net, batch, None)) > FALSE_ALARM
+
+
+@pytest.mark.parametrize("name", ["labels", "labels over three layers"])
+def test_the_hybrid_climbs_the_label_given_the_draws_as_well(name: str, generator: torch.Generator) -> None:
+    net = network(name, generator)
+    batch = cases_of(net, generator)
+    found = drawn_gradients(net, batch, generator, discriminative=2.0)
+    wanted = exact_gradients(net, batch, untied.dream_score, 2.0)
+    assert p_value(found, wanted) > FALSE_ALARM > p_value(found, exact_gradients(net, batch, untied.dream_score))
+
+
+def test_unknown_labels_teach_no_posterior(generator: torch.Generator) -> None:
+    net = network("labels", generator)
+    batch = cases_of(net, generator)
+    unknown = Batch(batch.x, torch.full((CASES,), -1), batch.weight)
+    plain, hybrid = (one_step(net, unknown, 1, discriminative=amount) for amount in (0.0, 5.0))
+    for name in plain:
+        torch.testing.assert_close(hybrid[name], plain[name])
 
 
 def means_score(net: UntiedDBN) -> Tensor:
@@ -383,5 +406,7 @@ def test_impossible_settings_get_a_sentence(generator: torch.Generator) -> None:
         UpDownLearning(net, k=[3, 0])
     with pytest.raises(InvalidArgumentError, match="recognition_rate must be at least 0"):
         UpDownLearning(net, recognition_rate=-1)
+    with pytest.raises(InvalidArgumentError, match="discriminative needs labels in the top"):
+        UpDownLearning(network("bernoulli", generator), discriminative=1.0)
     with pytest.raises(InvalidDataError, match="y must be given"):
         UpDownLearning(net).step(Batch(stack.states_of(net.visible)), make_context(generator))

@@ -186,10 +186,12 @@ def test_an_interrupted_fit_is_resumed_bit_for_bit(stage: str, tmp_path: Path, m
 UP_DOWN: dict[str, Any] = {
     "fine_tuning": "up_down",
     "label_in_top": True,
-    "pretrain_epochs": 15,
+    "batch_size": 20,
+    "pretrain_epochs": 5,
     "learning_rate": 0.2,
-    "momentum": 0.5,
-    "fine_tune_epochs": 15,
+    "momentum": 0.9,
+    "fine_tune_epochs": 8,
+    "discriminative": 1.0,
     "fine_tune_learning_rate": 0.05,
     "up_down_steps": (1, 2),
     "random_state": 0,
@@ -197,7 +199,7 @@ UP_DOWN: dict[str, Any] = {
 
 
 def test_up_down_tunes_the_generative_model_itself(tmp_path: Path) -> None:
-    rows, more, labels = X[:300], X[300:700], Y[:300]
+    rows, more, labels = X[:300], X[300:400], Y[:300]
     before = (
         DeepBeliefClassifier((50, 60), **UP_DOWN).set_params(fine_tune_epochs=0).fit(rows, labels, X_unlabeled=more)
     )
@@ -228,6 +230,7 @@ def test_up_down_resumes(tmp_path: Path) -> None:
         ({"pretrain_epochs": 0}, "label_in_top must be True and pretrain_epochs above 0"),
         ({"dropout": 0.2}, "dropout belong to fine_tuning"),
         ({"early_stopping": True}, "early_stopping and dropout belong"),
+        ({"discriminative": -1.0}, "discriminative must be at least 0"),
         ({"fine_tuning": "updown"}, "fine_tuning must be one of .* Did you mean 'up_down'"),
         ({"up_down_steps": ()}, "k must hold at least 1"),
     ],

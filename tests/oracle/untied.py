@@ -96,3 +96,13 @@ def dream_score(net: UntiedDBN) -> Tensor:
     states = paths(net, with_data=True)
     p = torch.softmax((log_p_down(net, states) + log_top(net, states[-1])).detach(), 0)
     return p @ log_q(net, states)
+
+
+def label_score(net: UntiedDBN, x: Tensor, labels: list[int | None]) -> Tensor:
+    """``<log p(y | h)>_Q`` of what the top sees, with Q held fixed: (cases,)."""
+    rows = []
+    for row, label in zip(x, labels, strict=True):
+        states = along(net, row.unsqueeze(0))
+        q = log_q(net, states).exp().detach()
+        rows.append((q * (log_top(net, states[-1], label) - log_top(net, states[-1]))).sum())
+    return torch.stack(rows)
