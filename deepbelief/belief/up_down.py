@@ -16,7 +16,7 @@ Hinton, Dayan, Frey & Neal 1995, "The wake-sleep algorithm for unsupervised neur
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -46,14 +46,15 @@ class UpDownLearning:
     up, 1 as published. ``mean_dreams`` ends each dream with the means of the data given the layer above instead of
     draws, as published: for data that are themselves probabilities, such as grey levels.
 
-    With labels, `discriminative` adds that many times the gradient of the top's ``log p(y | h)`` given draws of what it
-    sees, which is closed (Larochelle & Bengio 2008): a hybrid that classifies better in the same time; 0 as published.
+    With labels, `discriminative` adds that many times the gradient of ``log classify(x)`` of the known label in the top
+    and in the recognition weights: a hybrid (Larochelle & Bengio 2008, for one layer). 0, the default, is the published
+    rule. The other terms sum nats over many units, so 10 to 100 gives the label about as much say as all the rest.
 
     ``l2`` decays all weights; ``centred`` subtracts each layer's running mean from the causes in every rule, the RBM's
     and the delta rules alike, which changes no model and no stationary point, but the path between them. Watches
     ``log_p_down`` and ``log_q_up``: nats per case of all layers given the one above, awake, and of all layers given the
-    one below, asleep; with `discriminative` the ``log_posterior`` of the known labels; with contrastive divergence the
-    ``reconstruction_error`` of the top.
+    one below, asleep; with contrastive divergence the ``reconstruction_error`` of the top, with `discriminative` the
+    ``log_posterior`` of the known labels.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class UpDownLearning:
         learning_rate: float = 0.01,
         schedule: Factor | None = None,
         momentum: float = 0.0,
+        optimizer: Literal["sgd", "adam"] = "sgd",
         l2: float = 0.0,
         generative_rate: float = 1.0,
         recognition_rate: float = 1.0,
@@ -92,6 +94,7 @@ class UpDownLearning:
             learning_rate=learning_rate,
             schedule=schedule,
             momentum=momentum,
+            optimizer=optimizer,
             l2=l2,
             centred=centred,
             offset_rate=offset_rate,
@@ -118,9 +121,9 @@ class UpDownLearning:
             asleep = self._go_down(negative, context.generator)
         positive = moments(top, phase.v, phase.inputs, phase.mean_h, batch.weight)
         self.top_rule.put_gradients(positive, negative)
-        if self.discriminative:
-            watched = {"log_posterior": self._learn_labels(awake[-1], batch), **watched}
         log_p, log_q = self._learn_down(awake, batch.weight), self._learn_up(asleep, self._weight_of_dreams(batch))
+        if self.discriminative:
+            watched = {**watched, "log_posterior": self._learn_labels(batch)}
         self._advance(context, awake, positive, batch.weight)
         return {"log_p_down": log_p, "log_q_up": log_q, **watched}
 
@@ -174,13 +177,12 @@ class UpDownLearning:
             total = total + lesson.log_prob()
         return total
 
-    def _learn_labels(self, h: Tensor, batch: Batch) -> Tensor:
-        """Add the gradient of ``log p(y | h)`` at the top, and return its mean over the cases whose label is known."""
+    def _learn_labels(self, batch: Batch) -> Tensor:
+        """Add the gradient of ``log classify(x)`` of the known labels, and return its mean over them."""
         assert batch.y is not None
-        known, parameters = batch.y >= 0, list(self.model.top.parameters())
-        share = _shares(h, batch.weight) * known
+        share, parameters = _shares(batch.x, batch.weight) * (batch.y >= 0), list(self.model.parameters())
         with torch.enable_grad():
-            log_p = torch.log_softmax(-self.model.label_free_energies(h), 1)
+            log_p = torch.log_softmax(-self.model.label_free_energies(self.model.upward(batch.x)), 1)
             score = share @ log_p.gather(1, batch.y.clamp_min(0).long().unsqueeze(1)).squeeze(1)
             gradients = torch.autograd.grad(score, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -43,7 +43,7 @@ binarization, tied, watch
     up_down_steps : int or sequence of int
         Steps of the top's chains per update in up-down, each number for an equal part of the epochs.
     discriminative : float
-        In up-down, how much of the gradient of log p(y | features) in the top RBM is added; 0 is the published rule.
+        In up-down, how much of the gradient of log p(y | x), as it classifies, is added; 0 is the published rule.
     fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule
         Of either; about 0.05 is a rate for up-down, which takes momentum, l2 and averaging from the pre-training.
     optimizer, weight_decay, max_norm

@@ -99,10 +99,11 @@ def dream_score(net: UntiedDBN) -> Tensor:
 
 
 def label_score(net: UntiedDBN, x: Tensor, labels: list[int | None]) -> Tensor:
-    """``<log p(y | h)>_Q`` of what the top sees, with Q held fixed: (cases,)."""
-    rows = []
-    for row, label in zip(x, labels, strict=True):
-        states = along(net, row.unsqueeze(0))
-        q = log_q(net, states).exp().detach()
-        rows.append((q * (log_top(net, states[-1], label) - log_top(net, states[-1]))).sum())
-    return torch.stack(rows)
+    """``log p(y | h)`` of the top at the means of a deterministic way up: (cases,)."""
+    h = x
+    for layer in net.untied:
+        h = layer.hidden.mean(h @ layer.recognition)
+    rows = [
+        log_top(net, row.unsqueeze(0), y) - log_top(net, row.unsqueeze(0)) for row, y in zip(h, labels, strict=True)
+    ]
+    return torch.cat(rows)
