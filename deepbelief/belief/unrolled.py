@@ -34,6 +34,7 @@ class MeanField(nn.Module):
 class UnrolledDBN(nn.Module):
     """The recognition pass of a DBN, dropout between the layers, and a linear output: log-odds or targets.
 
+    >>> from deepbelief.belief.dbn import DBN
     >>> net = UnrolledDBN.from_dbn(DBN.of_sizes([6, 4, 3]), n_outputs=2)
     >>> net(torch.zeros(5, 6)).shape
     torch.Size([5, 2])
