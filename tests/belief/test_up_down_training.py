@@ -43,7 +43,7 @@ def train(net: UntiedDBN, negative: Any = None, **settings: Any) -> dict[str, An
     """An up-down training on the patterns, labelled by their second halves' kind."""
     x = patterns()
     y = (x[:, :3] == x[:, 3:]).all(1).long() if net.n_classes else None
-    options = {k: settings.pop(k) for k in ("k", "learning_rate", "momentum", "l2") if k in settings}
+    options = {k: settings.pop(k) for k in ("k", "learning_rate", "momentum", "l2", "optimizer") if k in settings}
     procedure = UpDownLearning(net, negative, schedule=linear(1.0), **options)
     resume = settings.pop("resume_from", None)
     trainer = Trainer(progress=False, device="cpu", **settings)
@@ -73,10 +73,11 @@ def untied_numbers(net: UntiedDBN, x: Tensor) -> tuple[float, float]:
     return untied.bound(twin, x, none).mean().item(), untied.log_likelihood(twin, x, none).mean().item()
 
 
-@pytest.mark.parametrize("persistent", [False, True])
-def test_resumed_is_never_stopped(persistent: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("persistent", "optimizer"), [(False, "sgd"), (True, "sgd"), (False, "adam")])
+def test_resumed_is_never_stopped(persistent: bool, optimizer: str, tmp_path: Path) -> None:
     make = lambda: PersistentChains(7, start_at="data") if persistent else None
     plan: dict[str, Any] = {"epochs": 6, "learning_rate": 0.1, "momentum": 0.5, "k": [1, 2, 4], "l2": 1e-3}
+    plan["optimizer"] = optimizer
     whole = train(small(2), make(), **plan)
     with pytest.raises(KeyboardInterrupt):
         train(small(2), make(), callbacks=[StopAt(10)], checkpoint_dir=tmp_path, **plan)
