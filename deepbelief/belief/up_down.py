@@ -48,7 +48,7 @@ class UpDownLearning:
 
     With labels, `discriminative` adds that many times the gradient of ``log classify(x)`` of the known label in the top
     and in the recognition weights: a hybrid (Larochelle & Bengio 2008, for one layer). 0, the default, is the published
-    rule. The other terms sum nats over many units, so 10 to 100 gives the label about as much say as all the rest.
+    rule. The other terms sum nats over many units, so about 10 makes the label heard; their rate must then be lower.
 
     ``l2`` decays all weights; ``centred`` subtracts each layer's running mean from the causes in every rule, the RBM's
     and the delta rules alike, which changes no model and no stationary point, but the path between them. Watches

@@ -37,7 +37,7 @@ class Plan:
     momentum: float = 0.9
 
 
-PLANS = (Plan("up-down", 30, (1, 3, 6), 0.05), Plan("hybrid up-down", 30, (1,), 0.02, discriminative=10.0))
+PLANS = (Plan("up-down", 20, (1, 3, 6), 0.05), Plan("hybrid-up-down", 30, (1,), 0.01, discriminative=10.0))
 
 
 def reproduce(options: Options) -> list[Result]:
@@ -97,7 +97,7 @@ RECIPE = Recipe(
     name="up_down_error",
     title="DBN 784-500-500-2000-10 with labels in its top RBM, test error on MNIST after up-down",
     paper="Hinton, Osindero & Teh 2006, A fast learning algorithm for deep belief nets",
-    published="1.25 % after 359 epochs of up-down",
+    published="1.25 % after hundreds of epochs of up-down",
     setting="60,000 labelled images, no distortions; labels by free energies after one pass up",
     reached="not run whole",
     time="not measured",
