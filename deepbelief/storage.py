@@ -33,9 +33,11 @@ MODELS: dict[str, str] = {
     "BoltzmannMachine": "deepbelief.energy.boltzmann",
     "DBN": "deepbelief.belief.dbn",
     "ConvolutionalDBN": "deepbelief.belief.convolutional_dbn",
+    "UntiedDBN": "deepbelief.belief.untied",
     "DBM": "deepbelief.energy.dbm",
     "DBMNetwork": "deepbelief.energy.dbm_network",
     "UnrolledDBN": "deepbelief.belief.unrolled",
+    "DeepAutoencoder": "deepbelief.belief.deep_autoencoder",
     "ReplicatedSoftmax": "deepbelief.energy.replicated_softmax",
     "DenseNetwork": "deepbelief.networks.dense",
 }

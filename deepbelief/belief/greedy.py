@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check
+from deepbelief.errors import InvalidArgumentError, check
 from deepbelief.protocols import BatchSource
 from deepbelief.rng import make_generator, spawn
 from deepbelief.training.callbacks import Callback
@@ -62,15 +61,7 @@ class LayerSource:
         h = self.dbn.upward(batch.x, n_layers=self.layer, sample=True, generator=generator)
         if not self.dbn.n_classes or self.layer < len(self.dbn.layers) - 1:
             return h
-        if batch.y is None:
-            raise InvalidDataError(
-                "labels sit in the top RBM, so y must be given. Got none. Give y, or n_classes=None."
-            )
-        one_hot = F.one_hot(batch.y.clamp_min(0).long(), self.dbn.n_classes).to(h)
-        if (batch.y < 0).any():
-            posterior = torch.softmax(-self.dbn.label_free_energies(h), 1)
-            one_hot = torch.where((batch.y < 0).unsqueeze(1), posterior, one_hot)
-        return torch.cat([h, one_hot], 1)
+        return self.dbn.with_labels(h, batch.y)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from deepbelief.belief.dbn import DBN
+from deepbelief.belief.layers import weight_up
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.energy.units.base import Units
 from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.errors import check_range
@@ -33,6 +34,7 @@ class MeanField(nn.Module):
 class UnrolledDBN(nn.Module):
     """The recognition pass of a DBN, dropout between the layers, and a linear output: log-odds or targets.
 
+    >>> from deepbelief.belief.dbn import DBN
     >>> net = UnrolledDBN.from_dbn(DBN.of_sizes([6, 4, 3]), n_outputs=2)
     >>> net(torch.zeros(5, 6)).shape
     torch.Size([5, 2])
@@ -55,7 +57,7 @@ class UnrolledDBN(nn.Module):
     @torch.no_grad()
     def from_dbn(
         cls,
-        dbn: DBN,
+        dbn: BeliefStack,
         n_outputs: int,
         *,
         dropout: float = 0.0,
@@ -65,7 +67,8 @@ class UnrolledDBN(nn.Module):
     ) -> Self:
         """A network that starts with the weights of `dbn` (copies) and a small random output layer.
 
-        When labels sit in the top RBM, their weights are left out: they are not known on the way up.
+        When labels sit in the top RBM, their weights are left out: they are not known on the way up. Of an `UntiedDBN`
+        the recognition weights are taken.
         """
         net = cls(
             dbn.visible.size,
@@ -75,7 +78,7 @@ class UnrolledDBN(nn.Module):
             input_dropout=input_dropout,
         )
         for layer, rbm in zip(net.mean_fields, dbn.layers, strict=True):
-            layer.linear.weight.copy_(rbm.weight[: layer.linear.in_features].T)
+            layer.linear.weight.copy_(weight_up(rbm)[: layer.linear.in_features].T)
             layer.units.load_state_dict(rbm.hidden.state_dict())
         net.to(dbn.top.weight)
         noise = torch.randn(net.output.weight.shape, generator=generator)

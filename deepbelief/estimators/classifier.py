@@ -17,6 +17,7 @@ from deepbelief.estimators import generative as face
 from deepbelief.estimators.classes import Classes
 from deepbelief.estimators.storage import Savable
 from deepbelief.estimators.supervised import Supervised, complete_with, is_fine_tuned, is_generative, unlabelled
+from deepbelief.estimators.up_down import check_fine_tuning
 
 Array = NDArray[Any]
 
@@ -36,7 +37,16 @@ class DeepBeliefClassifier(
     learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, averaging, learning, k, n_chains, \
 binarization, tied, watch
         Of the pre-training, as for `deepbelief.DeepBeliefNetwork`.
-    fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule, optimizer, weight_decay, max_norm
+    fine_tuning : str
+        "backpropagation" of the unrolled network, or "up_down" of the generative model itself (Hinton, Osindero & Teh
+        2006), which needs ``label_in_top`` and learns from the unlabelled cases as well.
+    up_down_steps : int or sequence of int
+        Steps of the top's chains per update in up-down, each number for an equal part of the epochs.
+    discriminative : float
+        In up-down, how much of the gradient of log p(y | x), as it classifies, is added; 0 is the published rule.
+    fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule
+        Of either; about 0.05 is a rate for up-down, which takes momentum, l2 and averaging from the pre-training.
+    optimizer, weight_decay, max_norm
         Of the back-propagation; optimizer is "adam", "sgd" or "lbfgs" (on all labelled cases at once).
     fine_tune_batch_size : int or None
         None takes about twenty batches per epoch, of at least 8 and at most `batch_size` cases: few labels make small
@@ -57,9 +67,9 @@ binarization, tied, watch
     classes_ : array
         The labels, sorted.
     module_ : deepbelief.belief.unrolled.UnrolledDBN
-        The fine-tuned network, a torch module.
+        The fine-tuned network, a torch module; after up-down the `deepbelief.belief.untied.UntiedDBN`.
     dbn_ : deepbelief.belief.dbn.DBN
-        The generative model as it was before fine-tuning.
+        The generative model as it was before fine-tuning; after up-down that of ``module_``.
     history_, fine_tune_history_ : list of dict
         One row per epoch.
 
@@ -82,6 +92,9 @@ binarization, tied, watch
         hidden_layer_sizes: int | Sequence[int] = (500, 500),
         *,
         pretrain_epochs: int | Sequence[int] = 10,
+        fine_tuning: str = "backpropagation",
+        up_down_steps: int | Sequence[int] = (3, 6, 10),
+        discriminative: float = 0.0,
         fine_tune_epochs: int = 100,
         fine_tune_batch_size: int | None = None,
         fine_tune_learning_rate: float = 3e-3,
@@ -122,6 +135,7 @@ binarization, tied, watch
         self.hidden_layer_sizes, self.pretrain_epochs = hidden_layer_sizes, pretrain_epochs
         self.fine_tune_epochs, self.fine_tune_learning_rate = fine_tune_epochs, fine_tune_learning_rate
         self.fine_tune_batch_size = fine_tune_batch_size
+        self.fine_tuning, self.up_down_steps, self.discriminative = fine_tuning, up_down_steps, discriminative
         self.fine_tune_schedule, self.optimizer = fine_tune_schedule, optimizer
         self.dropout, self.input_dropout = dropout, input_dropout
         self.weight_decay, self.max_norm = weight_decay, max_norm
@@ -150,6 +164,7 @@ binarization, tied, watch
             "fine_tune_epochs must be at least 1 unless labels are learned in the top RBM. Got fine_tune_epochs=0. "
             "Use label_in_top=True with pretrain_epochs above 0.",
         )
+        check_fine_tuning(self)
         X, codes, weight = self._checked_cases(X, y, sample_weight)
         n_classes = len(self.classes_)
         self._learn(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepbelief.belief.dbn import DBN
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.errors import InvalidDataError, check_range
 from deepbelief.estimators import generative as face
@@ -34,6 +35,7 @@ from deepbelief.estimators.learning import (
     trainer_options,
 )
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.up_down import tune_up_down, tunes_up_down
 from deepbelief.rng import make_generator
 from deepbelief.training.callbacks import Callback, EarlyStopping, Watch
 from deepbelief.training.checkpoint import LATEST
@@ -97,13 +99,18 @@ class Supervised:
             plan: dict[str, Any] = {"folder": below, "resume": resume, "seed": seed}
             self.history_ = history_of(pretrain(self, dbn, source, self.pretrain_epochs, **plan))
         network: nn.Module = dbn
+        generative: BeliefStack = dbn
         self.fine_tune_history_: list[dict[str, Any]] = []
-        if is_fine_tuned(self):
-            beside = None if folder is None else folder / "fine-tuning"
+        beside = None if folder is None else folder / "fine-tuning"
+        if tunes_up_down(self):
+            plan = {"seed": seed, "folder": beside, "resume": resume}
+            tuned, self.fine_tune_history_ = tune_up_down(self, dbn, source, **plan)
+            network = generative = tuned
+        elif is_fine_tuned(self):
             network = self._unrolled(dbn, n_outputs, seed)
             plan = {"loss": loss, "seed": seed, "folder": beside, "resume": resume}
             self.fine_tune_history_ = fine_tune(self, network, columns, x, target, weight, **plan)
-        self._seed, self.module_, self.dbn_ = seed, network, dbn
+        self._seed, self.module_, self.dbn_ = seed, network, generative
         self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
 
     def _unrolled(self: Any, dbn: DBN, n_outputs: int, seed: int) -> UnrolledDBN:
@@ -233,8 +240,8 @@ def _squared(output: Tensor, goal: Tensor) -> Tensor:
 
 
 def _output(module: Any, x: Tensor) -> Tensor:
-    return -module.label_free_energies(module.upward(x)) if isinstance(module, DBN) else module(x)
+    return -module.label_free_energies(module.upward(x)) if isinstance(module, BeliefStack) else module(x)
 
 
 def _features(module: Any, x: Tensor) -> Tensor:
-    return module.encode(x) if isinstance(module, DBN) else module.features(x)
+    return module.encode(x) if isinstance(module, BeliefStack) else module.features(x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -80,8 +82,8 @@ def fine_tune(
 
 
 @torch.no_grad()
-def error_rate(net: nn.Module, data: DataSet) -> float:
-    """The share of wrong answers on a labelled set."""
+def error_rate(net: Callable[[Tensor], Tensor], data: DataSet) -> float:
+    """The share of wrong answers on a labelled set; `net` scores the classes of each row."""
     assert data.y is not None
     predicted = torch.cat([net(rows).argmax(1) for rows in data.scaled().split(1000)])
     return (predicted != data.y).double().mean().item()

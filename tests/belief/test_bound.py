@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from deepbelief.belief.bound import log_weights, variational_bound
+from deepbelief.belief.bound import importance_bound, log_mean_and_variance, log_weights, variational_bound
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import tie_to_below
 from deepbelief.energy.partition.exact import exact_log_z
@@ -116,9 +120,93 @@ def test_layers_that_cannot_be_tied_get_a_sentence(top: RBM, found: str) -> None
         tie_to_below(top, RBM(5, 4))
 
 
-def test_the_bound_needs_a_draw(generator: torch.Generator) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"n_samples must be at least 1. Got n_samples=0"):
-        variational_bound(DBN.of_sizes([3, 2, 2]), torch.zeros(1, 3), n_samples=0)
+@pytest.mark.parametrize("method", ["variational", "importance", "annealed"])
+def test_the_bound_needs_a_draw(method: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"n_samples must be at least \d\. Got n_samples=0"):
+        DBN.of_sizes([3, 2, 2]).log_likelihood(torch.zeros(1, 3), method=method, n_samples=0)
+
+
+def test_an_unknown_bound_gets_a_sentence() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"method must be one of .*Did you mean 'importance'"):
+        DBN.of_sizes([3, 2, 2]).log_likelihood(torch.zeros(1, 3), method="importanse")  # type: ignore[arg-type]
+
+
+# -- the importance-weighted bound ----------------------------------------------------------------------------------
+
+
+def loose_dbn(generator: torch.Generator) -> DBN:
+    """A stack whose way up is far from its posterior, so that the bounds lie apart."""
+    dbn = tiny_dbn(["bernoulli", "bernoulli", "bernoulli"], None, generator)
+    with torch.no_grad():
+        dbn.top.weight.mul_(3)
+        dbn.layers[0].weight.mul_(2)
+    return dbn
+
+
+def bound_of_pairs(dbn: DBN, x: Tensor) -> Tensor:
+    """``L_2 - log Z`` with its expectation taken over all pairs of states of the first hidden layer."""
+    up = stack.log_up(dbn.layers[0], x)
+    log_w = stack.log_down(dbn.layers[0], x) - up + stack.log_top(dbn, stack.states_of(dbn.layers[0].hidden))[:, 0]
+    pairs = torch.logaddexp(log_w.unsqueeze(1), log_w.unsqueeze(2)) - math.log(2)
+    return (up.exp().unsqueeze(1) * up.exp().unsqueeze(2) * pairs).sum((1, 2))
+
+
+def test_two_draws_average_to_the_enumerated_bound_of_pairs(generator: torch.Generator) -> None:
+    dbn = loose_dbn(generator)
+    x = stack.states_of(dbn.visible)
+    wanted = bound_of_pairs(dbn, x)
+    assert (stack.bound(dbn, x) < wanted).all()
+    assert (wanted < stack.log_likelihood(dbn, x)).all()
+    log_z = exact_log_z(dbn.top)
+    runs = [importance_bound(dbn, x, log_z=log_z, n_samples=2, generator=generator).value for _ in range(1000)]
+    assert means_p_value(torch.stack([torch.as_tensor(run) for run in runs]), wanted) > FALSE_ALARM
+
+
+def test_the_bound_rises_with_the_draws_to_the_likelihood(generator: torch.Generator) -> None:
+    dbn = loose_dbn(generator)
+    x = stack.states_of(dbn.visible)
+    exact = stack.log_likelihood(dbn, x)
+    log_w = normalized_weights(dbn, x, 4096, generator)  # (draws, cases)
+    levels = [torch.logsumexp(log_w.reshape(-1, k, len(x)), 1) - math.log(k) for k in (1, 4, 16, 64)]
+    assert at_most_p_value(levels[-1], exact) > FALSE_ALARM
+    for fewer, more in pairwise(levels):  # the same draws, grouped: each group of four is one of the next level
+        gain = more - fewer.reshape(len(more), 4, len(x)).mean(1)
+        assert (gain >= -1e-12).all()
+    assert at_most_p_value(levels[0] - levels[-1].mean(0), 0.0) > FALSE_ALARM > means_p_value(levels[0], exact)
+    many = importance_bound(dbn, x, log_z=exact_log_z(dbn.top), n_samples=50_000, generator=generator)
+    gap = (exact - stack.bound(dbn, x)).mean().item()
+    assert abs(float(many) - exact.mean().item()) < 8 * many.stderr < gap  # a normal one lies so far off in 1e-15
+
+
+def test_the_importance_bound_has_the_error_that_it_says(generator: torch.Generator) -> None:
+    dbn = loose_dbn(generator)
+    x, log_z = stack.states_of(dbn.visible)[:3], exact_log_z(dbn.top)
+    runs = [
+        dbn.log_likelihood(x, log_z=log_z, n_samples=20, method="importance", generator=generator) for _ in range(300)
+    ]
+    assert {run.kind for run in runs} == {"lower_bound"}
+    assert at_most_p_value(torch.tensor([float(r) for r in runs]), stack.log_likelihood(dbn, x).mean()) > FALSE_ALARM
+    said = torch.tensor([run.stderr**2 for run in runs]).mean().sqrt().item()
+    seen = torch.tensor([float(run) for run in runs], dtype=torch.float64).std().item()
+    assert seen * 0.75 < said < seen * 2  # the jackknife errs high; the deviation of 300 runs is known to 4 %
+
+
+def test_the_jackknife_leaves_one_out(generator: torch.Generator) -> None:
+    log_w = 3 * torch.randn(6, 4, generator=generator, dtype=torch.float64)
+    log_w[0, 0], log_w[1:, 0] = 100.0, log_w[1:, 0] - 100.0  # one draw that outweighs the rest beyond rounding
+    value, variance = log_mean_and_variance(log_w)
+    keep = ~torch.eye(6, dtype=torch.bool)
+    without = torch.stack([torch.logsumexp(log_w[rows], 0) for rows in keep])
+    close(value, torch.logsumexp(log_w, 0) - math.log(6))
+    close(variance, (without - without.mean(0)).square().sum(0))
+
+
+def test_bounds_do_not_depend_on_the_chunks(generator: torch.Generator) -> None:
+    below = tiny_rbm("bernoulli", "bernoulli", generator)
+    dbn, x = tied(below, 3), stack.states_of(below.visible)
+    for method in (variational_bound, importance_bound):
+        bound = method(dbn, x, n_samples=3, chunk=3, generator=generator)
+        close(bound.value, below.log_likelihood(x).value)
 
 
 def test_the_p_values_of_many_cases_are_corrected() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepbelief.belief.dbn import DBN
+from deepbelief.belief.dbn import DBN, with_labels_in_top
 from deepbelief.belief.greedy import tie_to_below
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.rbm import RBM
@@ -220,3 +220,17 @@ def test_layers_of_units_do_not_share_parameters() -> None:
 def test_wrong_arguments_get_a_sentence(call: Any, sentence: str) -> None:
     with pytest.raises(InvalidArgumentError, match=sentence):
         call()
+
+
+@pytest.mark.parametrize("dbn", ["bernoulli", "three layers", "mixed data", "one layer"], indirect=True)
+def test_new_labels_change_nothing_at_first(dbn: DBN, x: Tensor) -> None:
+    twin = with_labels_in_top(dbn, 3)
+    close(stack.log_likelihood(twin, x), stack.log_likelihood(dbn, x))
+    close(twin.classify(x), torch.full((len(x), 3), 1 / 3).double())
+    close(twin.upward(x), dbn.upward(x))
+    assert twin.top.visible_offset[-3:].tolist() == [pytest.approx(1 / 3)] * 3
+    with torch.no_grad():
+        twin.top.weight.add_(1.0)
+    assert not torch.allclose(stack.log_likelihood(twin, x), stack.log_likelihood(dbn, x))  # a copy, which may learn
+    with pytest.raises(InvalidArgumentError, match=r"dbn must have no labels yet\. Got n_classes=3"):
+        with_labels_in_top(twin, 2)

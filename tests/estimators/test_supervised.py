@@ -18,6 +18,7 @@ from deepbelief.estimators.classifier import DeepBeliefClassifier
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
 from deepbelief.estimators.regressor import DeepBeliefRegressor
+from deepbelief.estimators.storage import load_estimator
 from deepbelief.training.callbacks import Callback
 from deepbelief.training.trainer import Trainer
 
@@ -180,3 +181,60 @@ def test_an_interrupted_fit_is_resumed_bit_for_bit(stage: str, tmp_path: Path, m
     np.testing.assert_array_equal(resumed.decision_function(X), whole.decision_function(X))
     assert len(resumed.history_) == len(whole.history_)
     assert len(resumed.fine_tune_history_) == len(whole.fine_tune_history_)
+
+
+UP_DOWN: dict[str, Any] = {
+    "fine_tuning": "up_down",
+    "label_in_top": True,
+    "batch_size": 20,
+    "pretrain_epochs": 5,
+    "learning_rate": 0.2,
+    "momentum": 0.9,
+    "fine_tune_epochs": 8,
+    "discriminative": 1.0,
+    "fine_tune_learning_rate": 0.05,
+    "up_down_steps": (1, 2),
+    "random_state": 0,
+}
+
+
+def test_up_down_tunes_the_generative_model_itself(tmp_path: Path) -> None:
+    rows, more, labels = X[:300], X[300:400], Y[:300]
+    before = (
+        DeepBeliefClassifier((50, 60), **UP_DOWN).set_params(fine_tune_epochs=0).fit(rows, labels, X_unlabeled=more)
+    )
+    model = DeepBeliefClassifier((50, 60), **UP_DOWN).fit(rows, labels, X_unlabeled=more)
+    assert model.score(X[1000:], Y[1000:]) > before.score(X[1000:], Y[1000:])
+    assert {"log_p_down", "log_q_up", "reconstruction_error"} <= model.fine_tune_history_[-1].keys()
+    assert model.module_ is model.dbn_
+    assert model.sample(3, label=4, n_steps=5).shape == (3, 64)
+    assert model.complete(X[:2], np.arange(64) < 32, n_steps=10, n_average=5).shape == (2, 64)
+    again = load_estimator(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.predict_proba(X[:50]), model.predict_proba(X[:50]))
+    np.testing.assert_array_equal(again.transform(X[:50]), model.transform(X[:50]))
+
+
+def test_up_down_resumes(tmp_path: Path) -> None:
+    short = UP_DOWN | {"pretrain_epochs": 2, "fine_tune_epochs": 2}
+    whole = DeepBeliefClassifier((8,), **short).fit(X[:200], Y[:200])
+    settings = short | {"checkpoint_dir": str(tmp_path)}
+    DeepBeliefClassifier((8,), **settings).fit(X[:200], Y[:200])
+    again = DeepBeliefClassifier((8,), **settings).fit(X[:200], Y[:200], resume_from=tmp_path)
+    np.testing.assert_array_equal(again.predict_proba(X[:50]), whole.predict_proba(X[:50]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"label_in_top": False}, "label_in_top must be True and pretrain_epochs above 0"),
+        ({"pretrain_epochs": 0}, "label_in_top must be True and pretrain_epochs above 0"),
+        ({"dropout": 0.2}, "dropout belong to fine_tuning"),
+        ({"early_stopping": True}, "early_stopping and dropout belong"),
+        ({"discriminative": -1.0}, "discriminative must be at least 0"),
+        ({"fine_tuning": "updown"}, "fine_tuning must be one of .* Did you mean 'up_down'"),
+        ({"up_down_steps": ()}, "k must hold at least 1"),
+    ],
+)
+def test_what_up_down_cannot_do_is_refused(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=sentence):
+        DeepBeliefClassifier((8,), **(UP_DOWN | {"pretrain_epochs": 1} | setting)).fit(X[:50], Y[:50])

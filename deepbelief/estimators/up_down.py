@@ -1,0 +1,65 @@
+"""Fine-tuning by up-down with an estimator's settings: the generative model itself learns on, labels included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deepbelief.belief.dbn import DBN
+from deepbelief.belief.untied import UntiedDBN
+from deepbelief.belief.up_down import UpDownLearning, checked_steps
+from deepbelief.errors import check, check_choice, check_range
+from deepbelief.estimators.learning import most_epochs, trainer_options
+from deepbelief.protocols import BatchSource
+from deepbelief.training.checkpoint import LATEST
+from deepbelief.training.schedules import make_schedule
+from deepbelief.training.trainer import Trainer
+
+METHODS = ("backpropagation", "up_down")
+
+
+def tunes_up_down(estimator: Any) -> bool:
+    """Whether the estimator asks for up-down, which not all estimators can."""
+    return getattr(estimator, "fine_tuning", METHODS[0]) == "up_down" and estimator.fine_tune_epochs > 0
+
+
+def check_fine_tuning(estimator: Any) -> None:
+    """Refuse what up-down cannot do, before any work starts."""
+    check_choice("fine_tuning", estimator.fine_tuning, METHODS)
+    if not tunes_up_down(estimator):
+        return
+    checked_steps(estimator.up_down_steps)
+    check_range("discriminative", estimator.discriminative, low=0)
+    check(
+        estimator.label_in_top and most_epochs(estimator.pretrain_epochs) > 0,
+        'label_in_top must be True and pretrain_epochs above 0 for fine_tuning="up_down". '
+        f"Got label_in_top={estimator.label_in_top}, pretrain_epochs={estimator.pretrain_epochs}.",
+    )
+    check(
+        not (estimator.early_stopping or estimator.dropout or estimator.input_dropout),
+        'early_stopping and dropout belong to fine_tuning="backpropagation". Got them with "up_down". Leave them out.',
+    )
+
+
+def tune_up_down(
+    estimator: Any, dbn: DBN, source: BatchSource, *, seed: int, folder: Path | None, resume: bool
+) -> tuple[UntiedDBN, list[dict[str, Any]]]:
+    """The network that up-down makes of `dbn`, and the history of its learning."""
+    net = UntiedDBN.from_dbn(dbn)
+    grey = estimator.binarization == "none" and dbn.visible.kind == "bernoulli"
+    procedure = UpDownLearning(
+        net,
+        k=estimator.up_down_steps,
+        learning_rate=estimator.fine_tune_learning_rate,
+        schedule=make_schedule(estimator.fine_tune_schedule, 1.0),
+        momentum=estimator.momentum,
+        l2=estimator.l2,
+        centred=estimator.centred,
+        discriminative=estimator.discriminative,
+        mean_dreams=grey,
+    )
+    options = {"seed": seed, "checkpoint_dir": folder, "averaging": estimator.averaging}
+    trainer = Trainer(epochs=estimator.fine_tune_epochs, **options, **trainer_options(estimator, net))
+    saved = folder if resume and folder is not None and (folder / LATEST).exists() else None
+    history = trainer.fit(procedure, source, resume_from=saved).history
+    return net, history
