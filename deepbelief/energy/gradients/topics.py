@@ -181,7 +181,7 @@ class TopicLearning:
         return watched
 
     def _pass_over(self, context: StepContext) -> Mapping[str, Tensor | float]:
-        """No document here: nothing alone, and among several processes a zero in the average that the others wait for."""
+        """No document here: nothing alone, and among several processes a zero in the average that others wait for."""
         if context.world_size > 1:
             nothing, offsets = (
                 torch.zeros_like(self.model.weight),
