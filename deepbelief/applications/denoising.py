@@ -19,7 +19,7 @@ from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.kernels.coloured import ColouredGibbs
 from deepbelief.energy.most_probable import minimum_cut, simulated_annealing, total_bias
 from deepbelief.energy.units.categorical import Categorical
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check, check_choice, check_range
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 
@@ -47,8 +47,15 @@ class Denoiser:
         check_choice("the kind of the prior's units", kind, ["bernoulli", "spin", "categorical"])
 
     def evidence(self, noisy: Tensor) -> Tensor:
-        """What noisy pixels say of clean ones, as fields in nats: (n, size) -> (n, size)."""
+        """What noisy pixels say of clean ones, as fields in nats: (n, size) -> (n, size).
+
+        Raises `InvalidDataError` unless the pixels are states of the prior's units.
+        """
         units = self.prior.visible
+        units.check_shape(noisy, "noisy")
+        units.check_values(noisy, "noisy")
+        if units.kind == "spin" and not bool((noisy.abs() == 1).all()):
+            raise InvalidDataError("noisy must hold -1 and 1 for spin units. Got other values. Code black as -1.")
         if isinstance(units, Categorical):
             return noisy * math.log((1 - self.noise) * (units.n_values - 1) / self.noise)
         strength = math.log((1 - self.noise) / self.noise)
@@ -121,6 +128,7 @@ class Denoiser:
 
 def flip(x: Tensor, noise: float, units: BoltzmannMachine | str, generator: Generator) -> Tensor:
     """Two-valued pictures with each pixel changed with probability `noise`; `units` is "spin" or "bernoulli"."""
+    check_range("noise", noise, low=0, high=1)
     kind = units if isinstance(units, str) else units.visible.kind
     check_choice("units", kind, ["bernoulli", "spin"])
     changed = uniform_like(x, generator) < noise

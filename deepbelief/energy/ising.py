@@ -44,7 +44,7 @@ def potts(
     each = _each(coupling, len(graph.edges), "coupling", "edge")
     with torch.no_grad():
         model.coupling.copy_((each.view(-1, 1, 1) * torch.eye(n_values)).flatten())
-        model.visible.bias.copy_(torch.as_tensor(field, dtype=torch.float32).expand(graph.n_sites, n_values).flatten())
+        model.visible.bias.copy_(_field(field, graph.n_sites, n_values))
     return model
 
 
@@ -89,3 +89,13 @@ def _each(value: Numbers, n: int, name: str, what: str) -> Tensor:
             f"{name} must be one number or {n}, one for each {what}. Got shape {tuple(found.shape)}."
         )
     return found.expand(n)
+
+
+def _field(value: Numbers, n_sites: int, n_values: int) -> Tensor:
+    found = torch.as_tensor(value, dtype=torch.float32)
+    if tuple(found.shape) not in ((), (n_values,), (n_sites, n_values)):
+        raise InvalidArgumentError(
+            f"field must be one number, {n_values} (one for each value) or of shape {(n_sites, n_values)}. "
+            f"Got shape {tuple(found.shape)}."
+        )
+    return found.expand(n_sites, n_values).flatten()

@@ -31,7 +31,7 @@ from deepbelief.energy.units.categorical import Categorical
 from deepbelief.errors import InvalidDataError, check, check_choice, check_range
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
-from deepbelief.types import Bound
+from deepbelief.types import Bound, Kind
 
 FEATURES = ("free", "linear", "quadratic")
 WEIGHT_STD, FIRST_SHRINKAGE = 0.1, 5.0
@@ -237,10 +237,17 @@ class RatingsRBM(nn.Module):
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, *, generator: Generator = None) -> Bound:
         """``log p(v | r)``, nats per row: each row has a log Z of its own, exact where it is small, else annealed."""
-        zs = [choose_log_z(self.rbm_of(row.nonzero().squeeze(1)), generator=generator) for row in x]
-        kind = "exact" if all(z.kind == "exact" for z in zs) else "estimate"
-        value = -self.free_energy(x).double() - torch.tensor([float(z.value) for z in zs], dtype=torch.float64)
-        return Bound(value, kind, max(z.stderr for z in zs), "log Z of each row's RBM")  # type: ignore[arg-type]
+        zs = [self._log_z_of(row.nonzero().squeeze(1), generator) for row in x]
+        kind: Kind = "exact" if all(z.kind == "exact" for z in zs) else "estimate"
+        log_z = torch.tensor([float(z.value) for z in zs], dtype=torch.float64, device=x.device)
+        stderr = max((z.stderr for z in zs), default=0.0)
+        return Bound(-self.free_energy(x).double() - log_z, kind, stderr, "log Z of each row's RBM")
+
+    def _log_z_of(self, columns: Tensor, generator: Generator) -> Bound:
+        """log Z of a row with ratings in these columns; of none, that of the hidden units alone."""
+        if len(columns):
+            return choose_log_z(self.rbm_of(columns), generator=generator)
+        return Bound(self.hidden.cumulant(torch.zeros_like(self.hidden.bias)).item(), "exact")
 
     # -- starting points and storage --------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from deepbelief.errors import InvalidArgumentError
 from deepbelief.maths.enumeration import all_digits
 
 Key = tuple[torch.device, torch.dtype]
+SITES = ("bernoulli", "spin", "categorical")
 
 
 def plain_parts(units: Units) -> list[Units]:
@@ -42,12 +43,12 @@ def of_sites(units: Units, n: int) -> Units:
 
 
 def check_discrete(layers: Sequence[Units]) -> None:
-    """Refuse continuous units, whose pairwise energy need not have a finite Z."""
+    """Refuse continuous units, whose pairwise energy need not have a finite Z, and kinds that are no sites here."""
     for part in (part for layer in layers for part in plain_parts(layer)):
-        if part.bases is None:
+        if part.kind not in SITES:
             raise InvalidArgumentError(
-                f"units must be discrete in a pairwise model. Got {part.kind} units. "
-                "Use an RBM with Gaussian visible units instead."
+                f"units must be discrete in a pairwise model: {', '.join(SITES)}. Got {part.kind} units. "
+                "Use an RBM instead."
             )
 
 

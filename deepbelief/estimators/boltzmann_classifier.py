@@ -21,7 +21,7 @@ from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.learning import folder_to_keep
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.storage import Savable
-from deepbelief.estimators.supervised import OUTPUT_STREAM, fine_tune, stacked, unlabelled
+from deepbelief.estimators.supervised import OUTPUT_STREAM, check_fine_tuning, fine_tune, stacked, unlabelled
 from deepbelief.rng import make_generator
 
 Array = NDArray[Any]
@@ -161,10 +161,7 @@ max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
 
     def _check_settings(self) -> None:
         check_range("fine_tune_epochs", self.fine_tune_epochs, low=1, remedy="Use DeepBoltzmannMachine for none.")
-        if self.fine_tune_batch_size is not None:
-            check_range("fine_tune_batch_size", self.fine_tune_batch_size, low=1)
-        check_range("dropout", self.dropout, low=0, high=1)
-        check_range("input_dropout", self.input_dropout, low=0, high=1)
+        check_fine_tuning(self)
 
     def _learn_machine(self, x: Any, weight: Any, folder: Path | None, seed: int, resume: bool) -> DeepBoltzmannMachine:
         below = None if folder is None else folder / "machine"

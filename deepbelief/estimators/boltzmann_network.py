@@ -164,6 +164,7 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         check_range("epochs", self.epochs, low=0)
         check_range("pretrain_epochs", self.pretrain_epochs, low=0)
         check_range("batch_size", self.batch_size, low=1)
+        check_range("mean_field_steps", self.mean_field_steps, low=1)
 
     def _new_module(self, x: Any, columns: Columns, source: BatchSource, seed: int) -> DBM:
         """The machine with small random weights and the moments of the first cases."""

@@ -147,7 +147,8 @@ checkpoint_dir, verbose, random_state
             if len(contexts) != len(frames):
                 raise InvalidDataError(f"context must have one row per case. Got {len(contexts)} for {len(frames)}.")
             return frames, contexts
-        sequences = [x] if not isinstance(x, list | tuple) or np.ndim(x[0]) < 2 else list(x)
+        several = isinstance(x, list | tuple) and len(x) > 0 and np.ndim(x[0]) >= 2
+        sequences = list(x) if several else [x]
         parts = []
         for number, sequence in enumerate(sequences):
             frames = validate_data(self, flat(sequence), dtype=np.float64, reset=number == 0)

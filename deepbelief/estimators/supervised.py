@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.unrolled import UnrolledDBN
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, through
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -81,9 +81,7 @@ class Supervised:
         """Pre-train on `x` and `more`, fine-tune on `x` and `target`."""
         check_settings(self)
         layer_sizes(self.hidden_layer_sizes)
-        check_range("fine_tune_epochs", self.fine_tune_epochs, low=0)
-        if self.fine_tune_batch_size is not None:
-            check_range("fine_tune_batch_size", self.fine_tune_batch_size, low=1)
+        check_fine_tuning(self)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         everything, weights = stacked(x, weight, more)
         columns = choose_columns(everything, self.visible, weights)
@@ -143,6 +141,31 @@ class Supervised:
         return tags
 
 
+def check_fine_tuning(estimator: Any) -> None:
+    """Check the settings of the fine-tuning before the pre-training, which may take hours."""
+    check_range("fine_tune_epochs", estimator.fine_tune_epochs, low=0)
+    if estimator.fine_tune_batch_size is not None:
+        check_range("fine_tune_batch_size", estimator.fine_tune_batch_size, low=1)
+    fraction = estimator.validation_fraction
+    check(0 <= fraction < 1, f"validation_fraction must be at least 0 and below 1. Got validation_fraction={fraction}.")
+    EarlyStopping("validation_loss", estimator.patience)
+    for rate in ("dropout", "input_dropout"):
+        check_range(rate, getattr(estimator, rate), low=0, high=1)
+    _back_propagation(estimator, nn.Linear(1, 1), "cross_entropy")
+
+
+def _back_propagation(estimator: Any, net: nn.Module, loss: str) -> SupervisedProcedure:
+    return SupervisedProcedure(
+        net,
+        loss=loss,
+        optimizer=estimator.optimizer,
+        learning_rate=estimator.fine_tune_learning_rate,
+        schedule=estimator.fine_tune_schedule,
+        weight_decay=estimator.weight_decay,
+        max_norm=estimator.max_norm,
+    )
+
+
 def fine_tune(
     estimator: Any,
     net: nn.Module,
@@ -160,15 +183,7 @@ def fine_tune(
     labels = torch.from_numpy(target) if loss == "cross_entropy" else None
     fraction = estimator.validation_fraction if estimator.early_stopping else 0
     kept, held = split_off(x.shape[0], fraction, seed, labels)
-    procedure = SupervisedProcedure(
-        net,
-        loss=loss,
-        optimizer=estimator.optimizer,
-        learning_rate=estimator.fine_tune_learning_rate,
-        schedule=estimator.fine_tune_schedule,
-        weight_decay=estimator.weight_decay,
-        max_norm=estimator.max_norm,
-    )
+    procedure = _back_propagation(estimator, net, loss)
     size = _batch_size(estimator, len(target[kept]))
     of_kept = None if weight is None else weight[kept]
     source = source_of(estimator, columns, x[kept], target[kept], of_kept, seed=seed, batch_size=size)

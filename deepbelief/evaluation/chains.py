@@ -62,7 +62,7 @@ def diagnose_chains(
 ) -> ChainDiagnosis:
     """Run any kernel for `n_steps` from two states (one of chains at data, one of chains far from them).
 
-    The first half is thrown away. Raises `InvalidDataError` where `n_steps` is below 16.
+    The first half is thrown away. Raises `InvalidArgumentError` where `n_steps` is below 16.
     """
     check_range("n_steps", n_steps, low=16)
     groups = [run_chains(kernel, state, scalars, n_steps, generator=generator) for state in (from_data, from_base)]

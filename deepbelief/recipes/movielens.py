@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from deepbelief.applications.recommendation import mean_absolute_error, root_mean_squared_error
 from deepbelief.data.ratings import Ratings, load_ratings, split_ratings
 from deepbelief.estimators.ratings_rbm import RatingsRBM
-from deepbelief.recipes.biased_factors import fit_factors
+from deepbelief.evaluation.biased_factors import fit_factors
 from deepbelief.recipes.recipe import Options, Recipe, main
 from deepbelief.rng import make_generator
 from deepbelief.types import Result

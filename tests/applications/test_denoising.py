@@ -12,7 +12,7 @@ from deepbelief.energy.graph import Graph
 from deepbelief.energy.ising import ising_grid, potts_grid
 from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.energy.units.spin import Spin
-from deepbelief.errors import InvalidArgumentError
+from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from tests.oracle.joint import Joint
 from tests.oracle.pairwise import columns_by_site, law_of
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value
@@ -119,3 +119,13 @@ def test_wrong_arguments_get_a_sentence() -> None:
     ]:
         with pytest.raises(InvalidArgumentError, match=sentence):
             call()
+
+
+def test_pictures_that_are_no_states_of_the_prior_are_refused() -> None:
+    denoiser = Denoiser(ising_grid((2, 2), 0.5), 0.1)
+    with pytest.raises(InvalidDataError, match="noisy must hold -1 and 1 for spin units"):
+        denoiser.posterior_mean(torch.zeros(1, 4))
+    with pytest.raises(InvalidDataError, match=r"noisy must have shape \(cases, 4\)"):
+        denoiser.posterior_mean(torch.ones(1, 5))
+    with pytest.raises(InvalidArgumentError, match="noise must be at least 0 and at most 1"):
+        flip(torch.ones(1, 4), 1.5, "spin", torch.Generator())

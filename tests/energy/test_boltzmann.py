@@ -14,7 +14,9 @@ from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.partition.exact import exact_log_z
 from deepbelief.energy.pseudolikelihood import pseudo_log_likelihood
 from deepbelief.energy.site_posterior import log_sum_hidden, mean_field
+from deepbelief.energy.units.binomial import Binomial
 from deepbelief.energy.units.gaussian import Gaussian
+from deepbelief.energy.units.multinomial import Multinomial
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Coder, Completer, Density, Sampler, Storable
 from deepbelief.storage import load_model, save_model
@@ -219,8 +221,10 @@ def test_a_large_grid_stays_small(generator: torch.Generator) -> None:
 WRONG = [
     (
         lambda: BoltzmannMachine(Gaussian(2)),
-        "units must be discrete in a pairwise model. Got gaussian units. Use an RBM",
+        "units must be discrete in a pairwise model: .*Got gaussian units. Use an RBM",
     ),
+    (lambda: BoltzmannMachine(Binomial(2, 3)), "Got binomial units. Use an RBM"),
+    (lambda: BoltzmannMachine(2, Multinomial(2, 3)), "Got multinomial units. Use an RBM"),
     (lambda: BoltzmannMachine(3, temperature=0.0), "temperature must be above 0. Got temperature=0.0"),
     (lambda: BoltzmannMachine(3, graph=Graph.full(4)), "graph must have 3 sites, one for each variable. Got 4"),
     (lambda: BoltzmannMachine(3).encode(torch.zeros(1, 3)), "encode needs hidden units"),

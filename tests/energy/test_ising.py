@@ -105,6 +105,8 @@ def test_two_potts_values_are_the_ising_model() -> None:
 
 
 def test_wrong_arguments_get_a_sentence() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"field must be one number, 3 .one for each value. or of shape"):
+        potts_grid((2, 2), 3, field=torch.ones(4))
     with pytest.raises(InvalidArgumentError, match=r"coupling must be one number or 12, one for each edge. Got shape"):
         ising_grid((3, 3), torch.ones(3))
     with pytest.raises(InvalidArgumentError, match="field must be one number or 9, one for each site"):

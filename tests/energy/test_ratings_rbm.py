@@ -142,6 +142,14 @@ def test_it_is_saved_and_read_back(generator: torch.Generator, tmp_path: object)
         assert torch.equal(found.encode(codes), model.encode(codes))
 
 
+@pytest.mark.parametrize("hidden", ["bernoulli", "gaussian"])
+def test_a_row_without_ratings_is_certain(hidden: str, generator: torch.Generator) -> None:
+    model = tiny_ratings("linear", hidden, 3.0, True, generator)
+    found = model.log_likelihood(torch.zeros(2, N_COLUMNS).double())
+    assert found.kind == "exact"
+    torch.testing.assert_close(found.value, torch.zeros(2).double())
+
+
 def test_wrong_codes_and_settings_are_refused() -> None:
     model = RatingsRBM(3, 2, RATINGS)
     with pytest.raises(InvalidDataError, match="codes from 0"):

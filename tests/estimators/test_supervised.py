@@ -14,6 +14,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
+from deepbelief.estimators.boltzmann_classifier import DeepBoltzmannClassifier
 from deepbelief.estimators.classifier import DeepBeliefClassifier
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
@@ -238,3 +239,26 @@ def test_up_down_resumes(tmp_path: Path) -> None:
 def test_what_up_down_cannot_do_is_refused(setting: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidArgumentError, match=sentence):
         DeepBeliefClassifier((8,), **(UP_DOWN | {"pretrain_epochs": 1} | setting)).fit(X[:50], Y[:50])
+
+
+WRONG_FINE_TUNING = [
+    ({"optimizer": "adamm"}, "optimizer must be one of"),
+    ({"fine_tune_schedule": "lin"}, "schedule must be one of"),
+    ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
+    ({"patience": 0}, "patience must be at least 1"),
+    ({"dropout": 1.5}, "dropout must be at most 1|dropout must be at least 0 and at most 1"),
+    ({"validation_fraction": 1.0}, "validation_fraction must be at least 0 and below 1"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), WRONG_FINE_TUNING)
+@pytest.mark.parametrize("kind", [DeepBeliefClassifier, DeepBoltzmannClassifier])
+def test_wrong_settings_of_the_fine_tuning_are_refused_before_the_pre_training(
+    kind: Any, wrong: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("a training was started")
+
+    monkeypatch.setattr("deepbelief.training.trainer.Trainer.fit", started)
+    with pytest.raises(InvalidArgumentError, match=sentence):
+        kind((4, 3), **wrong).fit(X[:40], Y[:40])

@@ -21,6 +21,7 @@ from deepbelief.energy.classification_rbm import ClassificationRBM
 from deepbelief.energy.gradients.moments import Moments
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
+from deepbelief.energy.gradients.sparsity import check_no_groups
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidDataError, check, check_range
 from deepbelief.protocols import StepContext
@@ -57,7 +58,8 @@ class ClassificationLearning:
 
     `discriminative`, `generative` and `unlabelled` weigh the three terms, each a mean over all cases of the batch, so
     that the objective is a sum over cases whatever a batch holds. `negative` is the way to the model's half (CD,
-    persistent chains, exact); a purely discriminative rule needs none. `options` are those of `LikelihoodLearning`.
+    persistent chains, exact); a purely discriminative rule needs none. `options` are those of `LikelihoodLearning`,
+    without groups.
     Watches ``log_posterior`` and ``error_rate`` of the batch's labelled cases.
     """
 
@@ -81,6 +83,7 @@ class ClassificationLearning:
             f"negative must be given where x is modelled. Got generative={generative}, unlabelled={unlabelled} and "
             "none. Use ContrastiveDivergence().",
         )
+        check_no_groups(options, "labels")
         self.module: torch.nn.Module = model
         self.model, self.negative = model, negative
         self.discriminative, self.generative, self.unlabelled = discriminative, generative, unlabelled

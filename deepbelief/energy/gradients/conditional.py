@@ -165,8 +165,9 @@ class ConditionalLearning:
             negative, watched = self.negative.moments(given, phase, context.generator)
         positive = moments(self.model.rbm, v, phase.inputs, phase.mean_h, batch.weight)
         with torch.autocast(v.device.type, enabled=False):
-            self.rule.put_gradients(positive, negative)
-            self._put_context_gradients(u, phase, positive, negative)
+            pulled = self.rule.sparse(positive, phase)
+            self.rule.put_gradients(pulled, negative)
+            self._put_context_gradients(u, phase, pulled, negative)
             self.rule.advance(context, positive.v, positive.h)
         return watched
 

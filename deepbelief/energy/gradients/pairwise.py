@@ -157,7 +157,9 @@ class ExactPairs(_Stateless):
         rows, log_weights = (torch.cat(parts) for parts in zip(*model.enumerate(), strict=True))
         law = pair_moments(model, rows, torch.softmax(log_weights.double(), 0))
         log_z = torch.logsumexp(log_weights.double(), 0)
-        return data - law, data.x, {"log_likelihood": -model.free_energy(x).mean() - log_z}
+        free = model.free_energy(x)
+        mean = free.mean() if weight is None else (weight.to(free) @ free) / weight.sum()
+        return data - law, data.x, {"log_likelihood": -mean - log_z}
 
 
 class PersistentPairs:

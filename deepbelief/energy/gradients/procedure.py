@@ -85,11 +85,11 @@ class LikelihoodLearning:
             phase = PositivePhase(batch.x, inputs, self.rbm.hidden.mean(inputs), batch.weight)
             negative, watched = self.negative.moments(self.rbm, phase, context.generator)
         positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
-        self.put_gradients(self._sparse(positive, phase), negative)
+        self.put_gradients(self.sparse(positive, phase), negative)
         self.advance(context, positive.v, positive.h)
         return watched
 
-    def _sparse(self, positive: Moments, phase: PositivePhase) -> Moments:
+    def sparse(self, positive: Moments, phase: PositivePhase) -> Moments:
         """The data's half with the pull of the groups, if there are any."""
         if self.group_size is None or not self.group_cost:
             return positive

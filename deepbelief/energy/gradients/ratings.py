@@ -28,7 +28,8 @@ class RatingsLearning:
 
     `k` is a number of sweeps, or two numbers between which they grow over the training ("CD-T"). ``l2`` is the decay of
     the columns' own weights and of what rating at all says, ``bias_l2`` that of the columns' biases; both are measured
-    against the mean gradient of a row. Watches ``pseudo_likelihood``, nats per rating, or ``free_energy_difference``.
+    against the (weighted) mean gradient of a row. Watches ``pseudo_likelihood``, nats per rating, or
+    ``free_energy_difference``.
     """
 
     def __init__(
@@ -65,37 +66,41 @@ class RatingsLearning:
             parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
         with torch.enable_grad():
             contrast = self.learning == "cd"
-            watched = self._contrast(batch.x, context) if contrast else self._pseudo_likelihood(batch.x)
+            x, n = batch.x, len(batch.x)
+            weight = (torch.ones(n) if batch.weight is None else batch.weight).to(self.model.weight)
+            share = weight / weight.sum()
+            watched = self._contrast(x, share, context) if contrast else self._pseudo_likelihood(x, share)
         self._decay()
         self.update.apply(context)
         return watched
 
-    def _contrast(self, x: Tensor, context: StepContext) -> dict[str, Tensor]:
+    def _contrast(self, x: Tensor, share: Tensor, context: StepContext) -> dict[str, Tensor]:
         entries = Entries.of(x)
         first, last = self.k
         for _ in range(round(first + (last - first) * context.progress)):
             entries = self.model.resample(entries, context.generator)
         model_x = torch.zeros_like(x)
         model_x[entries.rows, entries.columns] = (entries.values + 1).to(x)
-        difference = (self.model.free_energy(x) - self.model.free_energy(model_x)).mean()
+        difference = (share * (self.model.free_energy(x) - self.model.free_energy(model_x))).sum()
         difference.backward()
         return {"free_energy_difference": difference.detach()}
 
-    def _pseudo_likelihood(self, x: Tensor) -> dict[str, Tensor]:
+    def _pseudo_likelihood(self, x: Tensor, share: Tensor) -> dict[str, Tensor]:
         """Chunks of entries share the rows' sums; what they say of the sums is gathered and sent on once."""
-        entries, total = Entries.of(x), torch.zeros((), device=x.device)
+        entries, total = Entries.of(x), share.new_zeros(())
         sums = self.model.sums(entries)
         received = sums.detach().requires_grad_()
         size = max(1, CHUNK // (len(self.model.ratings) * self.model.hidden.size))
         for part in torch.arange(len(entries), device=x.device).split(size):
             rows, columns, values = entries.rows[part], entries.columns[part], entries.values[part]
             log_p = self.model.log_conditional_of(entries, received, rows, columns, values + 1)
-            value = log_p.gather(1, values.unsqueeze(1)).sum()
-            (-value / len(x)).backward()
+            value = share[rows] @ log_p.gather(1, values.unsqueeze(1)).squeeze(1)
+            (-value).backward()
             total += value.detach()
         if received.grad is not None and sums.requires_grad:
             sums.backward(received.grad)
-        return {"pseudo_likelihood": total / max(1, len(entries))}
+        rated = share @ entries.counts.to(share)
+        return {"pseudo_likelihood": total / rated.clamp_min(torch.finfo(share.dtype).tiny)}
 
     def _decay(self) -> None:
         strengths = [(self.model.weight, self.l2), (self.model.rated, self.l2), (self.model.column_bias, self.bias_l2)]

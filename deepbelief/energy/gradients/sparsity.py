@@ -8,6 +8,9 @@ work. Luo, Shen, Niu & Ungar 2011, "Sparse group restricted Boltzmann machines".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,6 +35,15 @@ def check_groups(n_hidden: int, group_size: int | None, group_cost: float) -> No
             n_hidden % group_size == 0,
             f"group_size must divide the {n_hidden} hidden units. Got group_size={group_size}.",
         )
+
+
+def check_no_groups(options: Mapping[str, Any], what: str) -> None:
+    """Refuse groups where a rule would pass them over in silence."""
+    check(
+        options.get("group_size") is None and not options.get("group_cost"),
+        f"group_size must be None for learning {what}. Got group_size={options.get('group_size')}. "
+        "Use sparsity_target instead.",
+    )
 
 
 def group_norms(mean_h: Tensor, group_size: int) -> Tensor:

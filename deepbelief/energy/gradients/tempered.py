@@ -53,6 +53,7 @@ class TemperedChains:
         rbm = as_rbm(model, self.name)
         check_range("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
         mine = len(range(rank, self.n_chains, world_size))
+        self.betas, self.meter = even_betas(self.n_replicas), SwapMeter(self.n_replicas - 1, MEMORY)
         kernel = ParallelTempering(rbm, self.betas)
         self.state, self.updates = kernel.init(mine, generator=generator), 0
         if self.start_at == "data":

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
+from deepbelief.energy.gradients.sparsity import check_no_groups
 from deepbelief.energy.kernels.lengths import spread_lengths, swap, sweep
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
 from deepbelief.errors import DivergenceError, check_choice, check_range
@@ -68,7 +69,8 @@ class DocumentDivergence:
     ) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
         lengths = lengths_of(v)
         h = model.hidden.draw(mean_h, mean_h, generator)
-        error = (shares(v) - model.word_probabilities(h)).square().sum(-1).mean()
+        errors = (shares(v) - model.word_probabilities(h)).square().sum(-1)
+        error = errors.mean() if weight is None else (errors * weight).sum() / weight.sum()
         for _ in range(self.k):
             drawn, mean, h = sweep(model, h, lengths, generator)
         return drawn, mean, {"reconstruction_error": error}
@@ -143,19 +145,25 @@ def shares(v: Tensor) -> Tensor:
     return v / v.sum(-1, keepdim=True).clamp_min(1)
 
 
-class TopicLearning(LikelihoodLearning):
-    """One update of a replicated softmax per batch of counts; a `Procedure`. Options are those of `LikelihoodLearning`.
+class TopicLearning:
+    """One update of a replicated softmax per batch of counts; a `Procedure`.
 
     ``objective`` is "word" (every document counts alike: the published perplexity) or "document" (every word does).
-    Empty documents say nothing and are passed over.
+    Empty documents say nothing and are passed over. `options` are those of `LikelihoodLearning`, without groups.
     """
 
     def __init__(
         self, model: ReplicatedSoftmax, negative: DocumentPhase, *, objective: str = "word", **options: Any
     ) -> None:
         check_choice("objective", objective, ["word", "document"])
-        super().__init__(cast(Any, model), cast(Any, negative), **options)  # it looks at weights, units and offsets
-        self.model, self.documents, self.objective = model, negative, objective
+        check_no_groups(options, "topics")
+        self.module: torch.nn.Module = model
+        self.model, self.negative, self.objective = model, negative, objective
+        self.rule = LikelihoodLearning(cast(Any, model), cast(Any, negative), **options)  # it looks at weights, units
+
+    def start(self, first: Batch, generator: torch.Generator, *, rank: int = 0, world_size: int = 1) -> None:
+        """Start the chains; the offsets are the model's own (``model.match_data`` sets them from data)."""
+        self.negative.start(self.model, first.x, generator, rank=rank, world_size=world_size)
 
     @torch.no_grad()
     def step(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float]:
@@ -163,14 +171,26 @@ class TopicLearning(LikelihoodLearning):
         there = batch.x.any(-1)
         v, weight = batch.x[there], None if batch.weight is None else batch.weight[there]
         if len(v) == 0:
-            return {}
+            return self._pass_over(context)
         with context.autocast():
             mean_h = self.model.mean_h_from_v(v)
-            drawn, mean, watched = self.documents.draw(self.model, v, mean_h, weight, context.generator)
+            drawn, mean, watched = self.negative.draw(self.model, v, mean_h, weight, context.generator)
         positive = self._moments(v, mean_h, weight)
-        self.put_gradients(positive, self._moments(drawn, mean, weight if self.documents.paired else None))
-        self.advance(context, positive.v, positive.h)
+        self.rule.put_gradients(positive, self._moments(drawn, mean, weight if self.negative.paired else None))
+        self.rule.advance(context, positive.v, positive.h)
         return watched
+
+    def _pass_over(self, context: StepContext) -> Mapping[str, Tensor | float]:
+        """No document here: nothing alone, and among several processes a zero in the average that others wait for."""
+        if context.world_size > 1:
+            nothing, offsets = (
+                torch.zeros_like(self.model.weight),
+                (self.model.visible_offset, self.model.hidden_offset),
+            )
+            zero = Moments(nothing[:, 0], nothing[0], nothing[:, :1].T, nothing[:1], {}, {})
+            self.rule.put_gradients(zero, zero)
+            self.rule.advance(context, *(offset.clone() for offset in offsets))
+        return {}
 
     def _moments(self, v: Tensor, mean_h: Tensor, weight: Tensor | None) -> Moments:
         share = v.new_ones(len(v)) if weight is None else weight.to(v)
@@ -179,3 +199,9 @@ class TopicLearning(LikelihoodLearning):
         share = share / share.sum()
         left, right = shares(v), mean_h.to(v) * share.unsqueeze(1)
         return Moments(share @ left, right.sum(0), left, right, {}, {})
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.rule.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.rule.load_state_dict(state)

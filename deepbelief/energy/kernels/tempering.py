@@ -61,7 +61,7 @@ def checked_betas(betas: int | Sequence[float] | Tensor) -> Tensor:
     if isinstance(betas, int):
         return even_betas(betas)
     ladder = torch.as_tensor(betas, dtype=torch.float64)
-    if len(ladder) < 2 or ladder[0] != 0 or ladder[-1] != 1 or (ladder.diff() <= 0).any():
+    if ladder.ndim != 1 or len(ladder) < 2 or ladder[0] != 0 or ladder[-1] != 1 or not (ladder.diff() > 0).all():
         raise InvalidArgumentError("betas must rise from 0 to 1. Got betas that do not. Use even_betas(n).")
     return ladder
 

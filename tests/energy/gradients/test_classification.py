@@ -142,5 +142,7 @@ def test_settings_that_cannot_learn_are_refused() -> None:
         ClassificationLearning(model, generative=0.1)
     with pytest.raises(InvalidArgumentError, match="must be above 0"):
         ClassificationLearning(model, discriminative=0.0, generative=0.0)
+    with pytest.raises(InvalidArgumentError, match="group_size must be None for learning labels"):
+        ClassificationLearning(model, generative=0.0, group_size=2, group_cost=0.1)
     with pytest.raises(InvalidDataError, match="y must be given"):
         ClassificationLearning(model, generative=0.0).step(Batch(torch.zeros(2, 4)), make_context(make_generator(0)))

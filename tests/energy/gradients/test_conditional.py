@@ -1,6 +1,7 @@
 """The conditional rule against automatic differentiation of the enumerated likelihood; chains of cases; resume."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -35,11 +36,11 @@ def plain(model: ConditionalRBM, primed: dict[str, Tensor], centred: bool) -> di
 
 
 class MeanLogLikelihood(torch.nn.Module):
-    """``sum_i weight_i log p(v_i | u_i)``, by enumeration."""
+    """``sum_i weight_i (log p(v_i | u_i) - group_cost |<h | v_i, u_i>|)``, by enumeration; one group of all units."""
 
-    def __init__(self, model: ConditionalRBM) -> None:
+    def __init__(self, model: ConditionalRBM, group_cost: float = 0.0) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.group_cost = model, group_cost
 
     def forward(self, batch: Batch) -> Tensor:
         u, v = batch.x.split([self.model.n_context, self.model.visible.size], 1)
@@ -48,18 +49,20 @@ class MeanLogLikelihood(torch.nn.Module):
         for context, row, share in zip(u, v, weight / weight.sum(), strict=True):
             joint = joint_of(self.model, context)
             total = total + share * (joint.given_visible(row).log_z - joint.log_z)
+            total = total - self.group_cost * share * self.model.encode(row[None], context[None]).norm()
         return total
 
 
-def gap(model: ConditionalRBM, batch: Batch, *, centred: bool, l2: float = 0.0) -> float:
-    options = {"learning_rate": 0.0, "offset_rate": 0.0, "centred": centred, "l2": l2}
+def gap(model: ConditionalRBM, batch: Batch, *, centred: bool, l2: float = 0.0, group_cost: float = 0.0) -> float:
+    options: dict[str, Any] = {"learning_rate": 0.0, "offset_rate": 0.0, "centred": centred, "l2": l2}
+    options |= {"group_size": model.hidden.size, "group_cost": group_cost} if group_cost else {}
     ConditionalLearning(model, ConditionalExact(), **options).step(batch, make_context(make_generator(0)))
     found = {name: -value.grad for name, value in model.named_parameters() if value.grad is not None}
     own = {name: value.detach().clone() for name, value in model.named_parameters()}
     shift = {name: value - plain(model, own, centred)[name] for name, value in own.items()}
     primed = {name: (value + shift[name]).requires_grad_() for name, value in own.items()}
     values = {f"model.{name}": value for name, value in plain(model, primed, centred).items()}
-    score = torch.func.functional_call(MeanLogLikelihood(model), values, (batch,))
+    score = torch.func.functional_call(MeanLogLikelihood(model, group_cost), values, (batch,))
     for name in ("rbm.weight", "context_to_v", "context_to_h"):
         score = score - 0.5 * l2 * primed[name].square().sum()
     step = dict(zip(primed, torch.autograd.grad(score, list(primed.values())), strict=True))
@@ -82,6 +85,12 @@ def test_gradient_is_that_of_the_enumerated_likelihood(
 ) -> None:
     model = tiny_conditional(visible, hidden, generator)
     assert gap(model, some_batch(model, generator, weighted=True), centred=centred, l2=0.01) < 1e-9
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_groups_pull_on_the_context_too(centred: bool, generator: torch.Generator) -> None:
+    model = tiny_conditional("bernoulli", "bernoulli", generator)
+    assert gap(model, some_batch(model, generator, weighted=True), centred=centred, group_cost=0.7) < 1e-9
 
 
 def biases_left_behind(patch: pytest.MonkeyPatch) -> None:

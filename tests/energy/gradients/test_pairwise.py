@@ -126,6 +126,15 @@ def test_the_exact_rule_is_the_gradient_of_the_likelihood(sort: str, centred: bo
     assert largest_gap(library_step(machine, batch, ExactPairs(), centred=centred), wanted) < 1e-9
 
 
+def test_the_exact_rule_watches_what_it_climbs(generator: torch.Generator) -> None:
+    machine = tiny_machine(SORTS[0], generator)
+    batch = some_batch(machine, generator, weighted=True)
+    assert batch.weight is not None
+    watched = ExactPairs().ascent(machine, batch.x, batch.weight, generator)[2]["log_likelihood"]
+    wanted = batch.weight @ machine.log_likelihood(batch.x).value / batch.weight.sum()  # type: ignore[operator]
+    close(watched, wanted)
+
+
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("sort", ALL_VISIBLE)
 def test_the_pseudo_likelihood_rule_is_its_gradient(sort: str, centred: bool, generator: torch.Generator) -> None:

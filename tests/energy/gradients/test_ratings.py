@@ -67,6 +67,25 @@ def test_a_rating_that_sees_itself_is_noticed(generator: torch.Generator, monkey
 
 
 @pytest.mark.parametrize("learning", ["cd", "pseudo_likelihood"])
+def test_a_row_without_weight_is_as_good_as_none(learning: str, generator: torch.Generator) -> None:
+    model, codes = tiny_ratings("free", "bernoulli", None, True, generator), some_codes(generator, 3)
+    whole, part = Batch(codes, weight=torch.tensor([2.0, 2.0, 0.0])), Batch(codes[:2])
+    steps, watched = [], []
+    for batch in (whole, part):
+        rule = RatingsLearning(model, learning, learning_rate=0.0)  # type: ignore[arg-type]
+        watched.append(dict(rule.step(batch, make_context(make_generator(1)))))
+        steps.append({name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None})
+    if learning == "pseudo_likelihood":  # the other rule draws, and so not the same for two rows and for three
+        assert largest_gap(*steps) < 1e-9
+        torch.testing.assert_close(*watched)
+    else:
+        codes[2, 0] = codes[2, 0] % 3 + 1
+        RatingsLearning(model, "cd", learning_rate=0.0).step(whole, make_context(make_generator(1)))
+        again = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+        assert largest_gap(steps[0], again) < 1e-9
+
+
+@pytest.mark.parametrize("learning", ["cd", "pseudo_likelihood"])
 def test_columns_that_nobody_rated_get_gradients_of_exactly_zero(learning: str, generator: torch.Generator) -> None:
     model, codes = tiny_ratings("free", "bernoulli", None, True, generator), some_codes(generator)
     codes[:, 3] = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from deepbelief.energy.gradients.topics import DocumentChains, DocumentDivergenc
 from deepbelief.energy.kernels.lengths import spread_lengths
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
 from deepbelief.energy.units.multinomial import draw_counts
+from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Procedure
 from deepbelief.types import Batch
 from tests.oracle.checks import largest_gap, make_context
@@ -51,7 +54,7 @@ def test_the_gradient_is_that_of_the_perplexity(
         rows.append(v)
         shares_of_rows.append(w * model.log_likelihood(v).value.exp())
     v = torch.cat(rows)
-    learning.put_gradients(data, learning._moments(v, model.encode(v), torch.cat(shares_of_rows)))
+    learning.rule.put_gradients(data, learning._moments(v, model.encode(v), torch.cat(shares_of_rows)))
     found = {name: -parameter.grad for name, parameter in model.named_parameters()}  # type: ignore[operator]
     wanted = score_gradient(model, x, objective, weight, centred)
     assert largest_gap(found, wanted) < 1e-9
@@ -164,3 +167,30 @@ def test_empty_documents_say_nothing(model: ReplicatedSoftmax) -> None:
     assert torch.equal(*gradients)  # type: ignore[arg-type]
     assert TopicLearning(model, DocumentDivergence()).step(Batch(x[1:]), make_context(torch.Generator())) == {}
     close(model.log_likelihood(x[1:]).value, torch.zeros(1).double())  # one document of no words
+
+
+def test_a_share_of_empty_documents_takes_part_in_the_average(model: ReplicatedSoftmax) -> None:
+    """The other processes wait for it, and it says nothing."""
+    alone, asked = make_context(torch.Generator()), []
+    context = replace(alone, average=lambda tensors: asked.extend(tensors), world_size=2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    learning = TopicLearning(model, DocumentDivergence(), learning_rate=1.0, offset_rate=0.5)
+    assert learning.step(Batch(torch.zeros(4, WORDS).double()), context) == {}
+    assert len(asked) == len(list(model.parameters())) + 2
+    assert not any(tensor.any() for tensor in (parameter.grad for parameter in model.parameters()))  # type: ignore[union-attr]
+    close(dict(model.state_dict()), before)
+
+
+def test_the_reconstruction_error_is_weighted(model: ReplicatedSoftmax) -> None:
+    x = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.0, 5.0]]).double()
+    errors = []
+    for weight in (None, torch.tensor([1.0, 0.0]).double(), torch.tensor([0.0, 1.0]).double()):
+        learning = TopicLearning(model, DocumentDivergence(), learning_rate=0.0)
+        context = make_context(torch.Generator().manual_seed(0))
+        errors.append(learning.step(Batch(x, weight=weight), context)["reconstruction_error"])
+    close(errors[0], (errors[1] + errors[2]) / 2)  # type: ignore[operator]
+
+
+def test_groups_are_refused(model: ReplicatedSoftmax) -> None:
+    with pytest.raises(InvalidArgumentError, match="group_size must be None for learning topics"):
+        TopicLearning(model, DocumentDivergence(), group_size=1, group_cost=0.1)

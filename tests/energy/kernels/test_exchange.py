@@ -161,6 +161,7 @@ def test_they_are_kernels() -> None:
     [
         (lambda: ParallelTempering(RBM(2, 2), 1), "n_replicas must be at least 2. Got n_replicas=1"),
         (lambda: ParallelTempering(RBM(2, 2), [0.0, 0.5]), "betas must rise from 0 to 1"),
+        (lambda: ParallelTempering(RBM(2, 2), [0.0, float("nan"), 1.0]), "betas must rise from 0 to 1"),
         (lambda: TrajectoryLadder([RBM(2, 2)]), "models must hold at least 2 rungs. Got 1"),
         (lambda: TrajectoryLadder([RBM(2, 2), RBM(2, 3)]), "layers of the same sizes"),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 
 from deepbelief.data.ratings import Ratings
-from deepbelief.recipes.biased_factors import fit_factors, levels
+from deepbelief.evaluation.biased_factors import fit_factors, levels
 
 
 def test_levels_equal_the_loop_over_single_ratings() -> None:
