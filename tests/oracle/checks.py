@@ -41,7 +41,8 @@ def unit_law(units: Units, inputs: Tensor, n: int, generator: torch.Generator) -
 def known_parts(rbm: RBM) -> Tensor:
     """A mask of visible entries to clamp: the first variable of the layer, with all columns that it has."""
     first = rbm.visible.part(0) if hasattr(rbm.visible, "parts") else rbm.visible  # type: ignore[operator]
-    width = {"categorical": getattr(first, "n_values", 0), "multinomial": first.size}.get(first.kind, 1)
+    groups = {"categorical": "n_values", "pooled": "group_size", "multinomial": "size"}
+    width = getattr(first, groups[first.kind]) if first.kind in groups else 1
     return torch.arange(rbm.visible.size) < width
 
 
