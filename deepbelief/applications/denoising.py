@@ -18,10 +18,10 @@ from torch import Tensor
 from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.kernels.coloured import ColouredGibbs
 from deepbelief.energy.most_probable import minimum_cut, simulated_annealing, total_bias
-from deepbelief.energy.units.categorical import Categorical
 from deepbelief.errors import InvalidDataError, check, check_choice, check_range
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
+from deepbelief.units.categorical import Categorical
 
 LEAST_NOISE = 1e-6
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from deepbelief.belief.bound import CHUNK, Stack, bound_over_cases, log_mean_and_variance
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 from deepbelief.types import Bound
+from deepbelief.units.base import Units
+from deepbelief.units.side_by_side import SideBySide
 
 
 @torch.no_grad()
@@ -124,7 +124,7 @@ class _Path:
 def independent_parts(units: Units) -> Tensor:
     """The number of the independent part that each column belongs to: (size,), rising from 0.
 
-    >>> from deepbelief.energy.units.categorical import Categorical
+    >>> from deepbelief.units.categorical import Categorical
     >>> independent_parts(Categorical(2, 3)).tolist()
     [0, 0, 0, 1, 1, 1]
     """

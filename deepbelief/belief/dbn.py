@@ -17,12 +17,12 @@ from torch import nn
 
 from deepbelief.belief.stack import BeliefStack, check_stacked
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.errors import check
 from deepbelief.protocols import Generator
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.side_by_side import SideBySide
 
 
 class DBN(BeliefStack):

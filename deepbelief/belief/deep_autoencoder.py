@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from deepbelief.belief.layers import weight_down, weight_up
 from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.unrolled import MeanField
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.errors import InvalidArgumentError, check
+from deepbelief.units.base import Units
+from deepbelief.units.catalog import units_from_config
 
 
 class DeepAutoencoder(nn.Module):

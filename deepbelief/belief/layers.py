@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.protocols import Generator
+from deepbelief.units.base import Units
+from deepbelief.units.catalog import units_from_config
 
 
 class Layer(Protocol):

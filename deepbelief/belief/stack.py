@@ -20,10 +20,10 @@ from deepbelief.belief.bound import importance_bound, variational_bound
 from deepbelief.belief.layers import Layer
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
+from deepbelief.units.base import Units
 
 BOUNDS = {"variational": variational_bound, "importance": importance_bound, "annealed": annealed_bound}
 

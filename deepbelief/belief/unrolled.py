@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from deepbelief.belief.layers import weight_up
 from deepbelief.belief.stack import BeliefStack
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
+from deepbelief.units.base import Units
+from deepbelief.units.catalog import units_from_config
 
 
 class MeanField(nn.Module):

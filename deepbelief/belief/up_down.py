@@ -29,10 +29,10 @@ from deepbelief.energy.gradients.negative import Follower, PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.update import Factor, move_offsets
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import check, check_range
 from deepbelief.protocols import Generator, StepContext
 from deepbelief.types import Batch
+from deepbelief.units.base import Units
 
 PUBLISHED_STEPS = (3, 6, 10)
 

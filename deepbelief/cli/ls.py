@@ -41,9 +41,9 @@ def known_parts() -> dict[str, list[str]]:
     """The names of all parts."""
     from deepbelief.data.registry import SETS
     from deepbelief.energy.gradients.settings import RULES
-    from deepbelief.energy.units.catalog import KINDS
     from deepbelief.recipes.run_folder import recipe_names
     from deepbelief.storage import MODELS
+    from deepbelief.units.catalog import KINDS
 
     parts = {"models": list(MODELS), "units": list(KINDS), "learning": list(RULES), "sets": list(SETS)}
     return {**parts, "recipes": recipe_names()}

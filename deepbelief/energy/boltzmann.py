@@ -24,13 +24,13 @@ from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.partition.pairwise import PathFromIndependent
 from deepbelief.energy.site_posterior import log_sum_hidden, mean_field
 from deepbelief.energy.sites import Block, Key, Layout, all_rows, check_discrete, log_states
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.catalog import units_from_config
-from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.errors import check, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp, Kind
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.catalog import units_from_config
+from deepbelief.units.side_by_side import SideBySide
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from torch.nn import functional as F
 
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.catalog import units_from_config
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.errors import InvalidDataError, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.catalog import units_from_config
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.side_by_side import SideBySide
 
 UNKNOWN = -1  # the label of a case that has none
 

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from deepbelief.energy.even_odd import EvenOdd
 from deepbelief.energy.mean_field import Posterior
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
+from deepbelief.units.base import Units
 
 
 class Machine(Protocol):

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.errors import InvalidDataError, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
+from deepbelief.units.base import Units
+from deepbelief.units.catalog import units_from_config
 
 
 class GivenContext:

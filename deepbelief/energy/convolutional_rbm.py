@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from deepbelief.energy.two_layers import IndependentLayers, TwoLayers
-from deepbelief.energy.units.base import Units, check_layers
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.catalog import units_from_config
-from deepbelief.energy.units.pooled import Pooled
 from deepbelief.errors import InvalidArgumentError, check, check_range
 from deepbelief.protocols import Generator
+from deepbelief.units.base import Units, check_layers
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.catalog import units_from_config
+from deepbelief.units.pooled import Pooled
 
 
 class ConvolutionalRBM(TwoLayers):

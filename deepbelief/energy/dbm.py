@@ -21,12 +21,12 @@ from deepbelief.energy.even_odd import EvenOdd
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.mean_field import MOST_STEPS, Posterior, bound, infer
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.errors import check, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.catalog import units_from_config
 
 
 class DBM(nn.Module):

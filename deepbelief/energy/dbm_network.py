@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.energy.dbm import DBM
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidDataError, check_range
 from deepbelief.protocols import Generator
+from deepbelief.units.base import Units
 
 
 class DBMNetwork(nn.Module):

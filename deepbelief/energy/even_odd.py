@@ -13,9 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.protocols import Generator
+from deepbelief.units.base import Units
+from deepbelief.units.side_by_side import SideBySide
 
 
 class Layered(Protocol):

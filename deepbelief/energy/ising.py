@@ -16,9 +16,9 @@ from torch import Tensor
 
 from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.graph import Graph
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.spin import Spin
 
 Numbers = float | Tensor
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepbelief.energy.units.base import Units
+from deepbelief.units.base import Units
 
 MOST_STEPS = 50
 TOLERANCE = 1e-4  # of the means, at which the iteration stops

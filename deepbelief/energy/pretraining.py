@@ -21,8 +21,6 @@ from torch import Tensor
 from deepbelief.energy.dbm import DBM
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.errors import check
 from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator, spawn
@@ -30,6 +28,8 @@ from deepbelief.training.checkpoint import LATEST
 from deepbelief.training.record import TrainingRecord
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
+from deepbelief.units.base import Units
+from deepbelief.units.side_by_side import SideBySide
 
 
 @dataclass

@@ -11,10 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
+from deepbelief.units.base import Units
 
 
 class HasFreeEnergy(Protocol):

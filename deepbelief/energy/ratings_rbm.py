@@ -24,14 +24,14 @@ from torch import Tensor, nn
 
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.catalog import units_from_config
-from deepbelief.energy.units.categorical import Categorical
 from deepbelief.errors import InvalidDataError, check, check_choice, check_range
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 from deepbelief.types import Bound, Kind
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.catalog import units_from_config
+from deepbelief.units.categorical import Categorical
 
 FEATURES = ("free", "linear", "quadratic")
 WEIGHT_STD, FIRST_SHRINKAGE = 0.1, 5.0

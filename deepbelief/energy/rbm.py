@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.energy.two_layers import TwoLayers
-from deepbelief.energy.units.base import Units, check_layers
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.catalog import units_from_config
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
+from deepbelief.units.base import Units, check_layers
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.catalog import units_from_config
 
 
 class RBM(TwoLayers):

@@ -26,12 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.multinomial import Multinomial, draw_counts
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.multinomial import Multinomial, draw_counts
 
 if TYPE_CHECKING:
     from deepbelief.energy.partition.lengths import LengthLogZ

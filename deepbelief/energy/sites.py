@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.graph import Graph
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.maths.enumeration import all_digits
+from deepbelief.units.base import Units
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.side_by_side import SideBySide
 
 Key = tuple[torch.device, torch.dtype]
 SITES = ("bernoulli", "spin", "categorical")

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
+from deepbelief.units.base import Units
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.structure import Link, ranked_links, strength_matrix
-from deepbelief.energy.units.bernoulli import Bernoulli
 from deepbelief.errors import check, check_choice, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, device_of, in_type, without_weightless
@@ -42,6 +41,7 @@ from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound
+from deepbelief.units.bernoulli import Bernoulli
 
 Array = NDArray[Any]
 ANNEALING = {"betas": 1000, "burn_in": 200}  # a sweep of a full machine visits its units one by one

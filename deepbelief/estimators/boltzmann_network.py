@@ -16,7 +16,6 @@ from deepbelief.energy.dbm import DBM
 from deepbelief.energy.gradients.deep import DBMLearning
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.pretraining import pretrain
-from deepbelief.energy.units.catalog import make_units
 from deepbelief.errors import check, check_choice, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
@@ -39,6 +38,7 @@ from deepbelief.training.checkpoint import LATEST
 from deepbelief.training.schedules import SCHEDULES, make_schedule
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound
+from deepbelief.units.catalog import make_units
 
 Array = NDArray[Any]
 

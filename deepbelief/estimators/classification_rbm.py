@@ -20,7 +20,6 @@ from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.classification import ClassificationLearning
 from deepbelief.energy.gradients.negative import NegativePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
-from deepbelief.energy.units.catalog import make_units
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_pair, checked_weight, in_type, through, without_weightless
@@ -40,6 +39,7 @@ from deepbelief.rng import make_generator
 from deepbelief.training.schedules import make_schedule
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound
+from deepbelief.units.catalog import make_units
 
 Array = NDArray[Any]
 OBJECTIVES = ("hybrid", "discriminative", "generative")

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.catalog import make_units
 from deepbelief.estimators.arrays import dense_chunks
+from deepbelief.units.base import Units
+from deepbelief.units.catalog import make_units
 
 Numbers = NDArray[np.float64]
 

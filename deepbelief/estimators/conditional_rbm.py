@@ -17,7 +17,6 @@ from deepbelief.energy.conditional_rbm import ConditionalRBM as ConditionalRBMMo
 from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.conditional import CaseChains, ConditionalLearning
 from deepbelief.energy.gradients.negative import NegativePhase
-from deepbelief.energy.units.catalog import make_units
 from deepbelief.errors import InvalidDataError, check_choice, check_range
 from deepbelief.estimators.arrays import device_of, flat
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -29,6 +28,7 @@ from deepbelief.rng import make_generator
 from deepbelief.training.processes import connect
 from deepbelief.training.schedules import make_schedule
 from deepbelief.training.trainer import Trainer
+from deepbelief.units.catalog import make_units
 
 Array = NDArray[Any]
 DRAW_STREAM = 107

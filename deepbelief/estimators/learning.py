@@ -19,7 +19,6 @@ from deepbelief.data.order import holdout
 from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.catalog import make_units
 from deepbelief.energy.watch import QUANTITIES, make_watch
 from deepbelief.errors import InvalidArgumentError, StorageError, check, check_choice, check_range
 from deepbelief.estimators.columns import Columns
@@ -29,6 +28,7 @@ from deepbelief.rng import make_generator
 from deepbelief.training.callbacks import Callback, Watch
 from deepbelief.training.processes import connect
 from deepbelief.types import Batch
+from deepbelief.units.catalog import make_units
 
 PRECISIONS = ("fp32", "bf16", "fp64")
 WATCHED_BATCHES = 10  # batches of training and of held-out cases that are looked at

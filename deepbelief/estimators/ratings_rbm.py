@@ -17,7 +17,6 @@ from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.ratings import RatingsLearning
 from deepbelief.energy.ratings_rbm import FEATURES, Entries
 from deepbelief.energy.ratings_rbm import RatingsRBM as RatingsRBMModule
-from deepbelief.energy.units.catalog import make_units
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice, check_range
 from deepbelief.estimators.arrays import device_of
 from deepbelief.estimators.learning import InDouble, folder_to_keep, parameter_type, trainer_options
@@ -27,6 +26,7 @@ from deepbelief.rng import make_generator
 from deepbelief.training.processes import connect
 from deepbelief.training.schedules import make_schedule
 from deepbelief.training.trainer import Trainer
+from deepbelief.units.catalog import make_units
 
 Array = NDArray[Any]
 MOST_VALUES = 100

@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.belief.greedy import start_layer
 from deepbelief.energy.gradients.settings import make_procedure
 from deepbelief.energy.rbm import RBM as RBMModule
-from deepbelief.energy.units.catalog import make_units
 from deepbelief.errors import check_choice, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
@@ -39,6 +38,7 @@ from deepbelief.training.divergence import Guard
 from deepbelief.training.processes import connect
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch, Bound
+from deepbelief.units.catalog import make_units
 
 Array = NDArray[Any]
 PARTIAL_STREAM = 105

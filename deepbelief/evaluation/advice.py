@@ -14,12 +14,12 @@ from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.energy.gradients.settings import LearningSettings
-from deepbelief.energy.units.bernoulli import Bernoulli
 from deepbelief.evaluation.chain_advice import comparison_advice, copying_advice, diagnosis_advice, learning_advice
 from deepbelief.evaluation.chain_data import Comparison
 from deepbelief.evaluation.chains import ChainDiagnosis
 from deepbelief.evaluation.filters import unit_inputs
 from deepbelief.types import Bound, Result
+from deepbelief.units.bernoulli import Bernoulli
 
 MOST_OVERLAP, MOST_SATURATED, MOST_IDLE = 0.1, 0.95, 0.2
 WIDEST_BRACKET, SMALLEST_GAP, SMALLEST_FALL, SMALLEST_GAIN = 1.0, 1.0, 0.5, 0.5  # nats

@@ -13,7 +13,6 @@ from deepbelief.belief.dbn import DBN
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidDataError, check
 from deepbelief.evaluation.advice import give_advice
 from deepbelief.evaluation.chain_data import Comparison
@@ -27,6 +26,7 @@ from deepbelief.evaluation.measured import check_same_length, random_rows, to_nu
 from deepbelief.evaluation.pictures import chain_frames, class_samples, completions, geometric_steps, reconstructions
 from deepbelief.rng import bernoulli
 from deepbelief.types import Bound, Result
+from deepbelief.units.base import Units
 
 CHUNK = 1000
 Binarize = Callable[[Tensor, torch.Generator], Tensor]

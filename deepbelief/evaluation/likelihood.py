@@ -16,11 +16,11 @@ from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidDataError, check, check_range
 from deepbelief.evaluation.measured import standard_error
 from deepbelief.protocols import Density
 from deepbelief.types import Bound, Kind, Result
+from deepbelief.units.base import Units
 
 CHUNK = 1000  # cases at a time
 OPPOSITE: dict[Kind, Kind] = {"lower_bound": "upper_bound", "upper_bound": "lower_bound"}

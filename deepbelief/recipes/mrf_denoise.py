@@ -20,13 +20,13 @@ from deepbelief.energy.gradients.pairwise_learning import make_pairwise_procedur
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.ising import ising_grid
-from deepbelief.energy.units.spin import Spin
 from deepbelief.files import atomic_write_bytes
 from deepbelief.recipes.recipe import Options, Recipe, main
 from deepbelief.rng import make_generator
 from deepbelief.storage import save_model
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Result
+from deepbelief.units.spin import Spin
 
 NOISE = 0.1
 COUPLINGS = (0.3, 0.45, 0.6, 0.8, 1.0)

@@ -15,7 +15,6 @@ from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.data.source import make_source
 from deepbelief.energy.chain_watch import CHAIN_QUANTITIES
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.catalog import make_units
 from deepbelief.energy.watch import make_watch
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.recipes import run_folder as files
@@ -30,6 +29,7 @@ from deepbelief.storage import save_model
 from deepbelief.training.callbacks import Callback, Watch
 from deepbelief.training.processes import connect, joined
 from deepbelief.types import Result
+from deepbelief.units.catalog import make_units
 
 WEIGHT_STREAM, WATCH_STREAM = 401, 402  # of the run's seed
 MOST_WATCHED = 1000

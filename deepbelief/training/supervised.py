@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deepbelief.errors import InvalidDataError, check, check_choice, check_range
 from deepbelief.protocols import StepContext
+from deepbelief.training.optimization import check_rates, make_optimizer
 from deepbelief.training.schedules import Schedule, make_schedule
 from deepbelief.types import Batch
 
@@ -54,9 +55,6 @@ class SupervisedProcedure:
     ) -> None:
         check_choice("loss", loss, LOSSES)
         check_choice("optimizer", optimizer, OPTIMIZERS)
-        check(learning_rate > 0, f"learning_rate must be above 0. Got learning_rate={learning_rate}.")
-        check_range("weight_decay", weight_decay, low=0)
-        check_range("momentum", momentum, low=0, high=1)
         check_range("label_smoothing", label_smoothing, low=0, high=1)
         check_range("lbfgs_steps", lbfgs_steps, low=1)
         check(max_norm is None or max_norm > 0, f"max_norm must be above 0 or None. Got max_norm={max_norm}.")
@@ -67,18 +65,12 @@ class SupervisedProcedure:
 
     def _make_optimizer(self, name: str, momentum: float, lbfgs_steps: int) -> torch.optim.Optimizer:
         trained = [p for p in self.module.parameters() if p.requires_grad]
-        check(bool(trained), "module must have parameters that require gradients. Got none.")
         if name == "lbfgs":
+            check_rates(self.learning_rate, self.weight_decay, momentum)
             return torch.optim.LBFGS(
                 trained, lr=self.learning_rate, max_iter=lbfgs_steps, line_search_fn="strong_wolfe"
             )
-        matrices = [p for p in trained if p.ndim > 1]
-        vectors = [p for p in trained if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        groups = [group for group in groups if group["params"]]
-        if name == "adam":
-            return torch.optim.AdamW(groups, lr=self.learning_rate)
-        return torch.optim.SGD(groups, lr=self.learning_rate, momentum=momentum, nesterov=momentum > 0)
+        return make_optimizer(trained, name, self.learning_rate, weight_decay=self.weight_decay, momentum=momentum)
 
     def start(self, first: Batch, generator: torch.Generator, *, rank: int = 0, world_size: int = 1) -> None:
         """Check that one batch fits the module, before any step is made."""

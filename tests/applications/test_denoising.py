@@ -10,9 +10,9 @@ from deepbelief.applications.denoising import Denoiser, flip, median_filter
 from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.ising import ising_grid, potts_grid
-from deepbelief.energy.units.side_by_side import SideBySide
-from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
+from deepbelief.units.side_by_side import SideBySide
+from deepbelief.units.spin import Spin
 from tests.oracle.joint import Joint
 from tests.oracle.pairwise import columns_by_site, law_of
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value

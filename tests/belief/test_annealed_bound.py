@@ -12,10 +12,10 @@ from deepbelief.belief import annealed_bound as annealing
 from deepbelief.belief.annealed_bound import annealed_bound, annealed_log_weights, independent_parts
 from deepbelief.belief.dbn import DBN
 from deepbelief.energy.partition.exact import exact_log_z
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.multinomial import Multinomial
-from deepbelief.energy.units.side_by_side import SideBySide
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.multinomial import Multinomial
+from deepbelief.units.side_by_side import SideBySide
 from tests.oracle import stack
 from tests.oracle.pvalues import FALSE_ALARM, at_most_p_value, means_p_value
 from tests.oracle.zoo import tiny_dbn

@@ -12,11 +12,11 @@ from deepbelief.belief.dbn import DBN, with_labels_in_top
 from deepbelief.belief.greedy import tie_to_below
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.bernoulli import Bernoulli
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Coder, Completer, Density, Sampler, Storable
 from deepbelief.storage import load_model, save_model
 from deepbelief.types import Clamp
+from deepbelief.units.bernoulli import Bernoulli
 from tests.oracle import stack
 from tests.oracle.joint import Joint, find
 from tests.oracle.pvalues import FALSE_ALARM, counts_p_value, means_p_value

@@ -11,11 +11,11 @@ from torch import Tensor
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.deep_autoencoder import DeepAutoencoder, unroll_autoencoder
 from deepbelief.belief.unrolled import UnrolledDBN
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Coder, Storable
 from deepbelief.storage import load_model, save_model
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.gaussian import Gaussian
 from tests.belief.conftest import STACKS
 from tests.oracle import untied
 

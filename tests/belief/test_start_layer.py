@@ -5,7 +5,7 @@ import torch
 from deepbelief.belief.greedy import start_layer
 from deepbelief.data.source import make_source
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.gaussian import Gaussian
+from deepbelief.units.gaussian import Gaussian
 
 
 def test_weights_of_cases_are_repetitions_of_them(generator: torch.Generator) -> None:

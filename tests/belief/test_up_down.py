@@ -18,8 +18,8 @@ from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import PositivePhase
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.types import Batch
+from deepbelief.units.gaussian import Gaussian
 from tests.belief.conftest import STACKS
 from tests.oracle import untied
 from tests.oracle.checks import make_context

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.gaussian import Gaussian
-from deepbelief.energy.units.poisson import Poisson
-from deepbelief.energy.units.rectified import Rectified
-from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.errors import InvalidArgumentError
+from deepbelief.units.base import Units
+from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.poisson import Poisson
+from deepbelief.units.rectified import Rectified
+from deepbelief.units.side_by_side import SideBySide
 from tests.oracle.joint import Joint, log_ways_at, mean_log_likelihood
 from tests.oracle.zoo import ENUMERABLE, PAIRS, tiny_rbm
 

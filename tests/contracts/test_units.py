@@ -9,18 +9,18 @@ import torch
 from scipy import integrate
 from torch import Tensor
 
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.binomial import Binomial
-from deepbelief.energy.units.catalog import KINDS, make_units, units_from_config
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.gaussian import Gaussian
-from deepbelief.energy.units.multinomial import Multinomial
-from deepbelief.energy.units.poisson import Poisson
-from deepbelief.energy.units.rectified import Rectified
-from deepbelief.energy.units.side_by_side import SideBySide
-from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.binomial import Binomial
+from deepbelief.units.catalog import KINDS, make_units, units_from_config
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.multinomial import Multinomial
+from deepbelief.units.poisson import Poisson
+from deepbelief.units.rectified import Rectified
+from deepbelief.units.side_by_side import SideBySide
+from deepbelief.units.spin import Spin
 from tests.oracle.checks import unit_law
 from tests.oracle.joint import find, log_ways_at, rows_of
 from tests.oracle.pvalues import FALSE_ALARM

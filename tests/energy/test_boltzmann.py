@@ -14,13 +14,13 @@ from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.partition.exact import exact_log_z
 from deepbelief.energy.pseudolikelihood import pseudo_log_likelihood
 from deepbelief.energy.site_posterior import log_sum_hidden, mean_field
-from deepbelief.energy.units.binomial import Binomial
-from deepbelief.energy.units.gaussian import Gaussian
-from deepbelief.energy.units.multinomial import Multinomial
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Coder, Completer, Density, Sampler, Storable
 from deepbelief.storage import load_model, save_model
 from deepbelief.types import Bound, Clamp
+from deepbelief.units.binomial import Binomial
+from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.multinomial import Multinomial
 from tests.oracle.joint import Joint
 from tests.oracle.pairwise import (
     ALL_VISIBLE,

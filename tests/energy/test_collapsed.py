@@ -12,9 +12,9 @@ from deepbelief.energy.collapsed import collapsed_bound, log_weights
 from deepbelief.energy.dbm import DBM
 from deepbelief.energy.even_odd import EvenOdd
 from deepbelief.energy.mean_field import Posterior, bound
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.types import Bound
+from deepbelief.units.base import Units
 from tests.oracle.deep import STACKS, exact_log_p, tiny_dbm, twin
 from tests.oracle.joint import Joint, rows_of
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value

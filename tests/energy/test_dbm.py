@@ -21,12 +21,12 @@ from deepbelief.energy.kernels.gibbs import BlockGibbs, ChainState
 from deepbelief.energy.mean_field import bound, infer
 from deepbelief.energy.partition.ais import PathFromBase, ais, reverse_ais
 from deepbelief.energy.partition.exact import exact_log_z
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch, Bound, Clamp
+from deepbelief.units.base import Units
 from tests.oracle.checks import make_context
 from tests.oracle.deep import STACKS, exact_log_p, tiny_dbm, twin
 from tests.oracle.joint import Joint

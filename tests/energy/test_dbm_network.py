@@ -14,12 +14,12 @@ from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.partition.exact import exact_log_z
 from deepbelief.energy.pretraining import compose, pretrain, start_from_rbm
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
 from deepbelief.training.supervised import SupervisedProcedure
 from deepbelief.training.trainer import Trainer
+from deepbelief.units.side_by_side import SideBySide
 from tests.oracle.deep import STACKS, exact_log_p, tiny_dbm
 from tests.oracle.zoo import tiny_rbm
 

@@ -9,8 +9,8 @@ from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.ising import ising_grid, potts_grid
 from deepbelief.energy.most_probable import minimum_cut, scores, simulated_annealing
-from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError
+from deepbelief.units.spin import Spin
 from tests.oracle.pairwise import law_of
 
 close = torch.testing.assert_close

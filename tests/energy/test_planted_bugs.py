@@ -14,8 +14,8 @@ from deepbelief.energy.gradients.moments import Moments
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition import ais as annealing
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.bernoulli import Bernoulli
 from deepbelief.types import Batch
+from deepbelief.units.bernoulli import Bernoulli
 from tests.oracle.checks import (
     annealing_is_unbiased,
     exact_gradient,

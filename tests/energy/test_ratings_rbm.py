@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.ratings_rbm import Entries, RatingsRBM
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.gaussian import Gaussian
-from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.storage import load_model, save_model
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.spin import Spin
 from tests.oracle.joint import Joint
 from tests.oracle.pvalues import FALSE_ALARM, counts_p_value
 

@@ -13,11 +13,11 @@ from deepbelief.energy.partition.ais import ais
 from deepbelief.energy.partition.exact import exact_log_z
 from deepbelief.energy.partition.lengths import anneal_down, anneal_up, log_z_of_lengths
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax, log_orders
-from deepbelief.energy.units.multinomial import draw_counts
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.protocols import Coder, Density, Sampler, Storable
 from deepbelief.storage import load_model, save_model
 from deepbelief.types import Clamp
+from deepbelief.units.multinomial import draw_counts
 from tests.oracle.documents import TOPICS, documents, draw_many_fast, hidden_states, log_joint, tiny
 from tests.oracle.pvalues import FALSE_ALARM, corrected, counts_p_value, means_p_value
 

@@ -12,10 +12,10 @@ from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.ising import ising, potts
 from deepbelief.energy.structure import edge_strengths, ranked_links, strength_matrix
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.training.trainer import Trainer
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.spin import Spin
 from tests.oracle.pairwise import columns_by_site, matrix_of, tiny_machine
 
 EDGES = [(0, 4), (1, 2), (1, 7), (3, 5), (5, 6), (6, 8), (2, 8), (0, 9)]

@@ -10,13 +10,13 @@ import torch
 from deepbelief.belief.dbn import DBN
 from deepbelief.energy.kernels.traces import Scalars
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.evaluation.chain_data import Yardstick, compare_with_data, comparison_rows
 from deepbelief.evaluation.chains import diagnose_chains, diagnose_model, diagnosis_rows, ends_as_data
 from deepbelief.evaluation.samples import HELD_OUT
 from deepbelief.protocols import Kernel
 from deepbelief.types import Clamp
+from deepbelief.units.gaussian import Gaussian
 from tests.energy.kernels.test_traces import machine
 from tests.oracle.pvalues import FALSE_ALARM, counts_p_value, means_p_value
 from tests.oracle.transitions import Transitions

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.gaussian import Gaussian
-from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidDataError
 from deepbelief.evaluation.completion import completion_results, neighbour_completion
+from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.spin import Spin
 
 
 class Answer:

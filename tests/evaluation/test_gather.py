@@ -11,12 +11,12 @@ from torch import Tensor
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.gaussian import Gaussian
-from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import DeepBeliefError, InvalidDataError
 from deepbelief.evaluation.gallery import Gallery
 from deepbelief.evaluation.gather import GalleryBudget, as_states, class_probabilities, gather
 from deepbelief.types import Bound
+from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.spin import Spin
 
 SMALL = GalleryBudget(samples=5, samples_per_class=2, steps=10, chains=4, chains_shown=2, frames=3, cases=4, units=3)
 

@@ -10,9 +10,6 @@ from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.errors import InvalidDataError
 from deepbelief.evaluation.likelihood import (
     chunked_log_likelihood,
@@ -23,6 +20,9 @@ from deepbelief.evaluation.likelihood import (
     undirected_part,
 )
 from deepbelief.types import Bound, Result
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.gaussian import Gaussian
 
 
 def random_rbm(n_visible: int, n_hidden: int, generator: torch.Generator, scale: float = 1.0) -> RBM:

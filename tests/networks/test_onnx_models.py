@@ -10,9 +10,9 @@ import torch
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.networks.onnx import export_onnx
+from deepbelief.units.gaussian import Gaussian
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")

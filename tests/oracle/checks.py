@@ -18,9 +18,9 @@ from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.kernels.gibbs import BlockGibbs, ChainState
 from deepbelief.energy.partition.ais import ais, reverse_ais
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch, Clamp
+from deepbelief.units.base import Units
 from tests.oracle.joint import Joint, mean_log_likelihood
 from tests.oracle.pvalues import means_p_value
 

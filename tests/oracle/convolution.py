@@ -7,8 +7,8 @@ from torch import Tensor
 
 from deepbelief.energy.convolutional_rbm import ConvolutionalRBM
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.gaussian import Gaussian
-from deepbelief.energy.units.pooled import Pooled
+from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.pooled import Pooled
 
 SHAPES = {  # image, filters, filter size, pool: few enough hidden states to be summed
     "one block": ((1, 3, 3), 2, 2, 2),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from deepbelief.energy.dbm import DBM
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.side_by_side import SideBySide
+from deepbelief.units.side_by_side import SideBySide
 from tests.oracle.joint import Joint
 from tests.oracle.zoo import continuous_columns, tiny_units
 

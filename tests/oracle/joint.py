@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.side_by_side import SideBySide
+from deepbelief.units.base import Units
+from deepbelief.units.side_by_side import SideBySide
 from tests.oracle.pvalues import corrected, counts_p_value, means_p_value
 
 MOST_EVENTS = 120  # of a Poisson column, whose rates stay below 30 here

@@ -10,12 +10,12 @@ from torch import Tensor
 from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.kernels.coloured import ColouredGibbs, SiteState
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.side_by_side import SideBySide
-from deepbelief.energy.units.spin import Spin
 from deepbelief.types import Clamp
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.side_by_side import SideBySide
+from deepbelief.units.spin import Spin
 from tests.oracle.joint import Joint, parts_of, rows_of
 
 CYCLE = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)]  # an odd cycle: three colours

@@ -11,17 +11,17 @@ from deepbelief.belief.dbn import DBN
 from deepbelief.energy.classification_rbm import ClassificationRBM
 from deepbelief.energy.conditional_rbm import ConditionalRBM
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.binomial import Binomial
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.gaussian import Gaussian
-from deepbelief.energy.units.multinomial import Multinomial
-from deepbelief.energy.units.poisson import Poisson
-from deepbelief.energy.units.pooled import Pooled
-from deepbelief.energy.units.rectified import Rectified
-from deepbelief.energy.units.side_by_side import SideBySide
-from deepbelief.energy.units.spin import Spin
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.binomial import Binomial
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.multinomial import Multinomial
+from deepbelief.units.poisson import Poisson
+from deepbelief.units.pooled import Pooled
+from deepbelief.units.rectified import Rectified
+from deepbelief.units.side_by_side import SideBySide
+from deepbelief.units.spin import Spin
 from tests.oracle.joint import parts_of
 
 ZOO: dict[str, Callable[[], Units]] = {

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from deepbelief.energy.pseudolikelihood import log_conditional, n_variables_of
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.errors import InvalidArgumentError, check_range
 from deepbelief.protocols import Generator
+from deepbelief.units.gaussian import Gaussian
 
 INDEPENDENT = ("bernoulli", "spin", "gaussian")  # hidden kinds whose units do not compete: covariance is diagonal
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments
 from deepbelief.energy.gradients.negative import PositivePhase
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import check, check_range
+from deepbelief.units.base import Units
 
 SMALLEST_NORM = 1e-8  # the norm has no gradient at zero
 

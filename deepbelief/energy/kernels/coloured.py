@@ -17,12 +17,12 @@ from torch import Tensor
 from deepbelief.energy.couplings import Interaction
 from deepbelief.energy.kernels.gibbs import check_rows
 from deepbelief.energy.sites import Block
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.categorical import Categorical
 from deepbelief.errors import check, check_choice
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 from deepbelief.types import Clamp
+from deepbelief.units.base import Units
+from deepbelief.units.categorical import Categorical
 
 SCANS = ("systematic", "random")
 

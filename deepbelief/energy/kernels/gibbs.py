@@ -12,10 +12,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
+from deepbelief.units.base import Units
 
 COPIES = 4  # states, means, inputs and random numbers of every chain live at once
 

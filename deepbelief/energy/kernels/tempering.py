@@ -21,10 +21,10 @@ from torch import Tensor
 from deepbelief.energy.kernels.exchange import ExchangeState, ReplicaExchange, SwapMeter
 from deepbelief.energy.kernels.gibbs import check_chains
 from deepbelief.energy.partition.ais import Annealable, Layers
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
+from deepbelief.units.base import Units
 
 LEAST_REJECTION = 1e-3  # of a pair, so that betas stay apart where all swaps are accepted
 

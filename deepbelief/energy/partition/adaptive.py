@@ -19,9 +19,9 @@ from deepbelief.energy.partition.ais import (
     linear_betas,
     path_to,
 )
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
+from deepbelief.units.base import Units
 
 SMOOTHED_OVER = 0.02  # of the pilot's steps: few chains measure a step's spread poorly, its neighbours share it
 EVEN_SHARE = 0.1  # of the length, spread evenly over the pilot's steps, so that no stretch is left without temperatures

@@ -20,7 +20,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, check_range
 from deepbelief.maths.bennett import bennett
 from deepbelief.maths.logspace import log_mean_exp
@@ -28,6 +27,7 @@ from deepbelief.protocols import Generator
 from deepbelief.rng import spawn
 from deepbelief.training.processes import Processes
 from deepbelief.types import Bound
+from deepbelief.units.base import Units
 
 Progress = Callable[[int, int], None]  # (temperatures done, temperatures in all)
 Inputs = Any  # a path's own: one tensor, or several

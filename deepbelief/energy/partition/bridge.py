@@ -15,12 +15,12 @@ from torch import Tensor
 
 from deepbelief.energy.partition.ais import anneal, check_schedule
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, check_range
 from deepbelief.maths.bennett import bennett
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
+from deepbelief.units.base import Units
 
 
 class PathBetween:

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.maths.logspace import StreamingLogSum
 from deepbelief.types import Bound
+from deepbelief.units.base import Units
 
 MOST_STATES = 1 << 25
 

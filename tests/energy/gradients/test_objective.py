@@ -17,10 +17,10 @@ from deepbelief.energy.gradients.settings import LearningSettings, make_procedur
 from deepbelief.energy.gradients.tap import TAP
 from deepbelief.energy.pseudolikelihood import log_conditional, pseudo_log_likelihood
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.types import Batch
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.gaussian import Gaussian
 from tests.oracle.checks import make_context
 from tests.oracle.joint import mean_log_likelihood, rows_of
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value

@@ -11,12 +11,12 @@ from deepbelief.data.source import make_source
 from deepbelief.energy.gradients import ratings as rule
 from deepbelief.energy.gradients.ratings import RatingsLearning
 from deepbelief.energy.ratings_rbm import RatingsRBM
-from deepbelief.energy.units.gaussian import Gaussian
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.rng import make_generator
 from deepbelief.training.callbacks import Callback
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
+from deepbelief.units.gaussian import Gaussian
 from tests.energy.test_ratings_rbm import N_COLUMNS, RATINGS, conditional_by_hand, some_codes, tiny_ratings
 from tests.oracle.checks import largest_gap, make_context
 from tests.oracle.joint import Joint

@@ -11,10 +11,10 @@ from torch import Tensor
 from deepbelief.energy.gradients.topics import DocumentChains, DocumentDivergence, TopicLearning, shares
 from deepbelief.energy.kernels.lengths import spread_lengths
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
-from deepbelief.energy.units.multinomial import draw_counts
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Procedure
 from deepbelief.types import Batch
+from deepbelief.units.multinomial import draw_counts
 from tests.oracle.checks import largest_gap, make_context
 from tests.oracle.documents import TOPICS, WORDS, documents, draw_many_fast, log_joint, tiny
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value

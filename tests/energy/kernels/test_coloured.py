@@ -14,10 +14,10 @@ from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.kernels import coloured
 from deepbelief.energy.kernels.coloured import ColouredGibbs, ColouredMetropolis, SiteState
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Kernel
 from deepbelief.types import Clamp
+from deepbelief.units.base import Units
 from tests.oracle.pairwise import CYCLE, SORTS, law_of, sweep_keeps_the_law, tiny_machine
 from tests.oracle.pvalues import FALSE_ALARM
 

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from deepbelief.energy.units.base import Units
+from deepbelief.units.base import Units
 
 SMALLEST_VARIANCE = 1e-4  # a constant column would have infinite precision
 

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepbelief.energy.units.base import Units
 from deepbelief.errors import InvalidArgumentError, check
+from deepbelief.units.base import Units
 
 
 class SideBySide(Units):
     """Parts that share one row, in order; each part keeps its own distribution.
 
-    >>> from deepbelief.energy.units.bernoulli import Bernoulli
-    >>> from deepbelief.energy.units.categorical import Categorical
+    >>> from deepbelief.units.bernoulli import Bernoulli
+    >>> from deepbelief.units.categorical import Categorical
     >>> SideBySide([Bernoulli(4), Categorical(1, 3)]).size
     7
     """

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepbelief.energy.units.base import Units, check_non_negative
-from deepbelief.energy.units.bernoulli import CLIP
+from deepbelief.units.base import Units, check_non_negative
+from deepbelief.units.bernoulli import CLIP
 
 LARGEST_LOG_RATE = 20.0  # 5e8 events: beyond, single precision could neither sum nor draw
 

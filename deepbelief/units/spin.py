@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import CLIP
 from deepbelief.errors import InvalidDataError
 from deepbelief.rng import uniform_like
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import CLIP
 
 
 class Spin(Units):

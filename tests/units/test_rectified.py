@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from deepbelief.energy.units import rectified
-from deepbelief.energy.units.rectified import Rectified, standard_mean, standard_quantile
+from deepbelief.units import rectified
+from deepbelief.units.rectified import Rectified, standard_mean, standard_quantile
 from tests.oracle.pvalues import FALSE_ALARM
 
 TAILS = [-1e4, -300.0, -30.0, -6.0, -5.01, -4.99, -3.0, -1.0, -1e-3, 0.0, 1e-3, 1.0, 5.0, 8.0, 30.0, 300.0, 1e4]

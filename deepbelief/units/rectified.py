@@ -20,9 +20,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deepbelief.energy.units.base import check_non_negative
-from deepbelief.energy.units.quadratic import SMALLEST_VARIANCE, Quadratic
 from deepbelief.rng import uniform_like
+from deepbelief.units.base import check_non_negative
+from deepbelief.units.quadratic import SMALLEST_VARIANCE, Quadratic
 
 SMALLEST_MEAN = 1e-3  # a column of zeros would have a bias of minus infinity
 FAR = 5.0  # standard deviations beyond which a difference of large numbers gives way to a continued fraction

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import CLIP
 from deepbelief.errors import InvalidDataError, check
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import CLIP
 
 MOST_LISTED = 1 << 22  # states that fit in memory as a table
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepbelief.energy.units.base import Units, check_unit_interval
 from deepbelief.rng import bernoulli
+from deepbelief.units.base import Units, check_unit_interval
 
 CLIP = 1e-3  # a pixel that is never on in the data keeps a finite bias, about -6.9
 

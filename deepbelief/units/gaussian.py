@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from deepbelief.energy.units.quadratic import SMALLEST_VARIANCE, Quadratic
 from deepbelief.errors import InvalidDataError
+from deepbelief.units.quadratic import SMALLEST_VARIANCE, Quadratic
 
 
 class Gaussian(Quadratic):

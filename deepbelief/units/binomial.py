@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import CLIP
 from deepbelief.errors import InvalidDataError, check
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import CLIP
 
 
 class Binomial(Units):

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deepbelief.energy.units.base import Units
-from deepbelief.energy.units.bernoulli import Bernoulli
-from deepbelief.energy.units.binomial import Binomial
-from deepbelief.energy.units.categorical import Categorical
-from deepbelief.energy.units.gaussian import Gaussian
-from deepbelief.energy.units.multinomial import Multinomial
-from deepbelief.energy.units.poisson import Poisson
-from deepbelief.energy.units.pooled import Pooled
-from deepbelief.energy.units.rectified import Rectified
-from deepbelief.energy.units.side_by_side import SideBySide
-from deepbelief.energy.units.spin import Spin
 from deepbelief.errors import InvalidArgumentError, check_choice
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.binomial import Binomial
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.multinomial import Multinomial
+from deepbelief.units.poisson import Poisson
+from deepbelief.units.pooled import Pooled
+from deepbelief.units.rectified import Rectified
+from deepbelief.units.side_by_side import SideBySide
+from deepbelief.units.spin import Spin
 
 KINDS: dict[str, type[Units]] = {
     c.kind: c

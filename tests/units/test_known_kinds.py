@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from deepbelief.energy.rbm import RBM
-from deepbelief.energy.units.catalog import KINDS, make_units
-from deepbelief.energy.units.side_by_side import SideBySide
 from deepbelief.storage import save_model
+from deepbelief.units.catalog import KINDS, make_units
+from deepbelief.units.side_by_side import SideBySide
 
 ROOT = Path(__file__).resolve().parents[3]
 LOAD = (
