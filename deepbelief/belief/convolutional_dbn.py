@@ -112,7 +112,7 @@ class ConvolutionalDBN(nn.Module):
 
     @torch.no_grad()
     def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 50
+        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 150
     ) -> Tensor:
         """Fill the pixels of `x` where `known` is False with an average of their means given the rest.
 

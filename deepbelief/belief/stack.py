@@ -156,7 +156,7 @@ class BeliefStack(nn.Module, ABC):
 
     @torch.no_grad()
     def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 50
+        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 150
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False with an average of their means given the rest.
 

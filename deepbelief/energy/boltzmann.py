@@ -203,7 +203,7 @@ class BoltzmannMachine(nn.Module):
 
     @torch.no_grad()
     def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 50
+        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 150
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False with their mean given the rest.
 

@@ -189,7 +189,7 @@ class ClassificationRBM(nn.Module):
         labels: Tensor | None = None,
         generator: Generator = None,
         n_steps: int = 200,
-        n_average: int = 50,
+        n_average: int = 150,
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False with their mean given the rest, and the label if there is one.
 

@@ -195,7 +195,7 @@ class ConditionalRBM(nn.Module):
         *,
         generator: Generator = None,
         n_steps: int = 200,
-        n_average: int = 50,
+        n_average: int = 150,
     ) -> Tensor:
         """Fill the entries of `v` where `known` is False with their mean given the rest and the context.
 

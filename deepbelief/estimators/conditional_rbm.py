@@ -201,7 +201,7 @@ checkpoint_dir, verbose, random_state
 
     # -- use --------------------------------------------------------------------------------------------------------
 
-    def predict(self, context: Any, *, random_state: Any = None, n_steps: int = 100, n_average: int = 50) -> Array:
+    def predict(self, context: Any, *, random_state: Any = None, n_steps: int = 100, n_average: int = 150) -> Array:
         """The expected frame after each context: (n, n_context), or (n, order, n_features) -> (n, n_features)."""
         u = self._context_rows(context)
         nothing = torch.zeros(len(u), self.module_.visible.size).to(u)
@@ -235,7 +235,7 @@ checkpoint_dir, verbose, random_state
         *,
         random_state: Any = None,
         n_steps: int = 200,
-        n_average: int = 50,
+        n_average: int = 150,
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled by their mean given all that is known."""
         u = self._context_rows(context)
