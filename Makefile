@@ -52,7 +52,7 @@ clean: ## remove the environment, caches, built files and the demo's folder
 
 # torch comes first and alone, so that no other library's resolution can bring another build of it. The stamp is written
 # last: an interrupted installation is taken up again by the next make.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(wildcard setup.py deepbelief/native/*.c)
 	@$(PYTHON) -c '$(ENOUGH)' 2>/dev/null || { echo "Python must be at least 3.11. Got PYTHON=$(PYTHON)" \
 	  "($$($(PYTHON) --version 2>&1 || true)). Install Python 3.11 or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Making the environment $(VENV) (a few minutes the first time)"

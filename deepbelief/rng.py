@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.errors import InvalidArgumentError
+from deepbelief.native import draws as native
 
 
 def make_generator(
@@ -63,6 +64,10 @@ def uniform_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
 def bernoulli(p: Tensor, generator: torch.Generator | None) -> Tensor:
     """0/1 draws with probabilities `p`, in the type of `p`.
 
-    A comparison with uniform numbers, in place: the law of `torch.bernoulli`, in a quarter of its time on a CPU.
+    The law of `torch.bernoulli`, in a tenth of its time on a CPU with the compiled kernel (`deepbelief.native`), else
+    by a comparison with uniform numbers, in place, in a quarter. The two draw different numbers from one generator.
     """
+    drawn = native.bernoulli(p, generator)
+    if drawn is not None:
+        return drawn
     return uniform_like(p, generator).lt_(p)  # in place: a mask of booleans and its conversion would cost a third more

@@ -21,6 +21,7 @@ from deepbelief.belief.greedy import start_layer
 from deepbelief.energy.convolutional_rbm import ConvolutionalRBM
 from deepbelief.energy.gradients.convolutional import ConvolutionalLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_negative
+from deepbelief.energy.kernels.gibbs import to_average
 from deepbelief.energy.pretraining import MappedSource
 from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range
 from deepbelief.protocols import BatchSource, Generator
@@ -112,14 +113,14 @@ class ConvolutionalDBN(nn.Module):
 
     @torch.no_grad()
     def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 150
+        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int | None = None
     ) -> Tensor:
         """Fill the pixels of `x` where `known` is False with an average of their means given the rest.
 
         Each step goes up by draws, once through the top RBM and down by draws, and puts the known pixels back. For one
         layer it is the RBM's exact chain; for more the way up is a recognition model, hence an approximation.
         """
-        check_range("n_average", n_average, low=1, high=n_steps)
+        n_average = to_average(n_steps, n_average)
         clamp = Clamp(x, known)
         start = clamp.apply(self.layers[0].visible_offset.expand_as(x))
         return clamp.apply(self._clamped(start, clamp, n_steps, n_average, generator)[1])

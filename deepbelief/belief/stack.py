@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from deepbelief.belief.annealed_bound import annealed_bound
 from deepbelief.belief.bound import importance_bound, variational_bound
 from deepbelief.belief.layers import Layer
-from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.kernels.gibbs import BlockGibbs, to_average
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_range
 from deepbelief.protocols import Generator
@@ -156,7 +156,7 @@ class BeliefStack(nn.Module, ABC):
 
     @torch.no_grad()
     def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 150
+        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int | None = None
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False with an average of their means given the rest.
 
@@ -164,7 +164,7 @@ class BeliefStack(nn.Module, ABC):
         last `n_average` means are averaged. The way up is the recognition model, so this is an approximation of the
         posterior mean (for one layer it is the RBM's exact chain).
         """
-        check_range("n_average", n_average, low=1, high=n_steps)
+        n_average = to_average(n_steps, n_average)
         clamp, total = Clamp(x, known), torch.zeros_like(x)
         state = clamp.apply(self.layers[0].visible_offset[: x.shape[1]].expand_as(x))
         for step in range(n_steps):

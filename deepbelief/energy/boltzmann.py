@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from deepbelief.energy.couplings import DenseInteraction, Interaction, Pattern, SparseInteraction, is_sparse
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.kernels.coloured import ColouredGibbs
+from deepbelief.energy.kernels.gibbs import to_average
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.partition.pairwise import PathFromIndependent
 from deepbelief.energy.site_posterior import log_sum_hidden, mean_field
@@ -203,13 +204,13 @@ class BoltzmannMachine(nn.Module):
 
     @torch.no_grad()
     def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 150
+        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int | None = None
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False with their mean given the rest.
 
-        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` are averaged.
+        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` (three quarters unless told) are averaged.
         """
-        check_range("n_average", n_average, low=1, high=n_steps)
+        n_average = to_average(n_steps, n_average)
         clamp, kernel, n_visible = Clamp(x, known), self.kernel(), self.visible.size
         state = kernel.start_at(clamp.apply(self.offset[:n_visible].expand_as(x)), generator=generator)
         total = torch.zeros_like(x)

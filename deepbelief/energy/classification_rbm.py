@@ -189,14 +189,14 @@ class ClassificationRBM(nn.Module):
         labels: Tensor | None = None,
         generator: Generator = None,
         n_steps: int = 200,
-        n_average: int = 150,
+        n_average: int | None = None,
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False with their mean given the rest, and the label if there is one.
 
         `labels` (n,) may hold unknown ones (below 0), which are drawn along.
         """
         clamp = self._clamp(x, known.expand(x.shape), labels)
-        steps = {"n_steps": n_steps, "n_average": n_average}
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average}
         rows = self.rbm.complete(clamp.values, clamp.known, generator=generator, **steps)
         return rows[:, : self.n_features]
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.kernels.gibbs import BlockGibbs, to_average
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidDataError, check_range
@@ -195,13 +195,13 @@ class ConditionalRBM(nn.Module):
         *,
         generator: Generator = None,
         n_steps: int = 200,
-        n_average: int = 150,
+        n_average: int | None = None,
     ) -> Tensor:
         """Fill the entries of `v` where `known` is False with their mean given the rest and the context.
 
         With no entry known it is an estimate of ``<v>`` given u.
         """
-        check_range("n_average", n_average, low=1, high=n_steps)
+        n_average = to_average(n_steps, n_average)
         clamp, kernel = Clamp(v, known), BlockGibbs(self.given(u))
         state = kernel.start_at(clamp.apply(self.rbm.visible_offset.expand_as(v)), generator=generator)
         total = torch.zeros_like(v)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from deepbelief.energy.collapsed import collapsed_bound
 from deepbelief.energy.even_odd import EvenOdd
-from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.kernels.gibbs import BlockGibbs, to_average
 from deepbelief.energy.mean_field import MOST_STEPS, Posterior, bound, infer
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.errors import check, check_range
@@ -143,14 +143,14 @@ class DBM(nn.Module):
 
     @torch.no_grad()
     def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 150
+        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int | None = None
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False with their mean given the rest.
 
-        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` are averaged: an estimate
+        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` (three quarters unless told) are averaged: an estimate
         of the posterior mean.
         """
-        check_range("n_average", n_average, low=1, high=n_steps)
+        n_average = to_average(n_steps, n_average)
         data = Clamp(x, known)
         clamp, view, width = self._widened(data), self.even_odd(), self.visible.size
         kernel, total = BlockGibbs(view), torch.zeros_like(x)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.kernels.gibbs import BlockGibbs, to_average
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
@@ -106,14 +106,14 @@ class TwoLayers(nn.Module, ABC):
 
     @torch.no_grad()
     def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 150
+        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int | None = None
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False with their mean given the rest.
 
-        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` are averaged: an estimate
+        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` (three quarters unless told) are averaged: an estimate
         of the posterior mean. Draws instead of means are what ``sample(n, condition=Clamp(x, known))`` gives.
         """
-        check_range("n_average", n_average, low=1, high=n_steps)
+        n_average = to_average(n_steps, n_average)
         clamp, kernel = Clamp(x, known), BlockGibbs(self)
         state = kernel.start_at(clamp.apply(self.visible_offset.expand_as(x)), generator=generator)
         total = torch.zeros_like(x)

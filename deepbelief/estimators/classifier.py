@@ -198,7 +198,7 @@ binarization, tied, watch
 
     @available_if(is_generative)
     def complete(
-        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int = 150
+        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
         return complete_with(self, X, known, random_state, n_steps=n_steps, n_average=n_average)

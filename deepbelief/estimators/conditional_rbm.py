@@ -201,7 +201,9 @@ checkpoint_dir, verbose, random_state
 
     # -- use --------------------------------------------------------------------------------------------------------
 
-    def predict(self, context: Any, *, random_state: Any = None, n_steps: int = 100, n_average: int = 150) -> Array:
+    def predict(
+        self, context: Any, *, random_state: Any = None, n_steps: int = 100, n_average: int | None = None
+    ) -> Array:
         """The expected frame after each context: (n, n_context), or (n, order, n_features) -> (n, n_features)."""
         u = self._context_rows(context)
         nothing = torch.zeros(len(u), self.module_.visible.size).to(u)
@@ -235,7 +237,7 @@ checkpoint_dir, verbose, random_state
         *,
         random_state: Any = None,
         n_steps: int = 200,
-        n_average: int = 150,
+        n_average: int | None = None,
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled by their mean given all that is known."""
         u = self._context_rows(context)

@@ -187,7 +187,7 @@ random_state
         return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
 
     def complete(
-        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int = 150
+        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
         columns, state = self._columns, self.random_state if random_state is None else random_state

@@ -197,7 +197,7 @@ def fine_tune(
     return trainer.fit(procedure, source, resume_from=saved).history
 
 
-def complete_with(estimator: Any, x: Any, known: Any, random_state: Any, **steps: int) -> Array:
+def complete_with(estimator: Any, x: Any, known: Any, random_state: Any, **steps: int | None) -> Array:
     """Fill in what is missing with the generative model."""
     state = estimator.random_state if random_state is None else random_state
     return face.complete(estimator, estimator.dbn_, estimator._columns, x, known, state, **steps)

@@ -54,8 +54,8 @@ RECIPE = Recipe(
     paper="Salakhutdinov & Hinton 2009 (back-propagation); Srivastava et al. 2014 (dropout)",
     published="0.95 % by back-propagation, 0.79 % with dropout (500-500-2000)",
     setting="60,000 labelled images, no distortions; the error after the last epoch, no test image used before",
-    reached="not run whole",
-    time="not measured",
+    reached="1.31 +- 0.11 % (seed 0); the published numbers are not reached",
+    time="9 minutes after dbm_bound, 1 thread, beside other work",
     reproduce=reproduce,
 )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, ClassVar, Self
 
 import torch
@@ -64,7 +65,12 @@ class Units(nn.Module, ABC):
 
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A draw from ``p(x | I)``: (..., size) -> (..., size)."""
-        return self.draw(inputs, self.mean(inputs), generator)
+        return self.mean_and_sample(inputs, generator)[1]
+
+    def mean_and_sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """The mean under ``p(x | I)`` and a draw from it, which some kinds make in one pass."""
+        mean = self.mean(inputs)
+        return mean, self.draw(inputs, mean, generator)
 
     def log_prob(self, x: Tensor, inputs: Tensor) -> Tensor:
         """``log p(x | I) = I.x - U(x) - Gamma(I)``: (..., size), (..., size) -> (...)."""
@@ -99,11 +105,20 @@ class Units(nn.Module, ABC):
 
     def blend(self, other: Self, beta: float) -> Self:
         """Units with ``U = (1 - beta) U_self + beta U_other``: the path of annealing. Natural parameters are linear."""
-        blended = self.empty_like()
+        blended = copy(self)  # a fraction of the time of a new module, which annealing would make at every temperature
         with torch.no_grad():
-            for mine, theirs, out in zip(self.parameters(), other.parameters(), blended.parameters(), strict=True):
-                out.copy_(torch.lerp(mine, theirs, beta))
+            pairs = zip(self.named_parameters(), other.parameters(), strict=True)
+            mixed = {name: torch.lerp(mine, theirs, beta) for (name, mine), theirs in pairs}
+        blended._parameters = {name: nn.Parameter(value, requires_grad=False) for name, value in mixed.items()}
         return blended
+
+    def cumulant_change(self, inputs: Tensor, scale: float, there: Units, scale_there: float) -> Tensor:
+        """``Gamma_there(scale_there I) - Gamma_self(scale I)`` in float64: what one temperature of annealing needs.
+
+        (n, size) -> (n,).
+        """
+        terms = there.cumulants(scale_there * inputs) - self.cumulants(scale * inputs)
+        return terms.sum(-1, dtype=torch.float64)
 
     def empty_like(self) -> Self:
         """Units of the same kind, size, type and device with parameters of their own."""

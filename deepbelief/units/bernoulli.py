@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deepbelief.native.draws import sigmoid_bernoulli, softplus_change
 from deepbelief.rng import bernoulli
 from deepbelief.units.base import Units, check_unit_interval
 
@@ -35,6 +36,14 @@ class Bernoulli(Units):
 
     def draw(self, inputs: Tensor, mean: Tensor, generator: torch.Generator | None) -> Tensor:
         return bernoulli(mean, generator)
+
+    def mean_and_sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        both = sigmoid_bernoulli(inputs, self.bias, generator)
+        return super().mean_and_sample(inputs, generator) if both is None else both
+
+    def cumulant_change(self, inputs: Tensor, scale: float, there: Units, scale_there: float) -> Tensor:
+        change = softplus_change(inputs, (scale, self.bias), (scale_there, there.bias))
+        return super().cumulant_change(inputs, scale, there, scale_there) if change is None else change
 
     @torch.no_grad()
     def match(self, mean: Tensor, variance: Tensor | None = None) -> None:

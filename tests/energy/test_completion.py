@@ -48,7 +48,7 @@ def test_each_case_may_miss_something_else(generator: torch.Generator) -> None:
 
 def test_an_average_longer_than_the_chain_gets_a_sentence() -> None:
     with pytest.raises(InvalidArgumentError, match=r"n_average must be .*at most 10. Got n_average=150"):
-        RBM(2, 2).complete(torch.zeros(1, 2), torch.ones(1, 2).bool(), n_steps=10)
+        RBM(2, 2).complete(torch.zeros(1, 2), torch.ones(1, 2).bool(), n_steps=10, n_average=150)
 
 
 def test_it_is_a_completer() -> None:

@@ -134,13 +134,13 @@ def flipped_negative_phase(patch: pytest.MonkeyPatch) -> None:
 
 def biases_left_behind(patch: pytest.MonkeyPatch) -> None:
     """The centred gradient without ``- dW lambda`` in the visible biases."""
-    set_gradients = procedure.LikelihoodLearning.put_gradients
+    set_gradients = procedure.LikelihoodLearning._put_other_gradients
 
-    def forgetful(self: procedure.LikelihoodLearning, positive: Moments, negative: Moments) -> None:
-        set_gradients(self, positive, negative)
+    def forgetful(self: procedure.LikelihoodLearning, positive: Moments, negative: Moments, shifts: object) -> None:
+        set_gradients(self, positive, negative, shifts)  # type: ignore[arg-type]
         self.rbm.visible.set_gradients(negative.v - positive.v, {})
 
-    patch.setattr(procedure.LikelihoodLearning, "put_gradients", forgetful)
+    patch.setattr(procedure.LikelihoodLearning, "_put_other_gradients", forgetful)
 
 
 @pytest.mark.parametrize("plant", [no_bug, flipped_negative_phase, biases_left_behind])

@@ -78,12 +78,22 @@ def make_context(generator: torch.Generator, *, progress: float = 0.0) -> StepCo
 
 
 def library_gradient(rbm: RBM, batch: Batch, negative: NegativePhase, **options: Any) -> dict[str, Tensor]:
-    """The ascent direction of one step whose learning rate is zero, by parameter name."""
+    """The ascent direction of one step, by parameter name: what a learning rate of one adds (and `rbm` stays)."""
     generator = torch.Generator().manual_seed(0)
-    procedure = LikelihoodLearning(rbm, negative, **{"learning_rate": 0.0, "offset_rate": 0.0, **options})
+    procedure = LikelihoodLearning(rbm, negative, **{"learning_rate": 1.0, "offset_rate": 0.0, **options})
     procedure.start(batch, generator)
-    procedure.step(batch, make_context(generator))
-    return {name: -parameter.grad for name, parameter in rbm.named_parameters()}  # type: ignore[operator]
+    return step_taken(rbm, lambda: procedure.step(batch, make_context(generator)))
+
+
+def step_taken(module: nn.Module, step: Callable[[], object]) -> dict[str, Tensor]:
+    """By how much `step` moves each parameter; they are put back."""
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    step()
+    moved = {name: parameter.detach() - before[name] for name, parameter in module.named_parameters()}
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(before[name])
+    return moved
 
 
 class _Score(nn.Module):

@@ -65,8 +65,7 @@ class PersistentChains:
         for _ in range(self.k):
             self.v = rbm.sample_v_from_h(self.h, generator)
             inputs = rbm.input_h_from_v(self.v)
-            mean_h = rbm.hidden.mean(inputs)
-            self.h = rbm.hidden.draw(inputs, mean_h, generator)
+            mean_h, self.h = rbm.hidden.mean_and_sample(inputs, generator)
         self.updates += 1
         check_alive(rbm, self.v, self.h, data, self.updates)
         return inputs, mean_h

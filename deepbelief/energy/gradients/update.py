@@ -32,27 +32,55 @@ class Update:
         check_range("learning_rate", learning_rate, low=0)
         check_range("momentum", momentum, low=0, high=1)
         check_choice("optimizer", optimizer, ["sgd", "adam"])
-        self.learning_rate, self.schedule = learning_rate, schedule
+        self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
         self.parameters = list(module.parameters())
-        self.optimizer: torch.optim.Optimizer = (
-            torch.optim.SGD(self.parameters, lr=learning_rate, momentum=momentum)
-            if optimizer == "sgd"
-            else torch.optim.Adam(self.parameters, lr=learning_rate)
-        )
+        # plain descent needs no optimizer of torch, whose first one imports a compiler for two seconds
+        self.adam = torch.optim.Adam(self.parameters, lr=learning_rate) if optimizer == "adam" else None
+        self.velocity: list[Tensor] = []  # made at the first step, where the parameters live then
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a step is the gradient times the rate, and nothing is remembered."""
+        return self.adam is None and not self.momentum
+
+    def rate(self, context: StepContext) -> float:
+        """The learning rate at this point of the training."""
+        return self.learning_rate * (1.0 if self.schedule is None else self.schedule(context.progress))
 
     def apply(self, context: StepContext, travellers: Iterable[Tensor] = ()) -> None:
         """One step; the ``.grad`` of `travellers` (running offsets and the like) is averaged too, and left in place."""
         context.average([*self.parameters, *travellers])
-        factor = 1.0 if self.schedule is None else self.schedule(context.progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * factor
-        self.optimizer.step()
+        rate = self.rate(context)
+        if self.adam is None:
+            self._descend(rate)
+            return
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+
+    @torch.no_grad()
+    def _descend(self, rate: float) -> None:
+        moved: list[Tensor] = [p for p in self.parameters if p.grad is not None]
+        steps = [p.grad for p in self.parameters if p.grad is not None]
+        if self.momentum:
+            if not self.velocity:
+                self.velocity = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
+            velocity = [v for p, v in zip(self.parameters, self.velocity, strict=True) if p.grad is not None]
+            torch._foreach_mul_(velocity, self.momentum)
+            torch._foreach_add_(velocity, steps)
+            steps = velocity
+        torch._foreach_add_(moved, steps, alpha=-rate)
 
     def state_dict(self) -> dict[str, Any]:
-        return self.optimizer.state_dict()
+        """What the next step depends on: momentum, or Adam's moments."""
+        return {"velocity": self.velocity} if self.adam is None else self.adam.state_dict()
 
     def load_state_dict(self, state: Any) -> None:
-        self.optimizer.load_state_dict(dict(state))
+        """Go on from `state`."""
+        if self.adam is not None:
+            self.adam.load_state_dict(dict(state))
+            return
+        self.velocity = [v.to(p.device, copy=True) for p, v in zip(self.parameters, state["velocity"], strict=False)]
 
 
 class HasOffsets(Protocol):

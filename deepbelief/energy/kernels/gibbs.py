@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError
+from deepbelief.errors import InvalidArgumentError, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 from deepbelief.units.base import Units
@@ -61,6 +61,14 @@ class GibbsInfo:
 
     mean_v: Tensor
     mean_h: Tensor
+
+
+def to_average(n_steps: int, n_average: int | None) -> int:
+    """How many steps at the end of a chain a completion averages: what is asked for, or three quarters of them all."""
+    if n_average is None:
+        return max(1, 3 * n_steps // 4)
+    check_range("n_average", n_average, low=1, high=n_steps)
+    return n_average
 
 
 def check_chains(n: int, model: Bipartite) -> None:
@@ -116,10 +124,9 @@ class BlockGibbs:
         """One sweep of every chain."""
         visible, hidden = self.model.visible, self.model.hidden
         inputs = self.model.input_v_from_h(state.h)
-        mean_v = visible.mean(inputs)
-        v = visible.draw(inputs, mean_v, generator)
+        mean_v, v = visible.mean_and_sample(inputs, generator)
         if clamp is not None:
             v = clamp.apply(v)
         inputs = self.model.input_h_from_v(v)
-        mean_h = hidden.mean(inputs)
-        return ChainState(v, hidden.draw(inputs, mean_h, generator)), GibbsInfo(mean_v, mean_h)
+        mean_h, h = hidden.mean_and_sample(inputs, generator)
+        return ChainState(v, h), GibbsInfo(mean_v, mean_h)

@@ -136,8 +136,7 @@ class PathFromBase:
         """Potentials are linear in beta, so their difference is taken before rounding."""
         (beta, hidden), (beta_next, hidden_next) = here, there
         visible = (beta_next - beta) * (self.base.visible.potential(v) - self.target.visible.potential(v)).double()
-        terms = hidden_next.cumulants(beta_next * inputs) - hidden.cumulants(beta * inputs)
-        return visible + terms.sum(-1, dtype=torch.float64)
+        return visible + hidden.cumulant_change(inputs, beta, hidden_next, beta_next)
 
     def sweep(self, beta: float, layers: tuple[Units, Units], inputs: Tensor, generator: Generator) -> Tensor:
         h = layers[1].sample(beta * inputs, generator)

@@ -133,7 +133,7 @@ def test_without_fast_weights_it_is_plain_pcd() -> None:
     found = []
     for negative in (PersistentChains(6, 2), FastPersistentChains(6, 2, fast_rate=0.0)):
         rbm, generator = two_modes(0.5), torch.Generator().manual_seed(3)
-        procedure = LikelihoodLearning(rbm, negative, learning_rate=0.2)
+        procedure = LikelihoodLearning(rbm, negative, learning_rate=0.2, momentum=0.5)
         procedure.start(Batch(torch.ones(4, 8).double()), generator)
         for _ in range(5):
             procedure.step(Batch(torch.ones(4, 8).double()), make_context(generator))

@@ -1,0 +1,147 @@
+"""One update of an RBM against its five bare matrix products, scikit-learn, and loops written in PyTorch by hand.
+
+Every way sees the same rows in the same order; rbms and learnergy are measured where they are installed.
+
+    python benchmarks/rbm_step.py [--rounds 20] [--threads 1]
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from _measure import interleaved, parser, print_table, ratio, set_up
+from sklearn.neural_network import BernoulliRBM
+from torch import Tensor
+
+from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
+from deepbelief.energy.rbm import RBM
+from deepbelief.protocols import StepContext
+from deepbelief.rng import make_generator
+from deepbelief.types import Batch
+
+SHAPES = [(784, 500, 100), (784, 128, 100), (784, 1000, 500)]  # visible, hidden, batch
+BATCHES = 10
+LIMIT = "limit: five bare products"
+Way = Callable[[], object]
+
+
+def rows(n_visible: int, batch: int) -> list[Tensor]:
+    """Batches of bits."""
+    return list((torch.rand(BATCHES, batch, n_visible, generator=make_generator(0)) < 0.3).float())
+
+
+def bare(n_visible: int, n_hidden: int, batch: int) -> Way:
+    """v W, h W', v W and the two halves of the gradient, into memory that is there already."""
+    w, v, h = torch.randn(n_visible, n_hidden), torch.rand(batch, n_visible), torch.rand(batch, n_hidden)
+    to_v, to_h, step = torch.empty_like(v), torch.empty_like(h), torch.empty_like(w)
+
+    def run() -> None:
+        for _ in range(BATCHES):
+            torch.mm(v, w, out=to_h)
+            torch.mm(h, w.T, out=to_v)
+            torch.mm(v, w, out=to_h)
+            torch.mm(v.T, h, out=step)
+            step.addmm_(v.T, h, alpha=-1)
+
+    return run
+
+
+def ours(learning: str, n_visible: int, n_hidden: int, batch: int) -> Way:
+    """The library's procedure as the loop calls it."""
+    data, generator = rows(n_visible, batch), make_generator(1)
+    rbm = RBM(n_visible, n_hidden, generator=generator)
+    rule = make_procedure(rbm, LearningSettings(learning=learning, n_chains=batch, epochs=1, learning_rate=0.05))  # type: ignore[arg-type]
+    rule.start(Batch(data[0]), generator)
+
+    def run() -> None:
+        for step, x in enumerate(data):
+            rule.step(Batch(x), StepContext(step, 0, 0.5, generator, lambda tensors: None, nullcontext))
+
+    return run
+
+
+def plain_torch(n_visible: int, n_hidden: int, batch: int) -> Way:
+    """CD-1 as a textbook writes it: `torch.bernoulli`, new tensors everywhere, biases, no centring."""
+    data = rows(n_visible, batch)
+    w, b, c = 0.01 * torch.randn(n_visible, n_hidden), torch.zeros(n_visible), torch.zeros(n_hidden)
+
+    def run() -> None:
+        for x in data:
+            p = torch.sigmoid(x @ w + c)
+            v = torch.bernoulli(torch.sigmoid(torch.bernoulli(p) @ w.T + b))
+            q = torch.sigmoid(v @ w + c)
+            w.add_(x.T @ p - v.T @ q, alpha=0.05 / batch)
+            b.add_((x - v).mean(0), alpha=0.05)
+            c.add_((p - q).mean(0), alpha=0.05)
+
+    return run
+
+
+def tuned_torch(n_visible: int, n_hidden: int, batch: int) -> Way:
+    """The same in memory that is there already, by ``uniform_`` and ``lt``, with both halves into the weights."""
+    data = rows(n_visible, batch)
+    w, b, c = 0.01 * torch.randn(n_visible, n_hidden), torch.zeros(n_visible), torch.zeros(n_hidden)
+    p, q, u = (torch.empty(batch, n_hidden) for _ in range(3))
+    v, r = torch.empty(batch, n_visible), torch.empty(batch, n_visible)
+
+    def run() -> None:
+        for x in data:
+            torch.addmm(c, x, w, out=p).sigmoid_()
+            torch.addmm(b, u.uniform_().lt_(p), w.T, out=v).sigmoid_()
+            torch.addmm(c, r.uniform_().lt_(v), w, out=q).sigmoid_()
+            w.addmm_(x.T, p, alpha=0.05 / batch).addmm_(r.T, q, alpha=-0.05 / batch)
+            b.add_((x - r).mean(0), alpha=0.05)
+            c.add_((p - q).mean(0), alpha=0.05)
+
+    return run
+
+
+def scikit_learn(dtype: torch.dtype, n_visible: int, n_hidden: int, batch: int) -> Way:
+    """PCD-1 of scikit-learn, by `partial_fit`."""
+    data = [x.to(dtype).numpy() for x in rows(n_visible, batch)]
+    model = BernoulliRBM(n_hidden, learning_rate=0.05, batch_size=batch, random_state=0)
+    return lambda: [model.partial_fit(x) for x in data]
+
+
+def learnergy(n_visible: int, n_hidden: int, batch: int) -> Way:
+    """CD-1 of learnergy, one pass over the same rows."""
+    from learnergy.models.bernoulli import RBM as Peer
+    from torch.utils.data import TensorDataset
+
+    data = torch.cat(rows(n_visible, batch))
+    model = Peer(n_visible=n_visible, n_hidden=n_hidden, steps=1, learning_rate=0.05, use_gpu=False)
+    return lambda: model.fit(TensorDataset(data, torch.zeros(len(data))), batch_size=batch, epochs=1)
+
+
+def ways(shape: tuple[int, int, int]) -> dict[str, Way]:
+    """All that can be measured here."""
+    found: dict[str, Way] = {
+        LIMIT: bare(*shape),
+        "deepbelief PCD-1": ours("pcd", *shape),
+        "deepbelief CD-1": ours("cd", *shape),
+        "PyTorch by hand, tuned, CD-1": tuned_torch(*shape),
+        "PyTorch by hand, plain, CD-1": plain_torch(*shape),
+        "scikit-learn float32, PCD-1": scikit_learn(torch.float32, *shape),
+        "scikit-learn float64, PCD-1": scikit_learn(torch.float64, *shape),
+    }
+    if importlib.util.find_spec("learnergy"):
+        found["learnergy CD-1"] = learnergy(*shape)
+    return found
+
+
+def main() -> None:
+    """Measure and print one table for each shape."""
+    options = parser("Milliseconds per update of an RBM", 20).parse_args()
+    set_up(options.threads)
+    for shape in SHAPES:
+        seconds = interleaved(ways(shape), options.rounds)
+        print_table("RBM {}-{}, batch {}: one update".format(*shape), seconds, limit=LIMIT, per=BATCHES)
+        for peer in list(seconds)[3:]:
+            print(f"  {peer} takes {ratio(seconds, peer, 'deepbelief PCD-1'):.1f} times deepbelief PCD-1")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Kernels in C, built with the package where there is a compiler; everything works without them, more slowly."""

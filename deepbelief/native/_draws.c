@@ -1,0 +1,181 @@
+/* Bernoulli draws in one pass: the uniform numbers are made, compared and forgotten in registers.
+
+   Uniform numbers are Threefry4x32-12 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2,
+   3"), a function of a key and the element's place alone: any split of the elements over threads gives the same draws.
+   It needs additions, rotations and exclusive ors of 32 bits and nothing else, which every vector unit has. A block is
+   32 elements, 8 lanes of 4 words each. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
+#define FOR_EVERY_MACHINE __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_EVERY_MACHINE
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+#define LANES 8
+#define BLOCK 32
+
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+typedef int32_t integers __attribute__((vector_size(4 * LANES)));
+typedef float floats __attribute__((vector_size(4 * LANES)));
+
+#define ROTATE(x, n) (((x) << (n)) | ((x) >> (32 - (n))))
+#define MIX(a, b, n) \
+    a += b;          \
+    b = ROTATE(b, n) ^ a;
+#define TWO_ROUNDS(r0, r1, r2, r3) MIX(x0, x1, r0) MIX(x2, x3, r1) MIX(x0, x3, r2) MIX(x2, x1, r3)
+#define INJECT(i)                   \
+    x0 += k[(i) % 5];               \
+    x1 += k[((i) + 1) % 5];         \
+    x2 += k[((i) + 2) % 5];         \
+    x3 += k[((i) + 3) % 5] + (uint32_t)(i);
+
+/* u[j]: 8 numbers of 24 bits on [0, 1), those of elements 32 * block + 8 * j and on. */
+#define UNIFORMS(block, key, u)                                                                                  \
+    {                                                                                                            \
+        const uint32_t k[5] = {(uint32_t)(key), (uint32_t)((key) >> 32), 0, 0,                                   \
+                               0x1BD11BDAu ^ (uint32_t)(key) ^ (uint32_t)((key) >> 32)};                         \
+        const words lane = {0, 1, 2, 3, 4, 5, 6, 7};                                                             \
+        uint64_t counter = (uint64_t)(block)*LANES; /* a multiple of 8, so lanes never carry */                  \
+        words x0 = lane + (uint32_t)counter + k[0], x1 = lane * 0 + (uint32_t)(counter >> 32) + k[1];            \
+        words x2 = lane * 0 + k[2], x3 = lane * 0 + k[3];                                                        \
+        TWO_ROUNDS(10, 26, 11, 21) TWO_ROUNDS(13, 27, 23, 5) INJECT(1)                                           \
+        TWO_ROUNDS(6, 20, 17, 11) TWO_ROUNDS(25, 10, 18, 20) INJECT(2)                                           \
+        TWO_ROUNDS(10, 26, 11, 21) TWO_ROUNDS(13, 27, 23, 5) INJECT(3)                                           \
+        u[0] = __builtin_convertvector((integers)(x0 >> 8), floats) * 0x1p-24f;                                  \
+        u[1] = __builtin_convertvector((integers)(x1 >> 8), floats) * 0x1p-24f;                                  \
+        u[2] = __builtin_convertvector((integers)(x2 >> 8), floats) * 0x1p-24f;                                  \
+        u[3] = __builtin_convertvector((integers)(x3 >> 8), floats) * 0x1p-24f;                                  \
+    }
+
+/* e = exp(y) to about 2e-7 of itself, for y within +-87: 2^n times a polynomial of degree 6 (Cephes' expf). */
+#define EXP(y, e)                                                                                     \
+    floats shifted = (y) * 1.44269504088896341f + 12582912.0f; /* 1.5 * 2^23: rounds to integers */   \
+    floats n = shifted - 12582912.0f;                                                                 \
+    integers power = ((integers)shifted + (127 - 0x4B400000)) << 23;                                  \
+    floats r = (y) - n * 0.693359375f + n * 2.12194440e-4f;                                           \
+    floats e = r * 1.9875691500e-4f + 1.3981999507e-3f;                                               \
+    e = e * r + 8.3334519073e-3f;                                                                     \
+    e = e * r + 4.1665795894e-2f;                                                                     \
+    e = e * r + 1.6666665459e-1f;                                                                     \
+    e = e * r + 5.0000001201e-1f;                                                                     \
+    e = (e * r * r + r + 1.0f) * (floats)power;
+
+#define WHERE(mask, a, b) (floats)(((integers)(a) & (mask)) | ((integers)(b) & ~(mask)))
+static const floats LIMIT = {87, 87, 87, 87, 87, 87, 87, 87};
+
+/* m = 1 / (1 + exp(-x)). NaN stays NaN. */
+#define SIGMOID(x, m)                             \
+    {                                             \
+        floats y = -(x);                          \
+        y = WHERE(y > LIMIT, LIMIT, y);           \
+        y = WHERE(y < -LIMIT, -LIMIT, y);         \
+        EXP(y, e)                                 \
+        m = 1.0f / (1.0f + e);                    \
+    }
+
+/* softplus(x) = max(x, 0) + log(1 + exp(-|x|)): adds the first part to `linear`, multiplies `product` by the other. */
+#define SOFTPLUS(x, linear, product)                              \
+    {                                                             \
+        integers up = (x) > 0.0f;                                 \
+        linear += (floats)((integers)(x) & up);                   \
+        floats y = WHERE(up, -(x), x);                            \
+        y = WHERE(y < -LIMIT, -LIMIT, y);                         \
+        EXP(y, e)                                                 \
+        product *= 1.0f + e;                                      \
+    }
+
+/* 1 where u < p, else 0. */
+#define BELOW(u, p) (floats)(((u) < (p)) & 0x3F800000)
+
+/* out[i] = 1 where u < p[i], else 0, for i from 32 * first_block to end. NaN draws 0. */
+FOR_EVERY_MACHINE
+void deepbelief_bernoulli(const float *p, float *out, int64_t first_block, int64_t end, uint64_t key) {
+    floats u[4], x[4];
+    for (int64_t block = first_block; block * BLOCK < end; block++) {
+        int64_t left = end - block * BLOCK;
+        size_t n = sizeof(float) * (size_t)(left < BLOCK ? left : BLOCK);
+        UNIFORMS(block, key, u)
+        if (left >= BLOCK) {
+            memcpy(x, p + block * BLOCK, sizeof x);
+            for (int j = 0; j < 4; j++) x[j] = BELOW(u[j], x[j]);
+            memcpy(out + block * BLOCK, x, sizeof x);
+        } else {
+            memset(x, 0, sizeof x);
+            memcpy(x, p + block * BLOCK, n);
+            for (int j = 0; j < 4; j++) x[j] = BELOW(u[j], x[j]);
+            memcpy(out + block * BLOCK, x, n);
+        }
+    }
+}
+
+/* mean = sigmoid(inputs + bias), out = 1 where u < mean, over rows of n_columns; the same draws as of the mean alone. */
+FOR_EVERY_MACHINE
+void deepbelief_sigmoid_bernoulli(const float *inputs, const float *bias, float *mean, float *out, int64_t n_columns,
+                                  int64_t first_block, int64_t end, uint64_t key) {
+    floats u[4], x[4], b[4];
+    int64_t column = (first_block * BLOCK) % n_columns;
+    for (int64_t block = first_block; block * BLOCK < end; block++) {
+        int64_t left = end - block * BLOCK;
+        size_t n = (size_t)(left < BLOCK ? left : BLOCK);
+        if (n == BLOCK && column + BLOCK <= n_columns) {
+            memcpy(x, inputs + block * BLOCK, sizeof x);
+            memcpy(b, bias + column, sizeof b);
+            column += BLOCK;
+            if (column == n_columns) column = 0;
+        } else {
+            float wrapped[BLOCK] = {0};
+            memset(x, 0, sizeof x);
+            memcpy(x, inputs + block * BLOCK, n * sizeof(float));
+            for (size_t i = 0; i < n; i++) {
+                wrapped[i] = bias[column];
+                if (++column == n_columns) column = 0;
+            }
+            memcpy(b, wrapped, sizeof b);
+        }
+        UNIFORMS(block, key, u)
+        for (int j = 0; j < 4; j++) {
+            x[j] += b[j];
+            SIGMOID(x[j], x[j])
+            u[j] = BELOW(u[j], x[j]);
+        }
+        memcpy(mean + block * BLOCK, x, n * sizeof(float));
+        memcpy(out + block * BLOCK, u, n * sizeof(float));
+    }
+}
+
+/* out[i] = sum_j softplus(scale_b x[i,j] + bias_b[j]) - softplus(scale_a x[i,j] + bias_a[j]), rows first to last.
+   The factors 1 + exp(-|.|) lie in (1, 2], so 64 of them are multiplied before one logarithm is taken in double. */
+FOR_EVERY_MACHINE
+void deepbelief_softplus_change(const float *x, const float *bias_a, float scale_a, const float *bias_b, float scale_b,
+                                double *out, int64_t n_columns, int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; row++) {
+        const float *in = x + row * n_columns;
+        double total = 0;
+        int64_t column = 0;
+        while (column + LANES <= n_columns) {
+            floats linear_a = {0}, linear_b = {0}, product_a = linear_a + 1.0f, product_b = product_a;
+            for (int i = 0; i < 64 && column + LANES <= n_columns; i++, column += LANES) {
+                floats v, b;
+                memcpy(&v, in + column, sizeof v);
+                memcpy(&b, bias_a + column, sizeof b);
+                floats a = scale_a * v + b;
+                SOFTPLUS(a, linear_a, product_a)
+                memcpy(&b, bias_b + column, sizeof b);
+                floats c = scale_b * v + b;
+                SOFTPLUS(c, linear_b, product_b)
+            }
+            for (int i = 0; i < LANES; i++)
+                total += (double)linear_b[i] - linear_a[i] + log((double)product_b[i] / product_a[i]);
+        }
+        for (; column < n_columns; column++) {
+            double a = (double)scale_a * in[column] + bias_a[column], b = (double)scale_b * in[column] + bias_b[column];
+            total += fmax(b, 0) - fmax(a, 0) + log1p(exp(-fabs(b))) - log1p(exp(-fabs(a)));
+        }
+        out[row] = total;
+    }
+}
