@@ -64,6 +64,8 @@ class StepContext:
     ``progress`` runs from 0 to 1 over the whole training and drives schedules; ``average`` replaces the ``.grad`` of
     the given parameters by their mean over all processes (nothing to do with one process); ``autocast`` is the
     precision context of the forward pass; ``rank`` and ``world_size`` say which share of the chains is ours.
+    ``needs_gradients`` is set by a wrapper whose ``average`` changes the gradients of one process too: a procedure may
+    otherwise spare the gradient that nobody looks at.
     """
 
     step: int
@@ -74,6 +76,7 @@ class StepContext:
     autocast: Callable[[], AbstractContextManager[Any]]
     rank: int = 0
     world_size: int = 1
+    needs_gradients: bool = False
 
 
 @runtime_checkable

@@ -208,7 +208,8 @@ class BoltzmannMachine(nn.Module):
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False with their mean given the rest.
 
-        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` (three quarters unless told) are averaged.
+        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` (three quarters of them all
+        unless told) are averaged: an estimate of the posterior mean.
         """
         n_average = to_average(n_steps, n_average)
         clamp, kernel, n_visible = Clamp(x, known), self.kernel(), self.visible.size

@@ -50,7 +50,7 @@ class TiedCopies:
             self._tie()
             context.average(tensors)
 
-        return self.procedure.step(batch, replace(context, average=average))
+        return self.procedure.step(batch, replace(context, average=average, needs_gradients=True))
 
     @torch.no_grad()
     def _tie(self) -> None:

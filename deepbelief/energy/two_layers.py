@@ -110,8 +110,9 @@ class TwoLayers(nn.Module, ABC):
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False with their mean given the rest.
 
-        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` (three quarters unless told) are averaged: an estimate
-        of the posterior mean. Draws instead of means are what ``sample(n, condition=Clamp(x, known))`` gives.
+        A clamped chain of `n_steps`, of which the conditional means of the last `n_average` (three quarters of them all
+        unless told) are averaged: an estimate of the posterior mean. Draws instead of
+        means are what ``sample(n, condition=Clamp(x, known))`` gives.
         """
         n_average = to_average(n_steps, n_average)
         clamp, kernel = Clamp(x, known), BlockGibbs(self)

@@ -93,7 +93,7 @@ class LikelihoodLearning:
 
     def _in_one_product(self, context: StepContext) -> bool:
         """Whether nothing needs the weights' gradient itself: no other process, no momentum, no penalty but decay."""
-        alone = context.world_size == 1 and not self._follows
+        alone = context.world_size == 1 and not context.needs_gradients and not self._follows
         return alone and self.update.is_plain and not self.l1 and self.directions is None
 
     def sparse(self, positive: Moments, phase: PositivePhase) -> Moments:
