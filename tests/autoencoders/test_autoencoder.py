@@ -138,7 +138,7 @@ def test_what_does_not_fit_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DeepBeliefError, match=r"encoder must be a DenseNetwork of sizes \(6, 4, 2\) to be tied"):
         Autoencoder(nn.Linear(6, 2), net.decoder, Bernoulli(6))
     own = Autoencoder(nn.Linear(6, 2), nn.Linear(2, 6), Bernoulli(6))
-    with pytest.raises(DeepBeliefError, match="encoder must be one of DenseNetwork, .* Got Linear"):
+    with pytest.raises(DeepBeliefError, match=r"encoder must be one of DenseNetwork, .* Got Linear"):
         save_model(own, tmp_path / "own")
 
 
