@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from deepbelief.autoencoders.corruption import Corruption
 from deepbelief.autoencoders.penalties import Penalty
-from deepbelief.errors import InvalidArgumentError, check, check_choice
+from deepbelief.errors import check, check_choice
 from deepbelief.protocols import Generator, StepContext
 from deepbelief.training.optimization import Descent
 from deepbelief.types import Batch
@@ -99,10 +99,8 @@ class AutoencoderLearning:
             z = net.encode(first.x)
             check(z.ndim == 2 and len(z) == len(first.x), f"codes must be (cases, k). Got {tuple(z.shape)}.")
             inputs = net.input_v_from_z(z)
-        if inputs.shape != first.x.shape:
-            raise InvalidArgumentError(
-                f"decoder must give {tuple(first.x.shape)}, as the data. Got {tuple(inputs.shape)}. Change its last layer."
-            )
+        wanted, found = tuple(first.x.shape), tuple(inputs.shape)
+        check(found == wanted, f"decoder must give {wanted}, as the data. Got {found}. Change its last layer.")
         for penalty in self.penalties:
             penalty.check_fits(self.module, z)
 

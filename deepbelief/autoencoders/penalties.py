@@ -20,8 +20,15 @@ from deepbelief.errors import InvalidArgumentError, check, check_range
 class Penalty(Protocol):
     """A price of the codes ``z = encode(x)`` of a batch whose cases have these shares (they sum to 1)."""
 
-    name: ClassVar[str]
-    weight: float
+    @property
+    def name(self) -> str:
+        """What its price is called in the history."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """What one unit of it costs."""
+        ...
 
     def check_fits(self, module: nn.Module, z: Tensor) -> None:
         """Raise `InvalidArgumentError` where the penalty makes no sense for this module, given codes of a batch."""

@@ -86,7 +86,9 @@ def test_the_step_goes_down_the_gradient_of_the_objective(kind: str, generator: 
         with torch.no_grad():
             for p, start, way in zip(net.parameters(), before, directions, strict=True):
                 p.copy_(start + sign * 1e-5 * way)
-        values.append(float(learning.objective(batch.x, torch.Generator().manual_seed(5), batch.weight)["loss"]))
+        values.append(
+            float(learning.objective(batch.x, torch.Generator().manual_seed(5), batch.weight)["loss"].detach())
+        )
     with torch.no_grad():
         for p, start in zip(net.parameters(), before, strict=True):
             p.copy_(start)
