@@ -32,7 +32,7 @@ class Autoencoder(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     n_components : int
         Size of the code.
     activation : "auto", "relu", "sigmoid" or "tanh"
-        Of the hidden layers; "auto" is relu, and sigmoid out of a DBN.
+        Of the hidden layers; "auto" is relu, and sigmoid out of a DBN (where tanh learns faster).
     code : "identity", "sigmoid", "relu" or "tanh"
         What squashes the codes.
     tied : bool
@@ -58,9 +58,10 @@ class Autoencoder(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     contraction : float
         Price of the squared norm of the encoder's Jacobian.
     pretrain : None or "dbn"
-        "dbn": the layers learn as a stack of RBMs first, which is unrolled (Hinton & Salakhutdinov 2006);
-        `pretrain_epochs` and `pretrain_learning_rate` are one number for all layers or one for each. A Gaussian code's
-        RBM takes a hundredth of a rate that is one for all.
+        "dbn": the layers learn as a stack of RBMs first, which is unrolled (Hinton & Salakhutdinov 2006): of Bernoulli
+        units, or of spins for ``activation="tanh"``; the code's are Gaussian unless it is squashed. `pretrain_epochs`
+        and `pretrain_learning_rate` are one number for all layers or one for each; a rate for all is that of bits over
+        bits, of which Gaussian units take a hundredth and spins a quarter.
     epochs, batch_size, learning_rate, schedule, optimizer, weight_decay, averaging, binarization
         Of back-propagation; see `deepbelief.autoencoders.learning.AutoencoderLearning`.
     device, precision, checkpoint_dir, verbose, random_state

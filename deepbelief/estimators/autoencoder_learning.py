@@ -38,8 +38,11 @@ from deepbelief.training.trainer import Trainer
 from deepbelief.units.catalog import make_units
 
 ACTIVATIONS, CODES = ("auto", "relu", "sigmoid", "tanh"), ("identity", "sigmoid", "relu", "tanh")
-CODE_UNITS = {"identity": "gaussian", "sigmoid": "bernoulli"}  # of the top RBM, by what squashes the code
-GAUSSIAN_FACTOR = 0.01  # Hinton & Salakhutdinov 2006 took 0.1 for binary units and 0.001 for the linear code
+UNITS = {"auto": "bernoulli", "sigmoid": "bernoulli", "tanh": "spin", "identity": "gaussian"}  # whose mean it is
+RATE_FACTORS = {
+    "gaussian": 0.01,  # Hinton & Salakhutdinov 2006 took 0.1 for binary units and 0.001 for the linear code
+    "spin": 0.25,  # (1 + s) / 2 is a bit: the same step of the same machine, by half the weights and twice the slope
+}
 START_STREAM = 107
 Rows = list[dict[str, Any]]
 
@@ -75,8 +78,8 @@ def _check_pretraining(estimator: Any, convolutional: bool) -> None:
     for name, rule, found in (
         ("network must be 'dense'", not convolutional, estimator.network),
         ("tied must be False", not estimator.tied, estimator.tied),
-        ("code must be 'identity' or 'sigmoid'", estimator.code in CODE_UNITS, estimator.code),
-        ("activation must be 'auto' or 'sigmoid'", estimator.activation in ("auto", "sigmoid"), estimator.activation),
+        ("code must be 'identity', 'sigmoid' or 'tanh'", estimator.code in UNITS, estimator.code),
+        ("activation must be 'auto', 'sigmoid' or 'tanh'", estimator.activation in UNITS, estimator.activation),
     ):
         check(rule, f"{name} to be pre-trained as a DBN. Got {found!r}. Use pretrain=None for other networks.")
     _plans(estimator)
@@ -148,9 +151,10 @@ def _unrolled(
 ) -> tuple[nn.Module, Rows]:
     """A stack of RBMs, learned layer by layer and unrolled."""
     sizes = _hidden_sizes(estimator)
-    hidden = [make_units("bernoulli", size) for size in sizes]
-    top = make_units(CODE_UNITS[estimator.code], estimator.n_components)
-    dbn = DBN.of_units([columns.units(x, estimator.n_values), *hidden, top], generator=make_generator(seed))
+    layers = [
+        make_units(kind, size) for kind, size in zip(_kinds(estimator), [*sizes, estimator.n_components], strict=True)
+    ]
+    dbn = DBN.of_units([columns.units(x, estimator.n_values), *layers], generator=make_generator(seed))
     dbn = dbn.to(parameter_type(estimator))
     options = trainer_options(estimator, dbn)
     plan: dict[str, Any] = {"seed": seed, "checkpoint_dir": folder, "resume": resume}
@@ -158,14 +162,22 @@ def _unrolled(
     return unroll_autoencoder(dbn), history_of(reports)
 
 
+def _kinds(estimator: Any) -> list[str]:
+    """The hidden units of each RBM: those whose mean is the activation, and at the top what squashes the code."""
+    return [UNITS[estimator.activation]] * len(_hidden_sizes(estimator)) + [UNITS[estimator.code]]
+
+
 def _plans(estimator: Any) -> list[LearningSettings]:
-    """How each RBM learns: by CD-1 with momentum, as in the paper."""
+    """How each RBM learns: by CD-1 with momentum, as in the paper; one rate for all is that of bits over bits."""
     n = len(_hidden_sizes(estimator)) + 1
     epochs, rates = (
         one_each(f"pretrain_{w}", getattr(estimator, f"pretrain_{w}"), n) for w in ("epochs", "learning_rate")
     )
-    if np.ndim(estimator.pretrain_learning_rate) == 0 and estimator.code == "identity":
-        rates[-1] = GAUSSIAN_FACTOR * rates[-1]
+    if np.ndim(estimator.pretrain_learning_rate) == 0:
+        kinds = _kinds(estimator)
+        below = ["data", *kinds[:-1]]
+        factors = [RATE_FACTORS.get(k, 1.0) * RATE_FACTORS.get(b, 1.0) for k, b in zip(kinds, below, strict=True)]
+        rates = [rate * factor for rate, factor in zip(rates, factors, strict=True)]
     shared: dict[str, Any] = {"learning": "cd", "k": 1, "schedule": "linear", "momentum": 0.5, "l2": 2e-4}
     return [LearningSettings(epochs=e, learning_rate=rate, **shared) for e, rate in zip(epochs, rates, strict=True)]
 

@@ -111,6 +111,18 @@ def test_out_of_a_dbn_it_starts_where_the_stack_ends() -> None:
     assert tuned.score(x) > start.score(x)
 
 
+def test_out_of_a_stack_of_spins_it_is_a_network_of_tanh() -> None:
+    x = digits()
+    plan: dict[str, Any] = {"hidden_layer_sizes": (20, 10), "n_components": 3, "pretrain": "dbn", "pretrain_epochs": 1}
+    net = Autoencoder(activation="tanh", code="tanh", **plan, **QUICK).fit(x)
+    assert [layer.units.kind for layer in net.module_.ups] == ["spin", "spin", "spin"]
+    assert [layer.units.kind for layer in net.module_.downs] == ["spin", "spin", "bernoulli"]
+    h = torch.from_numpy(x)
+    for layer in net.module_.ups:
+        h = torch.tanh(layer.linear(h) + layer.units.bias)
+    np.testing.assert_allclose(net.transform(x), h.detach().numpy(), atol=1e-5)
+
+
 def test_denoising_sparse_and_contractive_settings_reach_the_procedure() -> None:
     x = digits()
     plan: dict[str, Any] = {"hidden_layer_sizes": (), "n_components": 8, "code": "sigmoid", **QUICK}
@@ -129,7 +141,7 @@ def test_it_clones_and_refuses_what_makes_no_sense(tmp_path: Path) -> None:
         ({"sparsity_target": 0.1}, "code must be 'sigmoid' with a sparsity_target"),
         ({"pretrain": "rbm"}, "pretrain must be one of 'dbn'"),
         ({"pretrain": "dbn", "tied": True}, "tied must be False to be pre-trained"),
-        ({"pretrain": "dbn", "activation": "relu"}, "activation must be 'auto' or 'sigmoid' to be pre-trained"),
+        ({"pretrain": "dbn", "activation": "relu"}, "activation must be 'auto', 'sigmoid' or 'tanh' to be pre-trained"),
         ({"pretrain": "dbn", "pretrain_epochs": (1, 2, 3)}, "pretrain_epochs must be one number or 2"),
         ({"corruption": "masks"}, "Did you mean 'masking'"),
         ({"n_components": 0}, "n_components must be at least 1"),
