@@ -133,7 +133,8 @@ class AutoencoderLearning:
 
     def step(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float]:
         """One step; watches the loss, the reconstruction's part and every penalty (not yet times its weight)."""
-        self.module.train()
+        if not self.module.training:
+            self.module.train()
         with torch.enable_grad():
             parts = self.objective(batch.x, context.generator, batch.weight, context.autocast)
         self.descent.step(parts["loss"], context)

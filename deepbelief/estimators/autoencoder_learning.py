@@ -158,7 +158,7 @@ def _unrolled(
     dbn = dbn.to(parameter_type(estimator))
     options = trainer_options(estimator, dbn)
     plan: dict[str, Any] = {"seed": seed, "checkpoint_dir": folder, "resume": resume}
-    reports = train_greedily(dbn, source, _plans(estimator), trainer_options=options, **plan)
+    reports = train_greedily(dbn, source, _plans(estimator, columns.kind), trainer_options=options, **plan)
     return unroll_autoencoder(dbn), history_of(reports)
 
 
@@ -167,7 +167,7 @@ def _kinds(estimator: Any) -> list[str]:
     return [UNITS[estimator.activation]] * len(_hidden_sizes(estimator)) + [UNITS[estimator.code]]
 
 
-def _plans(estimator: Any) -> list[LearningSettings]:
+def _plans(estimator: Any, visible: str = "bernoulli") -> list[LearningSettings]:
     """How each RBM learns: by CD-1 with momentum, as in the paper; one rate for all is that of bits over bits."""
     n = len(_hidden_sizes(estimator)) + 1
     epochs, rates = (
@@ -175,7 +175,7 @@ def _plans(estimator: Any) -> list[LearningSettings]:
     )
     if np.ndim(estimator.pretrain_learning_rate) == 0:
         kinds = _kinds(estimator)
-        below = ["data", *kinds[:-1]]
+        below = [visible, *kinds[:-1]]
         factors = [RATE_FACTORS.get(k, 1.0) * RATE_FACTORS.get(b, 1.0) for k, b in zip(kinds, below, strict=True)]
         rates = [rate * factor for rate, factor in zip(rates, factors, strict=True)]
     shared: dict[str, Any] = {"learning": "cd", "k": 1, "schedule": "linear", "momentum": 0.5, "l2": 2e-4}

@@ -1,4 +1,8 @@
-"""MNIST in 30 numbers: a stack of RBMs 784-1000-500-250-30, unrolled and fine-tuned by back-propagation."""
+"""MNIST in 30 numbers: a stack of RBMs 784-1000-500-250-30, unrolled and fine-tuned by back-propagation.
+
+The hidden units are spins, -1 and +1, so that the unrolled network is one of tanh. As machines they are those of bits,
+for ``(1 + s) / 2`` is a bit; as a network they learn faster: in three epochs an error of 4.70 against 8.75.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +26,12 @@ from deepbelief.training.trainer import Trainer
 from deepbelief.types import Result
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.spin import Spin
 
 SIZES, CODE = (1000, 500, 250), 30
-EPOCHS, BATCH, RATE, AVERAGING = 60, 100, 1e-3, 0.999
-BINARY = LearningSettings(learning="cd", k=1, epochs=10, learning_rate=0.1, momentum=0.5, l2=2e-4)
-LINEAR = replace(BINARY, learning_rate=0.001)  # the code's units are Gaussian, where a rate of 0.1 diverges
+EPOCHS, BATCH, RATE, AVERAGING = 40, 100, 1e-3, 0.999
+PRETRAINING = LearningSettings(learning="cd", k=1, epochs=5, momentum=0.5, l2=2e-4)
+RATES = (0.025, 0.006, 0.006, 0.001)  # 0.1 of bits is a quarter of it for each layer of spins; the code is Gaussian
 
 
 def reproduce(options: Options) -> list[Result]:
@@ -53,14 +58,13 @@ def pretrained(options: Options, train: DataSet) -> DBN:
             raise StorageError(f"{folder / 'stack'} must hold a DBN. Got {type(found).__name__}. Choose another --out.")
         return found
     source = make_source(train.x, scale=train.scale, batch_size=BATCH, seed=options.seed)
-    sizes = (32, 16) if options.quick else SIZES
-    hidden = [*map(Bernoulli, sizes), Gaussian(CODE)]
+    hidden = [*map(Spin, (32, 16, 16) if options.quick else SIZES), Gaussian(CODE)]
     dbn = DBN.of_units([Bernoulli(source.n_features), *hidden], generator=make_generator(options.seed))
-    plans = [*[BINARY] * len(sizes), LINEAR]
+    plan = replace(PRETRAINING, epochs=options.epochs(PRETRAINING.epochs))
     train_greedily(
         dbn,
         source,
-        [replace(plan, epochs=options.epochs(plan.epochs)) for plan in plans],
+        [replace(plan, learning_rate=rate) for rate in RATES],
         trainer_options=options.trainer(),
         seed=options.seed,
         checkpoint_dir=folder / "pretraining",
@@ -116,8 +120,8 @@ RECIPE = Recipe(
     paper="Hinton & Salakhutdinov 2006, Reducing the dimensionality of data with neural networks",
     published="3.00 per test image; logistic PCA-30 8.01, PCA-30 13.87",
     setting="60,000 grey images without labels; squared error summed over pixels, averaged over the 10,000 test images",
-    reached="8.75 after 3 epochs of fine-tuning and 2 of pre-training; PCA-30 13.87 (seed 0)",
-    time="25 minutes, 1 thread",
+    reached="4.70 after a tenth of the training (2 epochs of each RBM, 3 of back-propagation); PCA-30 13.87 (seed 0)",
+    time="about 20 minutes, 1 thread",
     reproduce=reproduce,
 )
 

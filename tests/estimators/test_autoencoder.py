@@ -123,6 +123,14 @@ def test_out_of_a_stack_of_spins_it_is_a_network_of_tanh() -> None:
     np.testing.assert_allclose(net.transform(x), h.detach().numpy(), atol=1e-5)
 
 
+def test_out_of_a_stack_over_real_numbers_it_codes_them_too() -> None:
+    x = tables()
+    plan: dict[str, Any] = {"pretrain": "dbn", "pretrain_epochs": 20, "activation": "tanh", "random_state": 0}
+    net = Autoencoder((10,), n_components=2, epochs=100, learning_rate=0.01, batch_size=20, **plan).fit(x)
+    assert net.visible_ == "gaussian"
+    assert -net.score(x) < 6 / 2  # a code that says nothing leaves the 6 variances of 1
+
+
 def test_denoising_sparse_and_contractive_settings_reach_the_procedure() -> None:
     x = digits()
     plan: dict[str, Any] = {"hidden_layer_sizes": (), "n_components": 8, "code": "sigmoid", **QUICK}
