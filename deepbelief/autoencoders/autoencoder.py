@@ -66,8 +66,8 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder, self.visible = encoder, decoder, visible
         self.code, self.learned_scale = code, learned_scale
         self.squash = ACTIVATIONS[code]()
-        if isinstance(visible, Quadratic):
-            visible.log_precision.requires_grad_(learned_scale)
+        for units in real_valued(visible):
+            units.log_precision.requires_grad_(learned_scale)
 
     @classmethod
     def dense(
@@ -132,7 +132,8 @@ class Autoencoder(nn.Module):
     def input_v_from_z(self, z: Tensor) -> Tensor:
         """What the units of the data receive from codes: (n, k) -> (n, visible.size).
 
-        Real-valued units receive ``precision * decoder(z)``, so that the decoder gives their mean, whatever the scale.
+        Real-valued units receive ``precision * decoder(z)``, so that the decoder gives their mean, whatever the scale
+        (not where they stand beside units of other kinds).
         """
         raw = self.decoder(z, self.encoder) if isinstance(self.decoder, Transposed) else self.decoder(z)
         return raw * self.visible.precision if isinstance(self.visible, Quadratic) else raw
@@ -157,14 +158,14 @@ class Autoencoder(nn.Module):
 
     def match_data(self, x: Tensor, weight: Tensor | None = None) -> None:
         """Start the biases of the data's units (and a scale that is learned) from the moments of cases."""
-        fixed = None
-        if isinstance(self.visible, Quadratic) and not self.learned_scale:
-            fixed = self.visible.log_precision.detach().clone()
+        before = [units.log_precision.detach().clone() for units in real_valued(self.visible)]
         self.visible.match_data(x, weight)
-        if fixed is not None:
-            with torch.no_grad():
-                self.visible.bias.mul_((fixed - self.visible.log_precision).exp())  # type: ignore[operator]
-                self.visible.log_precision.copy_(fixed)  # type: ignore[operator]
+        if self.learned_scale:
+            return
+        with torch.no_grad():
+            for units, fixed in zip(real_valued(self.visible), before, strict=True):
+                units.bias.mul_((fixed - units.log_precision).exp())  # the mean is bias / precision
+                units.log_precision.copy_(fixed)
 
     # -- storage ----------------------------------------------------------------------------------------------------
 
@@ -191,6 +192,11 @@ class Autoencoder(nn.Module):
             decoder = _without_last_bias(decoder)
         options = {"code": config["code"], "learned_scale": config["learned_scale"]}
         return cls(encoder, decoder, units_from_config(config["visible"]), **options)
+
+
+def real_valued(units: Units) -> list[Quadratic]:
+    """The units with a scale among `units`, which may be several kinds side by side."""
+    return [part for part in units.modules() if isinstance(part, Quadratic)]
 
 
 def _without_last_bias(decoder: nn.Module) -> nn.Module:

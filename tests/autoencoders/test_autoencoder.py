@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from deepbelief.autoencoders.autoencoder import Autoencoder
+from deepbelief.autoencoders.autoencoder import Autoencoder, real_valued
 from deepbelief.belief.deep_autoencoder import DeepAutoencoder
 from deepbelief.errors import DeepBeliefError
 from deepbelief.networks.dense import DenseNetwork
@@ -80,18 +80,18 @@ def test_tied_weights_are_one_parameter_used_twice(generator: torch.Generator) -
     assert sum(p.ndim == 2 for p in net.parameters()) == 3
 
 
-@pytest.mark.parametrize("kind", ["deep", "gaussian", "gaussian, fixed scale", "categorical"])
+@pytest.mark.parametrize("kind", ["deep", "gaussian", "gaussian, fixed scale", "categorical", "mixed"])
 def test_it_starts_at_the_moments_of_the_data(kind: str, generator: torch.Generator) -> None:
     net = make(kind, generator)
     assert isinstance(net, Autoencoder)
     x = cases(net, 400, generator)
     for layer in net.decoder.linear_layers:  # type: ignore[union-attr]
         layer.weight.data.zero_()  # the decoder says nothing
-    before = None if kind != "gaussian, fixed scale" else net.visible.log_precision.clone()  # type: ignore[operator]
+    before = [units.log_precision.clone() for units in real_valued(net.visible)]
     net.match_data(x)
     close(net(x[:1])[0], x.mean(0))
-    if before is not None:
-        assert torch.equal(net.visible.log_precision, before)
+    if not net.learned_scale:
+        assert all(torch.equal(u.log_precision, b) for u, b in zip(real_valued(net.visible), before, strict=True))
     elif kind == "gaussian":
         close(net.visible.precision, 1 / x.var(0, unbiased=False))
 

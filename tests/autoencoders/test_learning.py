@@ -182,7 +182,7 @@ def test_a_constant_column_leaves_the_density_finite() -> None:
     Trainer(epochs=200, progress=False, device="cpu").fit(
         AutoencoderLearning(net, learning_rate=0.1), ArraySource(x, batch_size=60)
     )
-    assert float(net.visible.log_precision.max()) <= 9.2104  # type: ignore[operator, arg-type]
+    assert float(net.visible.log_precision.detach().max()) <= 9.2104  # type: ignore[operator, arg-type]
     assert torch.isfinite(net.log_prob(x)).all()
 
 

@@ -12,11 +12,12 @@ from deepbelief.units.base import Units
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.categorical import Categorical
 from deepbelief.units.gaussian import Gaussian
+from deepbelief.units.side_by_side import SideBySide
 
 SHAPE = (1, 3, 4)
 KINDS = [
     *("one layer", "one layer, linear", "deep", "tied", "deep tied", "gaussian", "gaussian, fixed scale"),
-    *("categorical", "convolutional", "own networks", "unrolled"),
+    *("categorical", "mixed", "convolutional", "own networks", "unrolled"),
 ]
 STORED = [kind for kind in KINDS if kind != "own networks"]
 
@@ -41,6 +42,8 @@ def _build(kind: str, generator: torch.Generator) -> Autoencoder | DeepAutoencod
     units: Units = Bernoulli(12)
     if kind.startswith("gaussian"):
         units = Gaussian(12)
+    elif kind == "mixed":
+        units = SideBySide([Gaussian(5), Categorical(1, 3), Bernoulli(4)])
     elif kind == "categorical":
         units = Categorical(4, 3)
     sizes, activation = ([4], "tanh") if "one layer" in kind or kind == "tied" else ([6, 5, 3], "sigmoid")
@@ -50,7 +53,7 @@ def _build(kind: str, generator: torch.Generator) -> Autoencoder | DeepAutoencod
         activation=activation,
         code="identity" if kind == "one layer, linear" else "sigmoid",
         tied="tied" in kind,
-        learned_scale="fixed" not in kind,
+        learned_scale="fixed" not in kind and kind != "mixed",
         **options,
     )
 
