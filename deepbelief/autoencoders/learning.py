@@ -60,8 +60,7 @@ class AutoencoderLearning:
         exactly would have an infinite density.
 
         >>> from deepbelief.autoencoders.autoencoder import Autoencoder
-        >>> from deepbelief.autoencoders.autoencoder import real_valued
-    from deepbelief.autoencoders.corruption import Masking
+        >>> from deepbelief.autoencoders.corruption import Masking
         >>> from deepbelief.units.bernoulli import Bernoulli
         >>> learning = AutoencoderLearning(Autoencoder.dense(Bernoulli(6), [2]), corruption=Masking(0.3))
         >>> sorted(learning.objective(torch.zeros(5, 6), torch.Generator()))
