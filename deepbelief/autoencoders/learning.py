@@ -44,27 +44,27 @@ class ScoredDecoder(Protocol):
 class AutoencoderLearning:
     """One step of an optimizer per batch down the loss above; a `Procedure`.
 
-        Parameters
-        ----------
-        module : Autoencoder, DeepAutoencoder or any module with `visible`, `encode` and `input_v_from_z`
-        corruption
-            How cases are spoilt before they are coded (draws from the trainer's generator); None for not at all.
-        penalties
-            `L1Codes`, `RateKL`, `Contraction`: prices of the codes of what the encoder saw.
-        loss : "log_prob" or "squared_error"
-            The likelihood of the data's units, or the squared error of their means, summed over a case.
-        optimizer, learning_rate, schedule, weight_decay, momentum, betas, max_gradient_norm
-            See `deepbelief.training.optimization.Descent`.
+    Parameters
+    ----------
+    module : Autoencoder, DeepAutoencoder or any module with `visible`, `encode` and `input_v_from_z`
+    corruption
+        How cases are spoilt before they are coded (draws from the trainer's generator); None for not at all.
+    penalties
+        `L1Codes`, `RateKL`, `Contraction`: prices of the codes of what the encoder saw.
+    loss : "log_prob" or "squared_error"
+        The likelihood of the data's units, or the squared error of their means, summed over a case.
+    optimizer, learning_rate, schedule, weight_decay, momentum, betas, max_gradient_norm
+        See `deepbelief.training.optimization.Descent`.
 
-        A scale that is learned never falls below a variance of 1e-4 in the data's units: a column that is reconstructed
-        exactly would have an infinite density.
+    A scale that is learned never falls below a variance of 1e-4 in the data's units: a column that is reconstructed
+    exactly would have an infinite density.
 
-        >>> from deepbelief.autoencoders.autoencoder import Autoencoder
-        >>> from deepbelief.autoencoders.corruption import Masking
-        >>> from deepbelief.units.bernoulli import Bernoulli
-        >>> learning = AutoencoderLearning(Autoencoder.dense(Bernoulli(6), [2]), corruption=Masking(0.3))
-        >>> sorted(learning.objective(torch.zeros(5, 6), torch.Generator()))
-        ['loss', 'reconstruction']
+    >>> from deepbelief.autoencoders.autoencoder import Autoencoder
+    >>> from deepbelief.autoencoders.corruption import Masking
+    >>> from deepbelief.units.bernoulli import Bernoulli
+    >>> learning = AutoencoderLearning(Autoencoder.dense(Bernoulli(6), [2]), corruption=Masking(0.3))
+    >>> sorted(learning.objective(torch.zeros(5, 6), torch.Generator()))
+    ['loss', 'reconstruction']
     """
 
     def __init__(
