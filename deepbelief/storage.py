@@ -38,6 +38,7 @@ MODELS: dict[str, str] = {
     "DBMNetwork": "deepbelief.energy.dbm_network",
     "UnrolledDBN": "deepbelief.belief.unrolled",
     "DeepAutoencoder": "deepbelief.belief.deep_autoencoder",
+    "Autoencoder": "deepbelief.autoencoders.autoencoder",
     "ReplicatedSoftmax": "deepbelief.energy.replicated_softmax",
     "DenseNetwork": "deepbelief.networks.dense",
 }

@@ -57,6 +57,11 @@ class DeepAutoencoder(nn.Module):
         """The layers of the decoder."""
         return list(self.decoder)  # type: ignore[arg-type]
 
+    @property
+    def visible(self) -> Units:
+        """The units of the data, which end the decoder."""
+        return self.downs[-1].units
+
     def encode(self, x: Tensor) -> Tensor:
         """The code: (n, inputs) -> (n, size of the code)."""
         for layer in self.ups:
@@ -65,9 +70,14 @@ class DeepAutoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """The reconstruction of a code, means of the data's units: (n, size of the code) -> (n, inputs)."""
-        for layer in self.downs:
+        return self.visible.mean(self.input_v_from_z(z))
+
+    def input_v_from_z(self, z: Tensor) -> Tensor:
+        """What the data's units receive from codes, before their bias: (n, size of the code) -> (n, inputs)."""
+        *inner, last = self.downs
+        for layer in inner:
             z = layer(z)
-        return z
+        return last.linear(z)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """``decode(encode(x))``."""
@@ -82,11 +92,7 @@ class DeepAutoencoder(nn.Module):
         What fine-tuning climbs, taken from the last layer's input and therefore finite far out. It is no likelihood of
         x: the code was made from x itself.
         """
-        z = self.encode(x)
-        *inner, last = self.downs
-        for layer in inner:
-            z = layer(z)
-        return last.units.log_prob(x, last.linear(z))
+        return self.visible.log_prob(x, self.input_v_from_z(self.encode(x)))
 
     def config(self) -> dict[str, Any]:
         """What rebuilds the model (without its parameters), as JSON."""

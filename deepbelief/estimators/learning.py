@@ -80,11 +80,12 @@ def settings_of(estimator: Any, epochs: int, learning_rate: float) -> LearningSe
 
 def settings_of_layers(estimator: Any, epochs: Any, n_layers: int) -> list[LearningSettings]:
     """The learning settings of each layer: `epochs` and ``learning_rate`` are one number for all or one for each."""
-    each = [_one_each("epochs", epochs, n_layers), _one_each("learning_rate", estimator.learning_rate, n_layers)]
+    each = [one_each("epochs", epochs, n_layers), one_each("learning_rate", estimator.learning_rate, n_layers)]
     return [settings_of(estimator, e, rate) for e, rate in zip(*each, strict=True)]
 
 
-def _one_each(name: str, value: Any, n: int) -> list[Any]:
+def one_each(name: str, value: Any, n: int) -> list[Any]:
+    """`value` n times if it is one number, else itself as a list, which must have n of them."""
     if isinstance(value, Real):
         return [value] * n
     check(len(value) == n, f"{name} must be one number or {n}, one for each layer. Got {len(value)}.")

@@ -23,6 +23,7 @@ from deepbelief.types import Bound
 FORMAT = 1
 ESTIMATOR_FILE, GENERATIVE_FOLDER = "estimator.json", "generative"
 ESTIMATORS: dict[str, str] = {
+    "Autoencoder": "deepbelief.estimators.autoencoder",
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
     "BoltzmannMachine": "deepbelief.estimators.boltzmann",
     "RBM": "deepbelief.estimators.rbm",

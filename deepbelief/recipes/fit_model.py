@@ -125,6 +125,9 @@ def scores(estimator: Any, data: FitData) -> list[Result]:
         rows += _bound_row("test perplexity", estimator.perplexity(test.x), "per word", where, name)
     if hasattr(estimator, "log_likelihood"):
         rows += _bound_row("test log-likelihood", estimator.log_likelihood(test.x).mean(), "nats per case", where, name)
+    elif hasattr(estimator, "reconstruct"):
+        what, errors = "test squared error of reconstructions", -estimator.score_samples(test.x)
+        rows.append(mean_result(what, errors, unit="per case", data=where, model=name))
     elif hasattr(estimator, "score_samples"):
         what = "test pseudo-log-likelihood (one flip)"  # what scikit-learn's BernoulliRBM scores by
         rows.append(mean_result(what, estimator.score_samples(test.x), unit="nats per case", data=where, model=name))

@@ -65,6 +65,15 @@ def grey_tiles(
     return _element(pictures, hidden, "grey", alt, columns, tile_width)
 
 
+def png_of_tiles(
+    cases: np.ndarray, image_shape: tuple[int, ...], *, columns: int, limits: tuple[float, float] | None = None
+) -> bytes:
+    """Tiles of pictures as the bytes of a PNG file, `columns` in a row; `limits` become black and white."""
+    low, high = grey_range(cases) if limits is None else limits
+    scaled = (np.asarray(cases, dtype=np.float64) - low) / (high - low)
+    return _png(_canvas(to_pictures(scaled, image_shape), None, columns), "grey")
+
+
 def signed_tiles(
     weights: np.ndarray,
     image_shape: tuple[int, ...],

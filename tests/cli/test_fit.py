@@ -41,6 +41,10 @@ def files(tmp_path_factory):
 
 
 FITS = {
+    "Autoencoder": (
+        "flowers",
+        [*SHORT, "--set", "hidden_layer_sizes=[4]", "--set", "n_components=2", "--label", "species"],
+    ),
     "BernoulliRBM": ("bits", ["--set", "n_iter=1", "--set", "n_components=3"]),
     "RBM": ("bits", [*SHORT, "--set", "n_components=3"]),
     "BoltzmannMachine": ("bits", SHORT),

@@ -1,0 +1,1 @@
+"""Autoencoders: networks that code a case and decode the code again."""
