@@ -26,6 +26,7 @@ _HOMES = {
     "RBM": "deepbelief.estimators.rbm",
     "RatingsRBM": "deepbelief.estimators.ratings_rbm",
     "ReplicatedSoftmax": "deepbelief.estimators.replicated_softmax",
+    "VAE": "deepbelief.estimators.vae",
     "load_counts": "deepbelief.data.text_sets",
     "load_estimator": "deepbelief.estimators.storage",
     "load_model": "deepbelief.storage",
@@ -35,6 +36,7 @@ _HOMES = {
 
 __all__ = [
     "RBM",
+    "VAE",
     "BernoulliRBM",
     "BoltzmannMachine",
     "ClassificationRBM",

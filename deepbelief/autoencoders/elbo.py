@@ -70,19 +70,20 @@ class ELBO:
             "free_bits must be 0 unless k=1, with one layer of codes and the standard normal prior. "
             f"Got free_bits={free_bits}.",
         )
-        self.module, self.k, self.beta, self.warmup = module, k, beta, warmup
+        self.module: torch.nn.Module = module
+        self.vae, self.k, self.beta, self.warmup = module, k, beta, warmup
         self.free_bits, self.gradient = free_bits, gradient
         self.descent = Descent(module.parameters(), **descent)
 
     def start(self, first: Batch, generator: torch.Generator, *, rank: int = 0, world_size: int = 1) -> None:
         """Check that a batch fits the model."""
-        self.module.visible.check_shape(first.x, "x")
-        self.module.visible.check_values(first.x, "x")
+        self.vae.visible.check_shape(first.x, "x")
+        self.vae.visible.check_values(first.x, "x")
         self.condition(first)
 
     def condition(self, batch: Batch) -> Tensor | None:
         """The batch's condition: its y, as class numbers or vectors, where the model has one."""
-        n = self.module.n_condition
+        n = self.vae.n_condition
         if n == 0:
             return None
         if batch.y is None:
@@ -109,11 +110,11 @@ class ELBO:
         The networks run in the precision of the training, sums of logarithms in that of the data.
         """
         with context.autocast():
-            inferred = self.module.infer(x, self.k, c=c, generator=context.generator)
+            inferred = self.vae.infer(x, self.k, c=c, generator=context.generator)
             if self.gradient == "dreg":
                 inferred = detached_laws(inferred)
-            generated = self.module.generate(inferred.codes, c)
-        data = self.module.visible.log_prob(x, generated.inputs)  # (k, cases)
+            generated = self.vae.generate(inferred.codes, c)
+        data = self.vae.visible.log_prob(x, generated.inputs)  # (k, cases)
         kl = self._codes_part(inferred, generated.log_codes(inferred.codes))
         if self.k == 1:
             free = self._free_nats(inferred)
@@ -127,10 +128,10 @@ class ELBO:
 
     def _codes_part(self, inferred: Inferred, log_lower: Tensor) -> Tensor:
         """``log q(z | x) - log p(z)`` of each draw, its top layer by its mean where that is known: (k, cases)."""
-        top = self.module.prior.kl(inferred.laws[-1]) if self.k == 1 else None
+        top = self.vae.prior.kl(inferred.laws[-1]) if self.k == 1 else None
         if top is not None:
             return top + inferred.log_q(len(inferred.codes) - 1) - log_lower
-        log_p = self.module.prior.log_prob(inferred.codes[-1], self.module.top_posterior)
+        log_p = self.vae.prior.log_prob(inferred.codes[-1], self.vae.top_posterior)
         if self.gradient == "dreg":
             return inferred.laws[0].log_prob(inferred.codes[0]) - log_p
         return inferred.log_q() - log_lower - log_p
@@ -170,6 +171,8 @@ def doubly_reparameterized(log_w: Tensor, codes: Tensor) -> Tensor:
 
 def one_hot(y: Tensor, n: int) -> Tensor:
     """Conditions as vectors of `n` numbers: class numbers become one-hot, vectors stay."""
+    if y.ndim == 1 and n == 1:  # a source keeps one column as a vector
+        return y.unsqueeze(1)
     if y.ndim == 1 and not y.is_floating_point():
         if len(y) and not y.is_cuda and not 0 <= int(y.min()) <= int(y.max()) < n:
             raise InvalidDataError(

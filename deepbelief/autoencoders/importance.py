@@ -47,14 +47,15 @@ class StreamingLogMeans:
 
 
 def importance_weighted(
-    draw: Callable[[slice, int], Tensor], n_cases: int, n_samples: int, *, rows: int = ROWS
+    draw: Callable[[slice, slice], Tensor], n_cases: int, n_samples: int, *, rows: int = ROWS, shared: bool = False
 ) -> tuple[Tensor, float]:
     """``log 1/K sum_k w_k`` of each case, a lower bound of ``log p(x)`` in the mean (Burda et al. 2016).
 
-    ``draw(cases, k)`` gives `k` draws of ``log w = log p(x, z) - log q(z | x)`` for a slice of the cases, (k, cases).
-    Returns the values, (cases,) in float64, and the standard error of their average.
+    ``draw(cases, draws)`` gives ``log w = log p(x, z) - log q(z | x)`` for a slice of the cases and one of the
+    samples' numbers, (draws, cases). Returns the values, (cases,) in float64, and the standard error of their average;
+    where all cases share their random numbers, they may err together (`shared`).
 
-    >>> value, error = importance_weighted(lambda cases, k: torch.zeros(k, 3), 3, 10)
+    >>> value, error = importance_weighted(lambda cases, draws: torch.zeros(10, 3), 3, 10)
     >>> value.tolist(), error
     ([0.0, 0.0, 0.0], 0.0)
     """
@@ -64,12 +65,11 @@ def importance_weighted(
     for first in range(0, n_cases, CASES):
         cases = slice(first, min(first + CASES, n_cases))
         size = cases.stop - cases.start
-        means, left = StreamingLogMeans(size), n_samples
-        while left:
-            k = min(left, max(1, rows // size))
-            means.add(draw(cases, k))
-            left -= k
+        means, k = StreamingLogMeans(size), max(1, rows // size)
+        for start in range(0, n_samples, k):
+            means.add(draw(cases, slice(start, min(start + k, n_samples))))
         values.append(means.value())
         errors.append(means.stderr())
-    error = torch.cat(errors).square().sum().sqrt().item() / n_cases
-    return torch.cat(values), error
+    each = torch.cat(errors)
+    error = each.mean() if shared else each.square().sum().sqrt() / n_cases
+    return torch.cat(values), error.item()

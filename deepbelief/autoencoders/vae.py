@@ -104,17 +104,25 @@ class VAE(nn.Module):
         assert c is not None
         return torch.cat([rows, c.to(rows.dtype).expand(*rows.shape[:-1], self.n_condition)], -1)
 
-    def infer(self, x: Tensor, n: int = 1, *, c: Tensor | None = None, generator: Generator = None) -> Inferred:
-        """`n` draws of all codes for every case; gradients flow through them."""
+    def infer(
+        self,
+        x: Tensor,
+        n: int = 1,
+        *,
+        c: Tensor | None = None,
+        generator: Generator = None,
+        noises: Sequence[Tensor] | None = None,
+    ) -> Inferred:
+        """`n` draws of all codes for every case, or those of given `noises`; gradients flow through them."""
         codes: list[Tensor] = []
-        noises, laws = [], []
+        drawn, laws = [], []
         for level, size in enumerate(self.sizes):
             law = self.posterior(level, codes[-1] if codes else x, c)
-            noise = normal_noise((n, len(x), size), law.mean, generator)
+            noise = normal_noise((n, len(x), size), law.mean, generator) if noises is None else noises[level]
             codes.append(law.place(noise))
-            noises.append(noise)
+            drawn.append(noise)
             laws.append(law)
-        return Inferred(codes, noises, laws)
+        return Inferred(codes, drawn, laws)
 
     def generate(self, codes: Sequence[Tensor], c: Tensor | None = None) -> Generated:
         """The laws of everything below the top codes, each given the codes above it."""
@@ -127,23 +135,45 @@ class VAE(nn.Module):
         data = self.visible.log_prob(x, generated.inputs)
         return data + generated.log_codes(codes) + self.prior.log_prob(codes[-1], self.top_posterior)
 
-    def log_weights(self, x: Tensor, n: int = 1, *, c: Tensor | None = None, generator: Generator = None) -> Tensor:
+    def log_weights(
+        self,
+        x: Tensor,
+        n: int = 1,
+        *,
+        c: Tensor | None = None,
+        generator: Generator = None,
+        noises: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """`n` draws of ``log p(x, z) - log q(z | x)`` per case, whose means are the ELBO: (n, cases)."""
-        inferred = self.infer(x, n, c=c, generator=generator)
+        inferred = self.infer(x, n, c=c, generator=generator, noises=noises)
         return self.log_joint(x, inferred.codes, c) - inferred.log_q()
 
     # -- capabilities -----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def log_likelihood(
-        self, x: Tensor, *, condition: Condition = None, generator: Generator = None, n_samples: int = 500
+        self,
+        x: Tensor,
+        *,
+        condition: Condition = None,
+        generator: Generator = None,
+        n_samples: int = 500,
+        shared: bool = False,
     ) -> Bound:
-        """The importance-weighted lower bound of ``log p(x | c)`` with `n_samples` draws per case, in nats."""
+        """The importance-weighted lower bound of ``log p(x | c)`` with `n_samples` draws per case, in nats.
+
+        With `shared` noise all cases see the same random numbers: a score then depends on no other case.
+        """
         c = self.checked_condition(condition, len(x))
-        value, error = importance_weighted(
-            lambda cases, k: self.log_weights(x[cases], k, c=None if c is None else c[cases], generator=generator),
-            *(len(x), n_samples),
-        )
+        noises = [normal_noise((n_samples, 1, size), self.visible.bias, generator) for size in self.sizes * shared]
+
+        def draw(cases: slice, draws: slice) -> Tensor:
+            rows = x[cases]
+            own = [e[draws].expand(-1, len(rows), -1) for e in noises] if shared else None
+            given = None if c is None else c[cases]
+            return self.log_weights(rows, draws.stop - draws.start, c=given, generator=generator, noises=own)
+
+        value, error = importance_weighted(draw, len(x), n_samples, shared=shared)
         return Bound(value, "lower_bound", error, f"importance-weighted bound, {n_samples} samples")
 
     @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isqrt
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.belief.convolutional_dbn import ConvolutionalDBN, train_convolutional
 from deepbelief.energy.convolutional_rbm import ConvolutionalRBM
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice
+from deepbelief.errors import InvalidArgumentError, check_choice
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, through, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -30,6 +29,7 @@ from deepbelief.estimators.learning import (
     source_of,
     trainer_options,
 )
+from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
@@ -137,7 +137,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         given = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         X = checked(self, X, reset=True)
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
-        self.image_shape_ = self._shape_of(X.shape[1], given)
+        self.image_shape_ = picture_shape(self.image_shape, given, X.shape[1])
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         columns = choose_columns(X, self.visible, weight)
         source = source_of(self, columns, X, weight=weight, seed=seed, binarizer=binarizer_of(self, seed))
@@ -152,16 +152,6 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         self.module_, self.history_, self._seed, self._log_z = dbn, rows, seed, None
         self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
         return self
-
-    def _shape_of(self, n_features: int, given: Sequence[int] | None) -> tuple[int, ...]:
-        side = isqrt(n_features)
-        flat = (side, side) if side * side == n_features else (1, n_features)
-        shape = tuple(int(n) for n in (self.image_shape or given or flat))
-        if int(np.prod(shape)) != n_features:
-            raise InvalidDataError(
-                f"image_shape must hold {n_features} pixels, the columns of X. Got {shape}. Give (height, width)."
-            )
-        return shape
 
     def _new_module(self, x: Any, columns: Columns, seed: int) -> ConvolutionalDBN:
         """The stack with small random filters; each layer's pictures are the pooling units of the one below."""

@@ -134,12 +134,23 @@ def test_chunks_of_memory_change_nothing(generator: torch.Generator) -> None:
     weights[:, 3] = -torch.inf  # a case that no sample explains
 
     def value(rows: int) -> Tensor:
-        place = iter(weights.split(max(1, rows // 7)))
-        return importance_weighted(lambda cases, k: next(place)[:k], 7, 500, rows=rows)[0]
+        return importance_weighted(lambda cases, draws: weights[draws, cases], 7, 500, rows=rows)[0]
 
     whole = torch.logsumexp(weights.double(), 0) - torch.log(torch.tensor(500.0, dtype=torch.float64))
     for rows in (1, 70, 100_000):
         assert torch.allclose(value(rows), whole)
+
+
+def test_with_shared_noise_a_score_depends_on_no_other_case() -> None:
+    vae, x = tiny_vae(sizes=(1, 1)), all_bits()
+
+    def score(rows: Tensor) -> Tensor:
+        value = vae.log_likelihood(rows, generator=torch.Generator().manual_seed(1), n_samples=5000, shared=True).value
+        assert isinstance(value, Tensor)
+        return value
+
+    assert torch.allclose(score(x)[[3, 1]], torch.cat([score(x[[3]]), score(x[[1]])]))
+    assert (score(x) - log_p_by_quadrature(vae, x)).abs().max() < 0.5
 
 
 # -- priors ---------------------------------------------------------------------------------------------------------
