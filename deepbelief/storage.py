@@ -41,6 +41,7 @@ MODELS: dict[str, str] = {
     "ReplicatedSoftmax": "deepbelief.energy.replicated_softmax",
     "DenseNetwork": "deepbelief.networks.dense",
     "VAE": "deepbelief.autoencoders.vae",
+    "RBMVAE": "deepbelief.belief.rbm_vae",
 }
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 

@@ -129,6 +129,10 @@ class VAE(nn.Module):
         laws = [self.below(level, codes[level], c) for level in range(1, len(self.sizes))]
         return Generated(self.visible_inputs(codes[0], c), laws)
 
+    def inputs_given(self, x: Tensor, c: Tensor | None, generator: Generator = None) -> Tensor:
+        """The inputs of the visible units given codes drawn from the encoder at x: one draw of a reconstruction."""
+        return self.visible_inputs(self.infer(x, c=c, generator=generator).codes[0][0], c)
+
     def log_joint(self, x: Tensor, codes: Sequence[Tensor], c: Tensor | None = None) -> Tensor:
         """``log p(x, z | c)`` in nats: codes (..., cases, size) -> (..., cases)."""
         generated = self.generate(codes, c)
