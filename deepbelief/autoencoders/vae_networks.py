@@ -19,8 +19,10 @@ def on_rows(network: nn.Module, rows: Tensor) -> Tensor:
 
     In mixed precision a network gives short numbers, in which no likelihood should be summed.
     """
-    outputs: Tensor = network(rows if rows.ndim == 2 else rows.flatten(0, -2))
-    return outputs.to(rows.dtype).unflatten(0, rows.shape[:-1])
+    if rows.ndim == 2:  # apart, so that an exported network keeps any number of rows
+        outputs: Tensor = network(rows)
+        return outputs.to(rows.dtype)
+    return network(rows.flatten(0, -2)).to(rows.dtype).unflatten(0, rows.shape[:-1])
 
 
 def network_config(network: nn.Module) -> dict[str, Any]:
