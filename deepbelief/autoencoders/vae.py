@@ -195,7 +195,7 @@ class VAE(nn.Module):
         self, x: Tensor, *, condition: Condition = None, sample: bool = False, generator: Generator = None
     ) -> Tensor:
         """The top codes' means, each layer at the mean of the one below, or draws of them: (n, sizes[-1])."""
-        c, below = self.checked_condition(condition, len(x)), x
+        c, below = self.checked_condition(condition, x.shape[0]), x
         for level in range(len(self.sizes)):
             law = self.posterior(level, below, c)
             below = law.place(normal_noise(tuple(law.mean.shape), x, generator)) if sample else law.mean
@@ -204,7 +204,7 @@ class VAE(nn.Module):
     @torch.no_grad()
     def decode(self, z: Tensor, *, condition: Condition = None) -> Tensor:
         """The means of the data given top codes, each layer at its mean: (n, sizes[-1]) -> (n, visible.size)."""
-        c = self.checked_condition(condition, len(z))
+        c = self.checked_condition(condition, z.shape[0])
         for level in range(len(self.sizes) - 1, 0, -1):
             z = self.below(level, z, c).mean
         return self.visible.mean(self.visible_inputs(z, c))
