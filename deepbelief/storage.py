@@ -42,6 +42,7 @@ MODELS: dict[str, str] = {
     "DenseNetwork": "deepbelief.networks.dense",
     "VAE": "deepbelief.autoencoders.vae",
     "RBMVAE": "deepbelief.belief.rbm_vae",
+    "VAEStack": "deepbelief.belief.vae_stack",
 }
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 

@@ -277,7 +277,7 @@ class VAE(nn.Module):
     # -- starting and storing ---------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def match_data(self, x: Tensor, c: Tensor | None = None, weight: Tensor | None = None) -> None:
+    def match_data(self, x: Tensor, weight: Tensor | None = None, c: Tensor | None = None) -> None:
         """Start learning from data: the visible units take its moments, a VampPrior its first cases."""
         self.visible.match_data(x, weight)
         if isinstance(self.prior, VampPrior):

@@ -320,4 +320,4 @@ def _start(module: Model, columns: Columns, x: Any, condition: Any, weight: Any,
     order = torch.randperm(n, generator=make_generator(seed, stream=START_STREAM))[:CHUNK].numpy()
     rows = to_tensor(columns.inward(next(dense_chunks(x[order]))), module.visible.bias.dtype, torch.device("cpu"))
     c = None if condition is None else torch.as_tensor(condition[order]).to(rows.dtype)
-    module.match_data(rows, c, None if weight is None else torch.as_tensor(weight[order]))
+    module.match_data(rows, None if weight is None else torch.as_tensor(weight[order]), c)

@@ -33,7 +33,7 @@ class Plan:
     hidden: Sequence[Sequence[int]]
     draws: Sequence[int]  # draws per case in each stage
     epochs: Sequence[int]
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     batch_size: int = 100
 
 

@@ -267,6 +267,20 @@ def test_models_have_their_capabilities_and_come_back_from_disk(
         assert torch.equal(use(vae), use(twin))
 
 
+def noisy_codes(patch: pytest.MonkeyPatch) -> None:
+    """Codes drawn at random where nobody asked for it."""
+    encode = VAE.encode
+    patch.setattr(VAE, "encode", lambda self, x: encode(self, x, sample=True))
+
+
+@pytest.mark.parametrize("plant", [no_bug, noisy_codes])
+@pytest.mark.parametrize("training", [True, False])
+def test_codes_are_not_random(training: bool, plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, x = models()["two layers, vamp"].train(training), torch.eye(6)
+    plant(monkeypatch)
+    assert torch.equal(vae.encode(x), vae.encode(x)) == (plant is no_bug)
+
+
 def test_conditions_reach_both_ways() -> None:
     vae, x = models()["conditional"], torch.ones(2, 6)
     one, other = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
