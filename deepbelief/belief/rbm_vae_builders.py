@@ -22,7 +22,7 @@ def make_rbm_vae(
     *,
     hidden: Sequence[int] = (200, 200),
     n_codes: int = 0,
-    activation: str = "relu",
+    activation: str = "tanh",
     generator: torch.Generator | None = None,
 ) -> RBMVAE:
     """Dense networks with `hidden` units between data and bits, both ways.

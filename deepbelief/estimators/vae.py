@@ -66,7 +66,7 @@ class VAE(Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     image_shape : None, (height, width) or (channels, height, width)
         The shape of a row of X; None takes it from pictures, or from flat rows that are square.
     activation : str
-        "relu" or "tanh"; "sigmoid" for dense, "silu" and "leaky_relu" for convolutional networks too.
+        "auto" is "tanh" for dense and "silu" for convolutional networks; "relu", "sigmoid" (dense), "leaky_relu".
     prior : "normal", "mixture" or "vamp"
         The law of the top codes; a learned mixture has `n_prior_components` Gaussians, the VampPrior as many
         pseudo-inputs.
@@ -116,7 +116,7 @@ class VAE(Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         network: str = "dense",
         image_shape: Sequence[int] | None = None,
         channels: Sequence[int] = (32, 64),
-        activation: str = "relu",
+        activation: str = "auto",
         prior: str = "normal",
         n_prior_components: int = 100,
         conditional: bool = False,
@@ -194,8 +194,10 @@ class VAE(Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _new_module(self, x: Any, columns: Columns, shape: tuple[int, ...] | None, seed: int) -> Model:
         sizes = _code_sizes(self.n_components)
         visible = columns.units(x, self.n_values)
+        usual = "tanh" if shape is None else "silu"
+        activation = usual if self.activation == "auto" else self.activation
         shared: dict[str, Any] = {
-            **{"activation": self.activation, "prior": self.prior, "n_components": self.n_prior_components},
+            **{"activation": activation, "prior": self.prior, "n_components": self.n_prior_components},
             **{"n_condition": self._n_condition, "generator": make_generator(seed)},
         }
         if shape is None:
@@ -247,6 +249,7 @@ class VAE(Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def sample(self, n_samples: int = 1, *, label: Any = None, random_state: Any = None, mean: bool = False) -> Array:
         """New cases: (n_samples, n_features). A conditional model takes one `label` (or vector), or one for each."""
         columns, state = self._columns, self.random_state if random_state is None else random_state
+        check(label is None or self._n_condition > 0, f"label must be None for a model without. Got label={label!r}.")
         c = self._condition_of(label, n_samples)
         more = {} if c is None else {"condition": self._tensor(c)}
         return face.sample(self.module_, columns, n_samples, state, mean=mean, **more)

@@ -55,7 +55,7 @@ def trained(options: Options) -> RBMVAE:
         data.x, scale=data.scale, binarizer=make_binarizer("stochastic"), batch_size=100, seed=options.seed
     )
     visible, generator = Bernoulli(source.n_features), make_generator(options.seed)
-    model = make_rbm_vae(visible, BITS, hidden=HIDDEN, n_codes=CODES, activation="relu", generator=generator)
+    model = make_rbm_vae(visible, BITS, hidden=HIDDEN, n_codes=CODES, activation="tanh", generator=generator)
     model.match_data(data.scaled())
     trainer = Trainer(
         epochs=options.epochs(EPOCHS),
@@ -77,8 +77,8 @@ RECIPE = Recipe(
     title="A variational autoencoder with an RBM of 64 + 64 bits as its prior, on stochastically binarized MNIST",
     paper="Rolfe 2017, Discrete variational autoencoders",
     published="-80.15 nats (10,000 importance samples)",
-    setting="60,000 training images drawn anew at every visit, 10,000 test images drawn once; 1,000 importance samples, "
-    "log Z by AIS both ways",
+    setting="60,000 training images drawn anew at every visit, 10,000 test images drawn once; 1,000 importance "
+    "samples, log Z by AIS both ways",
     reached="not yet measured",
     time="an hour or more on 1 thread",
     reproduce=reproduce,

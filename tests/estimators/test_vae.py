@@ -129,6 +129,8 @@ def test_wrong_use_is_told(digits: tuple[Array, Array]) -> None:
         vae.sample(2)
     with pytest.raises(InvalidDataError, match=r"y must hold labels that were there in fit.*Got 77"):
         vae.sample(2, label=77)
+    with pytest.raises(InvalidArgumentError, match=r"label must be None for a model without\. Got label=3"):
+        VAE(2, **quick).fit(x).sample(2, label=3)
     with pytest.raises(InvalidArgumentError, match="n_components must be one number for convolutional"):
         VAE((3, 2), network="convolutional", **quick).fit(x)
     with pytest.raises(InvalidDataError, match="image_shape must hold 64 pixels"):
