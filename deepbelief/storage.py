@@ -39,10 +39,10 @@ MODELS: dict[str, str] = {
     "UnrolledDBN": "deepbelief.belief.unrolled",
     "DeepAutoencoder": "deepbelief.belief.deep_autoencoder",
     "ReplicatedSoftmax": "deepbelief.energy.replicated_softmax",
-    "DenseNetwork": "deepbelief.networks.dense",
     "VAE": "deepbelief.autoencoders.vae",
     "RBMVAE": "deepbelief.belief.rbm_vae",
     "VAEStack": "deepbelief.belief.vae_stack",
+    "DenseNetwork": "deepbelief.networks.dense",
 }
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 
