@@ -37,9 +37,9 @@ class Plan:
     batch_size: int = 100
 
 
-ONE = Plan("VAE-50", [50], [[200, 200]], draws=[1], epochs=[200])
+ONE = Plan("VAE-50", [50], [[300, 300]], draws=[1], epochs=[200])
 # most of the road is cheap: few draws first, the objective itself at the end
-TWO = Plan("IWAE-100-50, k=50", [100, 50], [[200, 200], [100, 100]], draws=[5, 50], epochs=[100, 12])
+TWO = Plan("IWAE-100-50, k=50", [100, 50], [[300, 300], [100, 100]], draws=[5, 50], epochs=[100, 12])
 
 
 def reproduce(options: Options) -> list[Result]:
