@@ -105,7 +105,8 @@ RECIPE = Recipe(
     title="Variational autoencoders of one and of two stochastic layers on stochastically binarized MNIST",
     paper="Burda, Grosse & Salakhutdinov 2016, Importance weighted autoencoders",
     published="-86.76 nats (VAE, one layer of 50), -82.90 nats (IWAE, layers of 100 and 50, k = 50)",
-    setting="60,000 training images drawn anew at every visit, 10,000 test images drawn once; 5,000 importance samples",
+    setting="60,000 training images drawn anew at every visit, 10,000 test images drawn once; 5,000 importance "
+    "samples; 300 units where the paper has 200",
     reached="not yet measured",
     time="hours for the second on 1 thread",
     reproduce=reproduce,
