@@ -19,7 +19,7 @@ from deepbelief.units.bernoulli import Bernoulli
 
 BITS, CODES, HIDDEN = (64, 64), 50, [300, 300]
 EPOCHS, SAMPLES = 150, 1000
-LEARNING = {"k": 4, "learning_rate": 2e-3, "schedule": "cosine", "warmup": 0.1, "n_chains": 200, "n_steps": 10}
+LEARNING = {"k": 4, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.1, "n_chains": 200, "n_steps": 10}
 
 
 def reproduce(options: Options) -> list[Result]:
