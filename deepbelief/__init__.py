@@ -27,6 +27,7 @@ _HOMES = {
     "RBM": "deepbelief.estimators.rbm",
     "RatingsRBM": "deepbelief.estimators.ratings_rbm",
     "ReplicatedSoftmax": "deepbelief.estimators.replicated_softmax",
+    "VAE": "deepbelief.estimators.vae",
     "load_counts": "deepbelief.data.text_sets",
     "load_estimator": "deepbelief.estimators.storage",
     "load_model": "deepbelief.storage",
@@ -36,6 +37,7 @@ _HOMES = {
 
 __all__ = [
     "RBM",
+    "VAE",
     "Autoencoder",
     "BernoulliRBM",
     "BoltzmannMachine",

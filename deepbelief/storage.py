@@ -40,6 +40,9 @@ MODELS: dict[str, str] = {
     "DeepAutoencoder": "deepbelief.belief.deep_autoencoder",
     "Autoencoder": "deepbelief.autoencoders.autoencoder",
     "ReplicatedSoftmax": "deepbelief.energy.replicated_softmax",
+    "VAE": "deepbelief.autoencoders.vae",
+    "RBMVAE": "deepbelief.belief.rbm_vae",
+    "VAEStack": "deepbelief.belief.vae_stack",
     "DenseNetwork": "deepbelief.networks.dense",
 }
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"

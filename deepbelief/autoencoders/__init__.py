@@ -1,1 +1,1 @@
-"""Autoencoders: networks that code a case and decode the code again."""
+"""Autoencoders, plain and variational: networks that code a case and decode the code again."""

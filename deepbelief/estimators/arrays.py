@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from deepbelief.data.arrays import as_weight, image_shape_of
-from deepbelief.errors import InvalidDataError
 
 TYPES = (np.float64, np.float32, np.uint8)  # kept as they are; all else becomes the first of them
 CHUNK = 8192  # rows made dense and moved to the device at a time
@@ -28,18 +26,6 @@ def flat(x: Any) -> Any:
         dense = x.detach().cpu() if x.layout == torch.strided else x.detach().cpu().to_dense()
         x = (dense.float() if dense.dtype in (torch.bfloat16, torch.float16) else dense).numpy()
     return np.asarray(x).reshape(len(x), -1) if image_shape_of(x) else x
-
-
-def picture_shape(asked: Any, given: Any, n_features: int) -> tuple[int, ...]:
-    """The shape of a picture: `asked` for by the user, else as `given` in the data, else square, else one row."""
-    side = isqrt(n_features)
-    flat_shape = (side, side) if side * side == n_features else (1, n_features)
-    shape = tuple(int(n) for n in (asked or given or flat_shape))
-    if int(np.prod(shape)) != n_features:
-        raise InvalidDataError(
-            f"image_shape must hold {n_features} pixels, the columns of X. Got {shape}. Give (height, width)."
-        )
-    return shape
 
 
 def checked(estimator: BaseEstimator, x: Any, *, reset: bool = False, allow_nan: bool = False) -> Any:

@@ -12,10 +12,11 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.estimators import generative as face
-from deepbelief.estimators.arrays import checked, checked_weight, picture_shape, through, without_weightless
+from deepbelief.estimators.arrays import checked, checked_weight, through, without_weightless
 from deepbelief.estimators.autoencoder_learning import check_autoencoder, learn
 from deepbelief.estimators.columns import Columns, choose_columns
 from deepbelief.estimators.learning import folder_to_keep
+from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.storage import Savable
 

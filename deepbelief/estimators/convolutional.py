@@ -17,7 +17,7 @@ from deepbelief.belief.convolutional_dbn import ConvolutionalDBN, train_convolut
 from deepbelief.energy.convolutional_rbm import ConvolutionalRBM
 from deepbelief.errors import InvalidArgumentError, check_choice
 from deepbelief.estimators import generative as face
-from deepbelief.estimators.arrays import checked, checked_weight, in_type, picture_shape, through, without_weightless
+from deepbelief.estimators.arrays import checked, checked_weight, in_type, through, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
 from deepbelief.estimators.learning import (
     binarizer_of,
@@ -29,6 +29,7 @@ from deepbelief.estimators.learning import (
     source_of,
     trainer_options,
 )
+from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator

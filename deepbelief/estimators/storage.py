@@ -37,6 +37,7 @@ ESTIMATORS: dict[str, str] = {
     "DeepBeliefRegressor": "deepbelief.estimators.regressor",
     "DeepBoltzmannClassifier": "deepbelief.estimators.boltzmann_classifier",
     "DeepBoltzmannMachine": "deepbelief.estimators.boltzmann_network",
+    "VAE": "deepbelief.estimators.vae",
 }
 
 

@@ -124,7 +124,9 @@ def scores(estimator: Any, data: FitData) -> list[Result]:
     if hasattr(estimator, "perplexity"):
         rows += _bound_row("test perplexity", estimator.perplexity(test.x), "per word", where, name)
     if hasattr(estimator, "log_likelihood"):
-        rows += _bound_row("test log-likelihood", estimator.log_likelihood(test.x).mean(), "nats per case", where, name)
+        given = [test.y] if getattr(estimator, "conditional", False) else []
+        bound = estimator.log_likelihood(test.x, *given).mean()
+        rows += _bound_row("test log-likelihood", bound, "nats per case", where, name)
     elif hasattr(estimator, "reconstruct"):
         what, errors = "test squared error of reconstructions", -estimator.score_samples(test.x)
         rows.append(mean_result(what, errors, unit="per case", data=where, model=name))
@@ -170,6 +172,7 @@ def _fit(estimator: Any, train: Part, resume_from: Path | None) -> None:
             f"{type(estimator).__name__} must be given classes. Got none. Name their column with --label."
         )
     supervised = is_classifier(estimator) or is_regressor(estimator) or type(estimator).__name__ == "RatingsRBM"
+    supervised |= getattr(estimator, "conditional", False)
     estimator.fit(train.x, train.y if supervised else None, **more)
 
 

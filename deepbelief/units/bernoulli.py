@@ -45,6 +45,11 @@ class Bernoulli(Units):
         change = softplus_change(inputs, (scale, self.bias), (scale_there, there.bias))
         return super().cumulant_change(inputs, scale, there, scale_there) if change is None else change
 
+    def log_prob(self, x: Tensor, inputs: Tensor) -> Tensor:
+        # the same sum in one kernel, whose way back is one subtraction: a decoder's likelihood in half the time
+        logits, target = torch.broadcast_tensors(inputs + self.bias, x)
+        return -F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(-1)
+
     @torch.no_grad()
     def match(self, mean: Tensor, variance: Tensor | None = None) -> None:
         self.bias.copy_(torch.logit(mean.clamp(CLIP, 1 - CLIP)))

@@ -1,0 +1,166 @@
+"""Laws of the topmost code of a variational autoencoder: standard normal, a learned mixture, and the VampPrior."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from deepbelief.autoencoders.diagonal import LOG_TWO_PI, Diagonal, normal_noise
+from deepbelief.errors import check_choice, check_range
+from deepbelief.rng import uniform_like
+
+Posterior = Callable[[Tensor], Diagonal]  # the top encoder: its inputs to the law of the top code
+
+
+class Prior(nn.Module, ABC):
+    """A law of codes of `size` numbers; `posterior` is the top encoder, which one of the priors is made of."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        check_range("size", size, low=1)
+        self.size = size
+
+    @abstractmethod
+    def log_prob(self, z: Tensor, posterior: Posterior) -> Tensor:
+        """``log p(z)`` in nats: (..., size) -> (...)."""
+
+    @abstractmethod
+    def sample(self, n: int, like: Tensor, posterior: Posterior, generator: torch.Generator | None) -> Tensor:
+        """`n` draws in the type and on the device of `like`: (n, size)."""
+
+    def kl(self, q: Diagonal) -> Tensor | None:
+        """``KL(q || p)`` in nats where it has a closed form: (..., size) -> (...)."""
+        return None
+
+    def config(self) -> dict[str, Any]:
+        """What makes this prior again, as JSON."""
+        return {"kind": self.kind, "size": self.size}
+
+
+class StandardNormal(Prior):
+    """``p(z) = N(z; 0, I)``.
+
+    >>> round(StandardNormal(2).log_prob(torch.zeros(2), lambda x: Diagonal(x, x)).item(), 4)
+    -1.8379
+    """
+
+    kind = "normal"
+
+    def log_prob(self, z: Tensor, posterior: Posterior) -> Tensor:
+        return -0.5 * (z * z).sum(-1) - 0.5 * self.size * LOG_TWO_PI
+
+    def sample(self, n: int, like: Tensor, posterior: Posterior, generator: torch.Generator | None) -> Tensor:
+        return normal_noise((n, self.size), like, generator)
+
+    def kl(self, q: Diagonal) -> Tensor | None:
+        return q.kl_from_standard()
+
+
+class _Components(Prior):
+    """``p(z) = sum_k w_k N(z; mean_k, variance_k)``; kinds differ in where the components come from."""
+
+    def __init__(self, size: int, n_components: int) -> None:
+        super().__init__(size)
+        check_range("n_components", n_components, low=1)
+        self.n_components = n_components
+        self.logits = nn.Parameter(torch.zeros(n_components))  # the weights w = softmax(logits)
+
+    @abstractmethod
+    def components(self, posterior: Posterior) -> Diagonal:
+        """The Gaussians of the mixture: (n_components, size)."""
+
+    def log_prob(self, z: Tensor, posterior: Posterior) -> Tensor:
+        parts = self.components(posterior)
+        precision = torch.exp(-parts.log_variance)
+        # the squares written out: two matrix products instead of (..., n_components, size) differences
+        linear = z @ (parts.mean * precision).T - 0.5 * (z * z) @ precision.T
+        constant = (parts.mean.square() * precision + parts.log_variance + LOG_TWO_PI).sum(-1)
+        return torch.logsumexp(linear - 0.5 * constant + torch.log_softmax(self.logits, 0), -1)
+
+    def sample(self, n: int, like: Tensor, posterior: Posterior, generator: torch.Generator | None) -> Tensor:
+        parts = self.components(posterior)
+        cumulative = torch.softmax(self.logits.double(), 0).cumsum(0)
+        u = uniform_like(cumulative.new_empty(n), generator) * cumulative[-1]
+        which = torch.searchsorted(cumulative, u, right=True).clamp(max=self.n_components - 1)
+        law = Diagonal(parts.mean[which], parts.log_variance[which])
+        return law.place(normal_noise((n, self.size), like, generator))
+
+    def config(self) -> dict[str, Any]:
+        return super().config() | {"n_components": self.n_components}
+
+
+class Mixture(_Components):
+    """A mixture of diagonal Gaussians whose weights, means and variances are learned.
+
+    Means begin spread like a standard normal, drawn from `generator`; variances at 1.
+
+    >>> Mixture(2, 5).sample(3, torch.zeros(()), lambda x: Diagonal(x, x), None).shape
+    torch.Size([3, 2])
+    """
+
+    kind = "mixture"
+
+    def __init__(self, size: int, n_components: int = 10, *, generator: torch.Generator | None = None) -> None:
+        super().__init__(size, n_components)
+        self.means = nn.Parameter(torch.randn(n_components, size, generator=generator))
+        self.log_variances = nn.Parameter(torch.zeros(n_components, size))
+
+    def components(self, posterior: Posterior) -> Diagonal:
+        return Diagonal(self.means, self.log_variances)
+
+
+class VampPrior(_Components):
+    """A mixture of the encoder's own laws at learned pseudo-inputs (Tomczak & Welling 2018).
+
+    ``p(z) = sum_k w_k q(z | u_k)``. The pseudo-inputs stand where the top encoder's inputs do, `n_inputs` wide; with
+    `unit_interval` they pass through a sigmoid, as befits pixels. `start` (cases of data) gives their first values.
+    """
+
+    kind = "vamp"
+
+    def __init__(
+        self,
+        size: int,
+        n_components: int,
+        n_inputs: int,
+        *,
+        unit_interval: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(size, n_components)
+        self.n_inputs, self.unit_interval = n_inputs, unit_interval
+        self.pseudo_inputs = nn.Parameter(torch.randn(n_components, n_inputs, generator=generator))
+
+    @property
+    def inputs(self) -> Tensor:
+        """What the encoder sees: (n_components, n_inputs)."""
+        return torch.sigmoid(self.pseudo_inputs) if self.unit_interval else self.pseudo_inputs
+
+    @torch.no_grad()
+    def start(self, rows: Tensor) -> None:
+        """Begin at these inputs of the top encoder, as many as there are, the rest repeated."""
+        which = torch.arange(self.n_components, device=rows.device) % len(rows)
+        chosen = rows[which].to(self.pseudo_inputs)
+        # greyer than the data: a sigmoid learns nothing far out
+        self.pseudo_inputs.copy_(torch.logit(0.1 + 0.8 * chosen) if self.unit_interval else chosen)
+
+    def components(self, posterior: Posterior) -> Diagonal:
+        return posterior(self.inputs)
+
+    def config(self) -> dict[str, Any]:
+        return super().config() | {"n_inputs": self.n_inputs, "unit_interval": self.unit_interval}
+
+
+PRIORS: dict[str, type[Prior]] = {c.kind: c for c in (StandardNormal, Mixture, VampPrior)}
+
+
+def prior_from_config(config: Mapping[str, Any]) -> Prior:
+    """The prior that `config` describes, with fresh parameters."""
+    check_choice("prior", config.get("kind"), PRIORS)
+    return PRIORS[config["kind"]](**{name: value for name, value in config.items() if name != "kind"})

@@ -1,0 +1,109 @@
+"""Variational autoencoders of dense and of convolutional networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from deepbelief.autoencoders.priors import PRIORS, Mixture, Prior, StandardNormal, VampPrior
+from deepbelief.autoencoders.vae import VAE
+from deepbelief.errors import check, check_choice, check_range
+from deepbelief.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
+from deepbelief.networks.dense import DenseNetwork
+from deepbelief.units.base import Units
+
+
+def make_prior(
+    kind: str, size: int, n_components: int, n_inputs: int, *, unit_interval: bool, generator: torch.Generator | None
+) -> Prior:
+    """A prior by name: "normal", "mixture" or "vamp" (whose pseudo-inputs are `n_inputs` wide)."""
+    check_choice("prior", kind, PRIORS)
+    if kind == "normal":
+        return StandardNormal(size)
+    if kind == "mixture":
+        return Mixture(size, n_components, generator=generator)
+    return VampPrior(size, n_components, n_inputs, unit_interval=unit_interval, generator=generator)
+
+
+def dense_vae(
+    visible: Units,
+    sizes: Sequence[int],
+    *,
+    hidden: Sequence[Sequence[int]],
+    activation: str = "tanh",
+    prior: str = "normal",
+    n_components: int = 500,
+    n_condition: int = 0,
+    generator: torch.Generator | None = None,
+) -> VAE:
+    """A VAE of fully connected networks; ``hidden[i]`` are the sizes between layer i of codes and what lies below.
+
+    Burda et al.'s two layers are ``sizes=[100, 50], hidden=[[200, 200], [100, 100]]``.
+
+    >>> from deepbelief.units.bernoulli import Bernoulli
+    >>> dense_vae(Bernoulli(8), [4, 2], hidden=[[6], [5]]).sizes
+    (4, 2)
+    """
+    _check_hidden(sizes, hidden)
+    encoders, decoders = [], []
+    for level, (size, between) in enumerate(zip(sizes, hidden, strict=True)):
+        n_below = sizes[level - 1] if level else visible.size
+        up, down = [n_below + n_condition, *between], [size + n_condition, *reversed(between)]
+        options: dict[str, Any] = {"activation": activation, "generator": generator}
+        encoders.append(DenseNetwork(up, output=2 * size, **options))
+        decoders.append(DenseNetwork(down, output=2 * n_below if level else n_below, **options))
+    law = _prior_over(visible, sizes, prior, n_components, n_condition, generator)
+    return VAE(visible, encoders, decoders, sizes, prior=law, n_condition=n_condition)
+
+
+def convolutional_vae(
+    visible: Units,
+    size: int,
+    shape: Sequence[int],
+    *,
+    channels: Sequence[int] = (32, 64),
+    normalization: str = "none",
+    activation: str = "silu",
+    prior: str = "normal",
+    n_components: int = 500,
+    n_condition: int = 0,
+    generator: torch.Generator | None = None,
+) -> VAE:
+    """A VAE of one layer of codes over pictures of `shape` (channels, height, width), by strided convolutions.
+
+    >>> from deepbelief.units.bernoulli import Bernoulli
+    >>> convolutional_vae(Bernoulli(63), 4, (1, 7, 9), channels=(4, 8)).sample(2).shape
+    torch.Size([2, 63])
+    """
+    options: dict[str, Any] = {
+        **{"channels": channels, "normalization": normalization},
+        **{"activation": activation, "generator": generator},
+    }
+    encoder = ConvolutionalEncoder(shape, 2 * size, n_extra=n_condition, **options)
+    check(
+        encoder.n_features == visible.size,
+        f"shape must hold {visible.size} numbers, the visible units. Got shape={tuple(shape)}.",
+    )
+    decoder = ConvolutionalDecoder(size + n_condition, shape, **options)
+    law = _prior_over(visible, [size], prior, n_components, n_condition, generator)
+    return VAE(visible, [encoder], [decoder], [size], prior=law, n_condition=n_condition)
+
+
+def _prior_over(
+    visible: Units, sizes: Sequence[int], kind: str, n: int, n_condition: int, generator: torch.Generator | None
+) -> Prior:
+    n_inputs = (sizes[-2] if len(sizes) > 1 else visible.size) + n_condition
+    unit_interval = len(sizes) == 1 and visible.kind in ("bernoulli", "categorical")
+    return make_prior(kind, sizes[-1], n, n_inputs, unit_interval=unit_interval, generator=generator)
+
+
+def _check_hidden(sizes: Sequence[int], hidden: Sequence[Sequence[int]]) -> None:
+    check(len(sizes) >= 1, "sizes must name at least 1 layer of codes. Got none.")
+    check(
+        len(hidden) == len(sizes),
+        f"hidden must have one list for each of the {len(sizes)} layers of codes. Got {len(hidden)}.",
+    )
+    for size in [*sizes, *(n for between in hidden for n in between)]:
+        check_range("every size", size, low=1)

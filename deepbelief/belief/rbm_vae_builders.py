@@ -1,0 +1,46 @@
+"""Discrete variational autoencoders with an RBM prior, of dense networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from deepbelief.autoencoders.vae_builders import dense_vae
+from deepbelief.belief.bit_decoder import BitDecoder
+from deepbelief.belief.rbm_vae import RBMVAE
+from deepbelief.energy.rbm import RBM
+from deepbelief.errors import check_range
+from deepbelief.networks.dense import DenseNetwork
+from deepbelief.units.base import Units
+
+
+def make_rbm_vae(
+    visible: Units,
+    n_bits: tuple[int, int] = (64, 64),
+    *,
+    hidden: Sequence[int] = (200, 200),
+    n_codes: int = 0,
+    activation: str = "tanh",
+    generator: torch.Generator | None = None,
+) -> RBMVAE:
+    """Dense networks with `hidden` units between data and bits, both ways.
+
+    `n_codes` Gaussian numbers below the bits (0 for none) make ``p(x | s)`` a conditional VAE.
+
+    >>> from deepbelief.units.bernoulli import Bernoulli
+    >>> make_rbm_vae(Bernoulli(8), (4, 3), hidden=[6], n_codes=2).n_bits
+    7
+    """
+    check_range("n_codes", n_codes, low=0)
+    options: dict[str, Any] = {"activation": activation, "generator": generator}
+    rbm, n_all = RBM(*n_bits, generator=generator), sum(n_bits)
+    encoders = [
+        DenseNetwork([visible.size, *hidden], output=n_bits[0], **options),
+        DenseNetwork([visible.size + n_bits[0], *hidden], output=n_bits[1], **options),
+    ]
+    if n_codes:
+        return RBMVAE(rbm, encoders, dense_vae(visible, [n_codes], hidden=[hidden], n_condition=n_all, **options))
+    decoder = DenseNetwork([n_all, *reversed(hidden)], output=visible.size, **options)
+    return RBMVAE(rbm, encoders, BitDecoder(visible, decoder, n_all))

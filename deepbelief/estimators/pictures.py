@@ -1,0 +1,24 @@
+"""The shape of the picture that a row holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt, prod
+
+from deepbelief.errors import InvalidDataError
+
+
+def picture_shape(asked: Sequence[int] | None, given: Sequence[int] | None, n_features: int) -> tuple[int, ...]:
+    """What was asked for, else the shape that X came in, else a square, else one row of pixels.
+
+    >>> picture_shape(None, None, 64), picture_shape((1, 4, 3), None, 12), picture_shape(None, None, 7)
+    ((8, 8), (1, 4, 3), (1, 7))
+    """
+    side = isqrt(n_features)
+    flat = (side, side) if side * side == n_features else (1, n_features)
+    shape = tuple(int(n) for n in (asked or given or flat))
+    if prod(shape) != n_features:
+        raise InvalidDataError(
+            f"image_shape must hold {n_features} pixels, the columns of X. Got {shape}. Give (height, width)."
+        )
+    return shape

@@ -1,0 +1,89 @@
+"""Small variational autoencoders whose likelihoods are known: linear ones in closed form, others by quadrature."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from deepbelief.autoencoders.vae import VAE
+from deepbelief.autoencoders.vae_builders import dense_vae
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.gaussian import Gaussian
+
+GRID = torch.linspace(-9, 9, 1201, dtype=torch.float64)
+STEP = (GRID[1] - GRID[0]).item()
+
+
+def linear_vae(optimal: bool) -> VAE:
+    """Probabilistic PCA of 4 numbers by 2 codes, whose posterior is diagonal since the loadings are orthogonal."""
+    visible = Gaussian(4)
+    loadings = torch.tensor([[1.0, 0.5], [1.0, -0.5], [-0.5, 1.0], [0.5, 1.0]])
+    encoder, decoder = nn.Linear(4, 4), nn.Linear(2, 4)
+    vae = VAE(visible, [encoder], [decoder], [2]).double()
+    with torch.no_grad():
+        visible.log_precision.fill_(math.log(1 / 0.6))
+        visible.bias.copy_(torch.tensor([0.3, -0.2, 0.0, 0.5]))
+        decoder.weight.copy_(loadings)
+        decoder.bias.copy_(torch.tensor([0.1, 0.2, -0.3, 0.0]))
+        mean, variance = linear_posterior(vae)
+        encoder.weight.copy_(torch.cat([mean, torch.zeros(2, 4)]))
+        encoder.bias.copy_(torch.cat([-mean @ centre(vae), variance.log()]))
+        if not optimal:
+            encoder.weight.mul_(0.7)
+            encoder.bias.add_(0.4)
+    return vae
+
+
+def centre(vae: VAE) -> Tensor:
+    """The mean of the data under a linear model."""
+    return vae.decoders[0].bias + vae.visible.bias / vae.visible.precision  # type: ignore[operator]
+
+
+def linear_posterior(vae: VAE) -> tuple[Tensor, Tensor]:
+    """The matrix that gives the exact posterior means of centred data, and the posterior variances."""
+    w = vae.decoders[0].weight
+    precision = torch.eye(2, dtype=torch.float64) + w.T @ torch.diag(vae.visible.precision) @ w
+    assert torch.allclose(precision, torch.diag(precision.diagonal()))
+    return torch.linalg.solve(precision, w.T @ torch.diag(vae.visible.precision)), 1 / precision.diagonal()
+
+
+def linear_log_p(vae: VAE, x: Tensor) -> Tensor:
+    """``log N(x; centre, W W' + noise)``."""
+    w = vae.decoders[0].weight
+    covariance = w @ w.T + torch.diag(1 / vae.visible.precision)
+    return torch.distributions.MultivariateNormal(centre(vae), covariance).log_prob(x)
+
+
+def tiny_vae(seed: int = 5, *, sizes: tuple[int, ...] = (1,), scale: float = 2.0, **options: object) -> VAE:
+    """Three bits under one number (or two): steep, so that the exact posterior is far from a Gaussian."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = [[4]] * len(sizes)
+    vae = dense_vae(Bernoulli(3), sizes, hidden=hidden, generator=generator, **options).double()  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in vae.decoders[0].parameters():
+            parameter.mul_(2 * scale)
+        vae.visible.bias.copy_(torch.tensor([0.4, -0.6, 0.2]))
+    return vae
+
+
+def all_bits() -> Tensor:
+    """The eight cases of three bits."""
+    return torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)), dtype=torch.float64)
+
+
+def joint_on_grid(vae: VAE, x: Tensor) -> Tensor:
+    """``p(x, z)`` of a model with one code number, on `GRID`: (cases, grid)."""
+    z = GRID.reshape(-1, 1, 1).expand(-1, len(x), 1)
+    return vae.log_joint(x, [z]).exp().T
+
+
+def log_p_by_quadrature(vae: VAE, x: Tensor) -> Tensor:
+    """``log p(x)`` of a model with one code number in each of one or two layers."""
+    if len(vae.sizes) == 1:
+        return (joint_on_grid(vae, x).sum(1) * STEP).log()
+    coarse = GRID[::10]
+    z1, z2 = (g.reshape(-1, 1, 1).expand(-1, len(x), 1) for g in torch.meshgrid(coarse, coarse, indexing="ij"))
+    return torch.logsumexp(vae.log_joint(x, [z1, z2]), 0) + 2 * math.log(10 * STEP)
