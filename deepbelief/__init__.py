@@ -13,6 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AnomalyDetector": "deepbelief.estimators.anomaly",
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
     "ClassificationRBM": "deepbelief.estimators.classification_rbm",
     "ConvolutionalBeliefNetwork": "deepbelief.estimators.convolutional",
@@ -35,6 +36,7 @@ _HOMES = {
 
 __all__ = [
     "RBM",
+    "AnomalyDetector",
     "BernoulliRBM",
     "BoltzmannMachine",
     "ClassificationRBM",

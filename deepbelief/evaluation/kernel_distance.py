@@ -4,8 +4,8 @@
     MMD^2   = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j)
 
 It has no bias at any size: its mean is 0 where both laws are one, so it may fall below 0. All pairs are used, not
-random subsets. The error is the jackknife's over cases, right where the laws differ and too large by about sqrt(2) where
-they agree.
+random subsets. The error is the jackknife's over cases, right where the laws differ and too large by about sqrt(2)
+where they agree.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sample quality without a downloaded network: every number of a model beside held-out data and copies of training data.
+"""Sample quality without a downloaded network: a model's numbers beside those of held-out data and of training copies.
 
 Held-out data are what a perfect sampler reaches (the floor of every distance), copies are what learning by heart
 reaches (the cheat: good in every distance, found out by C_T). A number of a model says something only between the two.

@@ -41,6 +41,7 @@ def files(tmp_path_factory):
 
 
 FITS = {
+    "AnomalyDetector": ("bits", ["--set", "estimator=BernoulliRBM"]),
     "BernoulliRBM": ("bits", ["--set", "n_iter=1", "--set", "n_components=3"]),
     "RBM": ("bits", [*SHORT, "--set", "n_components=3"]),
     "BoltzmannMachine": ("bits", SHORT),

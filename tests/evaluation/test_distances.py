@@ -85,7 +85,7 @@ def test_planted_bug_a_case_beside_itself_is_seen(generator: torch.Generator, mo
 
     def with_own(x: Tensor, y: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
         rows, columns = sums(x, y, chunk)
-        own = 0.05 * kid_file._kernel(x.square().sum(1), x.shape[1]) if x is y else 0.0
+        own = 0.1 * kid_file._kernel(x.square().sum(1), x.shape[1]) if x is y else 0.0
         return rows + own, columns
 
     monkeypatch.setattr(kid_file, "_row_sums", with_own)
@@ -184,6 +184,9 @@ def test_copies_are_inside_every_ball_and_far_samples_in_none(generator: torch.G
 
 @pytest.mark.slow
 def test_prdc_of_two_normal_sets_is_as_published(generator: torch.Generator) -> None:
-    found = prdc(*(torch.randn(10_000, 1000, generator=generator) for _ in range(2)), k=5)
-    published = {"precision": 0.4772, "recall": 0.4705, "density": 1.0555, "coverage": 0.9735}
-    assert vars(found) == pytest.approx(published, abs=0.01)
+    # the published numbers are of one draw of 10,000 x 1000; over 10 draws here density has a standard deviation of
+    # 0.07 about its exact mean of 1, the others of 0.005 to 0.009
+    found = vars(prdc(*(torch.randn(10_000, 1000, generator=generator) for _ in range(2)), k=5))
+    published = {"precision": (0.4772, 0.009), "recall": (0.4705, 0.006), "density": (1.0555, 0.07)}
+    for name, (value, deviation) in (published | {"coverage": (0.9735, 0.006)}).items():
+        assert abs(found[name] - value) < 5 * 2**0.5 * deviation, name
