@@ -102,7 +102,8 @@ def distance_rows(
     each: list[Result] = []
 
     def row(quantity: str, value: float, error: float | None) -> Result:
-        return Result(quantity, value, "measured", error, "", data, model_name)
+        known = None if error is None or math.isnan(error) else error  # one network has no spread
+        return Result(quantity, value, "measured", known, "", data, model_name)
 
     for net in networks:
         real, drawn = net.features(yardstick), net.features(candidate)
