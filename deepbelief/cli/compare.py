@@ -33,8 +33,8 @@ def compare(
 ) -> None:
     """Compare families: likelihood with its kind, samples, features, completion, cost, with n/a where there is none.
 
-    Every family sees the same cases for the same budget, and is measured by the same networks and tests, beside held-out
-    data and copies of training data. Writes `compare.html`, `results.json` and `samples.npz`.
+    Every family sees the same cases for the same budget, and is measured by the same networks and tests, beside
+    held-out data and copies of training data. Writes `compare.html`, `results.json` and `samples.npz`.
 
     Example: `deepbelief compare --data digits --models rbm,dbn,dbm --out comparison`
     """
@@ -47,7 +47,7 @@ def compare(
     if quick:
         settings = CompareSettings.quick(**given)
     else:
-        budget = {"epochs": epochs, "seconds": seconds, "seeds": _numbers(seeds)}
+        budget: dict[str, Any] = {"epochs": epochs, "seconds": seconds, "seeds": _numbers(seeds)}
         settings = CompareSettings(**given, **budget, width=width, betas=betas, most=most)
     with running(out, "compare"):
         results = run(settings, out, resume=resume)
@@ -86,16 +86,10 @@ def _print(results: list[Any], models: tuple[str, ...]) -> None:
 
     for table in make_tables(results, models, charts=False):
         rows = [
-            [
-                row.name,
-                *(
-                    f"{cell.value}{' ± ' + cell.error if cell.error else ''} {cell.kind_name}".strip()
-                    for cell in row.cells
-                ),
-            ]
-            for row in table.rows
+            [name, *(" ".join(filter(None, (row.cells[i].text, row.cells[i].kind_name))) for row in table.rows)]
+            for i, name in enumerate(table.columns)
         ]
-        print_table(table.title, ["", *table.columns], rows)
+        print_table(table.title, ["", *(row.name for row in table.rows)], rows)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -24,15 +24,15 @@ TABLES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     (
         "density",
         "Likelihood and completion",
-        "Nats per test case, higher is better, each with what it is: bounds and estimates are not one scale. Completion "
-        "is the log-loss per hidden pixel of the lower half, lower is better.",
+        "Nats per test case, higher is better, each with its kind: bounds and estimates are not on one scale. "
+        "Completion is the log-loss per hidden pixel of the lower half, lower is better.",
         {NATS: "log-likelihood", "completion log-loss": "completion"},
     ),
     (
         "quality",
         "Sample quality",
         "Held-out data are what a perfect sampler reaches; copies of training data show what learning by heart would. "
-        "A pair accuracy of 50 % is ideal; C_T far below 0 means copies, far above 0 samples further off than new data.",
+        "A pair accuracy of 50 % is ideal; C_T far below 0 means copies, far above 0 samples further off than data.",
         {
             "Frechet distance (FD)": "FD",
             "kernel distance (KID)": "KID",
@@ -79,6 +79,11 @@ class Cell:
     value: str
     error: str = ""
     kind: str = ""
+
+    @property
+    def text(self) -> str:
+        """The number with its error."""
+        return f"{self.value} ± {self.error}" if self.error else self.value
 
     @property
     def kind_name(self) -> str:
@@ -171,21 +176,18 @@ def render_comparison(
         if len(x)
     ]
     seeds = len(settings["seeds"])
-    html = (
-        page_environment()
-        .get_template("compare.html.j2")
-        .render(
-            title=f"{', '.join(models)} on {settings['data']}",
-            description=f"The same cases, the same budget, {seeds} {'seeds' if seeds > 1 else 'seed'}. Numbers are means over "
-            "seeds with their standard errors; n/a where a family has no such number.",
-            tables=make_tables(results, models),
-            pictures=pictures,
-            command=command,
-            settings=settings_text(settings),
-            version=deepbelief.__version__,
-        )
+    page = page_environment().get_template("compare.html.j2")
+    text = page.render(
+        title=f"{', '.join(models)} on {settings['data']}",
+        description=f"The same cases, the same budget, {seeds} {'seeds' if seeds > 1 else 'seed'}. Numbers are means "
+        "over seeds with their standard errors; n/a where a family has no such number.",
+        tables=make_tables(results, models),
+        pictures=pictures,
+        command=command,
+        settings=settings_text(settings),
+        version=deepbelief.__version__,
     )
-    return number_charts(html).strip() + "\n"
+    return number_charts(text).strip() + "\n"
 
 
 def write_comparison(path: Path, *parts: Any) -> Path:
