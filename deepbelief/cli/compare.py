@@ -19,7 +19,7 @@ def compare(
         str, typer.Option(help="A named set of pictures, like digits or mnist (see data list).")
     ] = "digits",
     models: Annotated[str, typer.Option(help="Families with commas: rbm, dbn, dbm, convolutional.")] = "rbm,dbn,dbm",
-    epochs: Annotated[int, typer.Option(min=1, help="The budget in passes over the data.")] = 30,
+    epochs: Annotated[int, typer.Option(min=1, help="The budget in passes over the data.")] = 50,
     seconds: Annotated[float | None, typer.Option(help="The budget in seconds instead, for each fit.")] = None,
     seeds: Annotated[str, typer.Option(help="One fit of every family for each, with commas.")] = "0,1",
     width: Annotated[int, typer.Option(min=2, help="Units of every hidden layer.")] = 64,

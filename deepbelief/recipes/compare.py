@@ -43,7 +43,7 @@ class CompareSettings:
 
     data: str = "digits"
     models: tuple[str, ...] = ("rbm", "dbn", "dbm")
-    epochs: int = 30
+    epochs: int = 50
     seconds: float | None = None
     seeds: tuple[int, ...] = (0, 1)
     width: int = 64
@@ -64,7 +64,7 @@ class CompareSettings:
     @classmethod
     def quick(cls, **more: Any) -> CompareSettings:
         """The whole path in seconds, on a part of the data."""
-        small = {"epochs": 2, "seeds": (0,), "width": 8, "betas": 20, "networks": 1, "network_epochs": 1, "most": 400}
+        small = {"epochs": 2, "seeds": (0,), "width": 8, "betas": 20, "networks": 1, "network_epochs": 1, "most": 200}
         return cls(**{**small, **more})
 
     @classmethod
@@ -142,7 +142,7 @@ def over_seeds(of_seeds: Sequence[Sequence[Result]]) -> Iterator[Result]:
     for first in of_seeds[0]:
         same = [row for rows in of_seeds for row in rows if row.quantity == first.quantity and row.model == first.model]
         values = [row.value for row in same]
-        if len(same) == 1:
+        if len(of_seeds) == 1:
             yield first
         elif len(same) == len(of_seeds) and all(value is not None for value in values):
             numbers = np.array(values, dtype=np.float64)

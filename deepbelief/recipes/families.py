@@ -10,6 +10,8 @@ from typing import Any
 from deepbelief.errors import check, check_choice
 from deepbelief.estimators.storage import ESTIMATORS
 
+BATCH = 50  # cases of an update, for every family
+
 
 @dataclass(frozen=True)
 class Family:
@@ -30,18 +32,18 @@ def _images(width: int) -> dict[str, Any]:
 
 
 FAMILIES: dict[str, Family] = {
-    "rbm": Family("RBM", "RBM", lambda h: {"n_components": h}, log_z_of=lambda e: e.module_),
+    "rbm": Family("RBM", "RBM", lambda h: {"n_components": h, "learning_rate": 0.3}, log_z_of=lambda e: e.module_),
     "dbn": Family(
         "deep belief network",
         "DeepBeliefNetwork",
-        lambda h: {"hidden_layer_sizes": (h, h)},
+        lambda h: {"hidden_layer_sizes": (h, h), "learning_rate": 0.3},
         shares=2,
         log_z_of=lambda e: e.module_.top,
     ),
     "dbm": Family(
         "deep Boltzmann machine",
         "DeepBoltzmannMachine",
-        lambda h: {"hidden_layer_sizes": (h, h)},
+        lambda h: {"hidden_layer_sizes": (h, h), "learning_rate": 0.1},
         log_z_of=lambda e: e.module_.even_odd(),
     ),
     "convolutional": Family(
@@ -63,6 +65,6 @@ def build(family: Family, width: int, epochs: int, image_shape: Sequence[int], s
     """The unfitted estimator; a family that learns layer by layer shares the epochs among its layers."""
     kind = getattr(importlib.import_module(ESTIMATORS[family.estimator]), family.estimator)
     known = kind().get_params(deep=False)
-    own = {"image_shape": tuple(image_shape), "device": "cpu", "random_state": seed}
+    own = {"image_shape": tuple(image_shape), "device": "cpu", "batch_size": BATCH, "random_state": seed}
     given = {name: value for name, value in own.items() if name in known}
     return kind(**family.arguments(width), **given, epochs=max(1, round(epochs / family.shares)))
