@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,7 @@ def reproduce(options: Options) -> list[Result]:
         for name, score in SCORERS.items():
             scores = score(split.train, split.test, plan)
             area = anomaly_results(scores, split.odd, data=data.name, model_name=name)[0]
-            rows.append(area)
+            rows.append(replace(area, quantity=f"{name} on {data.name}: {AREA}"))
             areas.setdefault(name, {})[data.name] = float(area.value or 0.0)
     return [*_means(areas), *rows]
 
@@ -101,12 +101,11 @@ def _means(areas: Mapping[str, Mapping[str, float]]) -> list[Result]:
     """The mean over all tables, and over those that had no say in the settings."""
     rows = []
     for name, by_set in areas.items():
-        values = list(by_set.values())
-        rows.append(Result(f"mean {AREA}", float(np.mean(values)), "measured", None, "", f"{len(values)} tables", name))
         unseen = [value for data, value in by_set.items() if data not in CHOSEN_ON]
-        if len(unseen) < len(values) and unseen:
-            where = f"{len(unseen)} tables that had no say in the settings"
-            rows.append(Result(f"mean {AREA}", float(np.mean(unseen)), "measured", None, "", where, name))
+        for values, where in ((list(by_set.values()), "tables"), (unseen, "tables that had no say in the settings")):
+            if values:
+                what = f"{name}: mean {AREA}, {len(values)} {where}"
+                rows.append(Result(what, float(np.mean(values)), "measured", None, "", "ADBench", name))
     return rows
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from deepbelief.data.sets import load_set
 from deepbelief.errors import DataNotFoundError, InvalidArgumentError, check, check_range
 from deepbelief.evaluation.feature_network import FeatureNetwork, feature_networks
-from deepbelief.evaluation.measured import standard_error
+from deepbelief.evaluation.measured import random_rows, standard_error
 from deepbelief.evaluation.samples import COPIES, HELD_OUT
 from deepbelief.files import atomic_write_text
 from deepbelief.recipes.compare_fit import fit_one, reference_rows
@@ -100,9 +100,9 @@ def read_cases(settings: CompareSettings) -> Cases:
     train, test = (
         load_set(settings.data, split=split, data_dir=settings.data_dir, progress=False) for split in ("train", "test")
     )
-    kept, held = min(len(train), settings.most), min(len(test), settings.most)
-    bits = [(part.scaled()[:n] > 0.5).float() for part, n in ((train, kept), (test, held))]
-    labels = [None if part.y is None else part.y[:n].numpy() for part, n in ((train, kept), (test, held))]
+    chosen = [(part, random_rows(len(part), settings.most, make_generator(0))) for part in (train, test)]
+    bits = [(part.scaled()[rows] > 0.5).float() for part, rows in chosen]
+    labels = [None if part.y is None else part.y[rows].numpy() for part, rows in chosen]
     return Cases(f"{settings.data}, cut at 1/2", bits[0], labels[0], bits[1], labels[1], tuple(train.image_shape))
 
 
