@@ -27,7 +27,8 @@ MEMBERS = tuple((view, kind) for view in ("standard", "compressed") for kind in 
 FARTHEST = 50.0  # standard deviations: further is no odder, and would overflow
 NEIGHBOURS = 5
 OURS = "four RBMs"
-# chosen on annthyroid, cardio, mammography, satimage-2, thyroid with their labels; the others had no say
+# the members were chosen by the labels of these tables; width and steps were first tried with those of others in view,
+# ionosphere and pima among them, so no table is wholly unseen
 CHOSEN_ON = ("annthyroid", "cardio", "mammography", "satimage-2", "thyroid")
 
 
@@ -98,11 +99,11 @@ def _sets(options: Options) -> list[AnomalySet]:
 
 
 def _means(areas: Mapping[str, Mapping[str, float]]) -> list[Result]:
-    """The mean over all tables, and over those that had no say in the settings."""
+    """The mean over all tables, and over those outside the final choice of members."""
     rows = []
     for name, by_set in areas.items():
         unseen = [value for data, value in by_set.items() if data not in CHOSEN_ON]
-        for values, where in ((list(by_set.values()), "tables"), (unseen, "tables that had no say in the settings")):
+        for values, where in ((list(by_set.values()), "tables"), (unseen, "tables outside the final choice")):
             if values:
                 what = f"{name}: mean {AREA}, {len(values)} {where}"
                 rows.append(Result(what, float(np.mean(values)), "measured", None, "", "ADBench", name))
@@ -175,10 +176,12 @@ RECIPE = Recipe(
     title="Anomaly detection on ADBench's classical tables, trained on normal cases",
     paper="Han, Hu, Huang, Jiang & Zhao 2022, ADBench: Anomaly Detection Benchmark",
     published="no detector wins everywhere; k nearest neighbours are the practical bar",
-    setting="half of the normal cases to learn from, the rest and all anomalies to be told apart; settings of the RBMs "
-    "chosen with the labels of five of the nine tables",
-    reached="pending",
-    time="about 3 minutes, 1 thread",
+    setting="half of the normal cases to learn from, the rest and all anomalies to be told apart; the members were chosen "
+    "by the labels of five of the nine tables, after trials with the labels of others in view",
+    reached="level with neighbours, not above: mean area .9369 and .9350 (seeds 0 and 1) against .9365 and .9358 for 5 "
+    "nearest neighbours; outside the final choice .920 and .916 against .924 and .923, lost on Pima; one RBM .930 and "
+    ".927, DBN .927 and .925, isolation forest .928 and .923",
+    time="about 5 minutes a seed, 1 thread of a busy machine",
     reproduce=reproduce,
 )
 
