@@ -176,8 +176,8 @@ RECIPE = Recipe(
     title="Anomaly detection on ADBench's classical tables, trained on normal cases",
     paper="Han, Hu, Huang, Jiang & Zhao 2022, ADBench: Anomaly Detection Benchmark",
     published="no detector wins everywhere; k nearest neighbours are the practical bar",
-    setting="half of the normal cases to learn from, the rest and all anomalies to be told apart; the members were chosen "
-    "by the labels of five of the nine tables, after trials with the labels of others in view",
+    setting="half of the normal cases to learn from, the rest and all anomalies to be told apart; the members were "
+    "chosen by the labels of five of the nine tables, after trials with the labels of others in view",
     reached="level with neighbours, not above: mean area .9369 and .9350 (seeds 0 and 1) against .9365 and .9358 for 5 "
     "nearest neighbours; outside the final choice .920 and .916 against .924 and .923, lost on Pima; one RBM .930 and "
     ".927, DBN .927 and .925, isolation forest .928 and .923",
