@@ -28,7 +28,6 @@ from deepbelief.rng import make_generator
 from deepbelief.types import Result
 
 SETTINGS, CELLS, SAMPLES = "compare.json", "cells", "samples.npz"
-METHOD_KINDS = ("estimate", "lower_bound", "upper_bound")
 SHOWN = 20  # samples of each family on the page
 
 
@@ -135,7 +134,7 @@ def compare(settings: CompareSettings, folder: Path, *, resume: bool = False) ->
 
 
 def over_seeds(of_seeds: Sequence[Sequence[Result]]) -> Iterator[Result]:
-    """Each quantity's mean over seeds with the standard error over them; one seed keeps its own error.
+    """Each quantity's mean over seeds; its error is that over seeds joined with the measure's own.
 
     A quantity that some seed lacks has no mean. Kinds that differ are "estimate", unless all are bounds of one side.
     """
@@ -147,9 +146,9 @@ def over_seeds(of_seeds: Sequence[Sequence[Result]]) -> Iterator[Result]:
         elif len(same) == len(of_seeds) and all(value is not None for value in values):
             numbers = np.array(values, dtype=np.float64)
             kind = first.kind if len({row.kind for row in same}) == 1 else "estimate"
-            # what annealing or a bound's draws leave uncertain is not averaged away: it may err alike for all seeds
-            of_method = [row.stderr or 0.0 for row in same if row.kind in METHOD_KINDS]
-            error = math.hypot(standard_error(numbers), float(np.mean(of_method or [0.0])))
+            # the measure's own error (test cases, networks, log Z) is shared by all seeds, so it is not averaged away
+            own = float(np.mean([row.stderr or 0.0 for row in same]))
+            error = math.hypot(standard_error(numbers), own)
             yield Result(first.quantity, float(numbers.mean()), kind, error, first.unit, first.data, first.model)
 
 

@@ -180,7 +180,7 @@ def render_comparison(
     text = page.render(
         title=f"{', '.join(models)} on {settings['data']}",
         description=f"The same cases, the same budget, {seeds} {'seeds' if seeds > 1 else 'seed'}. Numbers are means "
-        "over seeds with their standard errors; n/a where a family has no such number.",
+        "over seeds, ± joins the error over seeds and the measure's own; n/a where a family has no such number.",
         tables=make_tables(results, models),
         pictures=pictures,
         command=command,

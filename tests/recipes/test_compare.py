@@ -87,7 +87,7 @@ def test_means_over_seeds_keep_the_error_of_the_method() -> None:
     def rows(value: float, kind: Any, error: float | None) -> list[Result]:
         return [Result("q", value, kind, error, "", "d", "m")]
 
-    (measured,) = over_seeds([rows(1.0, "measured", 9.0), rows(3.0, "measured", 9.0)])
+    (measured,) = over_seeds([rows(1.0, "measured", None), rows(3.0, "measured", None)])
     assert (measured.value, measured.stderr, measured.kind) == (2.0, pytest.approx(1.0), "measured")
     (bound,) = over_seeds([rows(1.0, "lower_bound", 2.0), rows(3.0, "lower_bound", 2.0)])
     assert (bound.stderr, bound.kind) == (pytest.approx(math.sqrt(1 + 4)), "lower_bound")
