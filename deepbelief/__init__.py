@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Autoencoder": "deepbelief.estimators.autoencoder",
+    "AnomalyDetector": "deepbelief.estimators.anomaly",
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
     "ClassificationRBM": "deepbelief.estimators.classification_rbm",
     "ConvolutionalBeliefNetwork": "deepbelief.estimators.convolutional",
@@ -38,6 +39,7 @@ _HOMES = {
 __all__ = [
     "RBM",
     "VAE",
+    "AnomalyDetector",
     "Autoencoder",
     "BernoulliRBM",
     "BoltzmannMachine",

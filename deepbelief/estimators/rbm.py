@@ -304,6 +304,13 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         bound = in_type(self.module_, rows.dtype).log_likelihood(rows, log_z=self.log_z_)
         return face.on_data_scale(bound, columns)
 
+    @torch.no_grad()
+    def free_energy(self, X: Any) -> Array:
+        """``F = -log p - log Z`` in nats, lower for likelier cases, without the work that log Z takes: (n_samples,)."""
+        columns = self._columns
+        rows = face.all_rows(self, self.module_, columns, checked(self, X))
+        return in_type(self.module_, rows.dtype).free_energy(rows).cpu().numpy() + columns.log_scale
+
     def score_samples(self, X: Any) -> Array:
         """The values of `log_likelihood` as an array: (n_samples,)."""
         return self.log_likelihood(X).value.cpu().numpy()  # type: ignore[union-attr]

@@ -1,8 +1,8 @@
 """Save a fitted estimator and load it again: modules in the models' own folders, all else in ``estimator.json``.
 
 A folder holds the module (``config.json``, ``model.safetensors``), ``estimator.json`` with the class's name, the
-arguments and the fitted attributes, and where there is one the generative module in ``generative/``. Nothing is
-pickled.
+arguments and the fitted attributes, and where there is one the generative module in ``generative/``. An estimator
+around another keeps that in ``inner/`` and has no module of its own. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from deepbelief.storage import CONFIG_FILE, load_model, save_model
 from deepbelief.types import Bound
 
 FORMAT = 1
-ESTIMATOR_FILE, GENERATIVE_FOLDER = "estimator.json", "generative"
+ESTIMATOR_FILE, GENERATIVE_FOLDER, INNER_FOLDER = "estimator.json", "generative", "inner"
 ESTIMATORS: dict[str, str] = {
     "Autoencoder": "deepbelief.estimators.autoencoder",
+    "AnomalyDetector": "deepbelief.estimators.anomaly",
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
     "BoltzmannMachine": "deepbelief.estimators.boltzmann",
     "RBM": "deepbelief.estimators.rbm",
@@ -47,6 +48,9 @@ class Savable:
     _stored: tuple[str, ...] = ()
     _stored_arrays: tuple[str, ...] = ()
     _stored_module: str | None = None
+    _stored_estimator: str | None = (
+        None  # the fitted attribute of an estimator around another, its argument `estimator`
+    )
 
     def save(self, folder: str | Path) -> Path:
         """Save the fitted estimator into `folder`; `load_estimator` reads it. Returns the folder."""
@@ -61,10 +65,15 @@ def save_estimator(estimator: Any, folder: str | Path) -> Path:
     name = type(estimator).__name__
     if ESTIMATORS.get(name) != type(estimator).__module__:
         raise InvalidArgumentError(f"estimator must be one of {', '.join(ESTIMATORS)}. Got {name}. Save its module_.")
-    parameters = {key: _encode(value, key) for key, value in estimator.get_params(deep=False).items()}
+    around = estimator._stored_estimator is not None
+    parameters = {
+        key: _encode(value, key)
+        for key, value in estimator.get_params(deep=False).items()
+        if not (around and hasattr(value, "fit"))  # an unfitted inner one comes back as a clone of the fitted
+    }
     names = ("n_features_in_", "feature_names_in_", *estimator._stored, *estimator._stored_arrays)
     fitted = {key: _encode(getattr(estimator, key), key) for key in names if hasattr(estimator, key)}
-    folder = save_model(estimator.module_, folder)
+    folder = _save_inner(estimator, Path(folder)) if around else save_model(estimator.module_, folder)
     generative = estimator._stored_module
     if generative is not None:
         save_model(getattr(estimator, generative), folder / GENERATIVE_FOLDER)
@@ -97,11 +106,33 @@ def load_estimator(folder: str | Path, *, device: str = "cpu") -> Any:
         raise StorageError(
             f"{folder / ESTIMATOR_FILE} must describe a {record['estimator']}. It is damaged: {error}."
         ) from error
-    if not estimator._stored_arrays:
+    if estimator._stored_estimator is not None:
+        _load_inner(estimator, folder, "estimator" in record["parameters"], device)
+    elif not estimator._stored_arrays:
         estimator.module_ = load_model(folder, device=device).eval()
     if estimator._stored_module is not None:
         setattr(estimator, estimator._stored_module, load_model(folder / GENERATIVE_FOLDER, device=device).eval())
     return estimator
+
+
+def _save_inner(estimator: Any, folder: Path) -> Path:
+    inner = getattr(estimator, estimator._stored_estimator)
+    if not isinstance(inner, Savable):
+        raise InvalidArgumentError(
+            f"estimator must be one of {', '.join(ESTIMATORS)} to be saved. Got {type(inner).__name__}. "
+            "Save the estimators of this library in it one by one."
+        )
+    save_estimator(inner, folder / INNER_FOLDER)
+    return folder
+
+
+def _load_inner(estimator: Any, folder: Path, is_named: bool, device: str) -> None:
+    from sklearn.base import clone
+
+    inner = load_estimator(folder / INNER_FOLDER, device=device)
+    setattr(estimator, estimator._stored_estimator, inner)
+    if not is_named:
+        estimator.estimator = clone(inner)
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -131,6 +162,8 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _checksum(folder: Path) -> Any:
+    if (folder / INNER_FOLDER).is_dir():
+        folder = folder / INNER_FOLDER
     try:
         return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("weights_sha256")
     except (OSError, ValueError, AttributeError) as error:

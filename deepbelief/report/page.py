@@ -34,7 +34,7 @@ def render_report(gallery: Gallery) -> str:
     gallery.check()
     rows = number_rows(gallery.results)
     used = {row.kind for row in rows}
-    page = _environment().get_template("report.html.j2")
+    page = page_environment().get_template("report.html.j2")
     html = page.render(
         gallery=gallery,
         sections=make_sections(gallery),
@@ -88,7 +88,8 @@ def _layer_widths(gallery: Gallery) -> list[dict[str, Any]]:
     ]
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """The templates' surroundings, with the style of all pages."""
     folder = Path(__file__).parent / "templates"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),

@@ -45,6 +45,7 @@ FITS = {
         "flowers",
         [*SHORT, "--set", "hidden_layer_sizes=[4]", "--set", "n_components=2", "--label", "species"],
     ),
+    "AnomalyDetector": ("bits", ["--set", "estimator=BernoulliRBM"]),
     "BernoulliRBM": ("bits", ["--set", "n_iter=1", "--set", "n_components=3"]),
     "RBM": ("bits", [*SHORT, "--set", "n_components=3"]),
     "BoltzmannMachine": ("bits", SHORT),

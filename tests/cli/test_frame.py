@@ -11,7 +11,10 @@ import pytest
 from deepbelief.cli import main as main_file
 from deepbelief.cli.main import app
 
-VERBS = ("demo", "train", "fit", "sample", "complete", "score", "features", "predict", "report", "data", "ls")
+VERBS = (
+    *("demo", "train", "fit", "sample", "complete", "score", "features", "predict"),
+    *("compare", "report", "data", "ls"),
+)
 HEAVY = ("torch", "numpy", "scipy", "sklearn", "matplotlib", "pandas", "lightning", "yaml")
 
 

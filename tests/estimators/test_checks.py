@@ -9,6 +9,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from deepbelief.estimators.anomaly import AnomalyDetector
 from deepbelief.estimators.autoencoder import Autoencoder
 from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
 from deepbelief.estimators.boltzmann import BoltzmannMachine
@@ -37,6 +38,7 @@ OF_TWO_LAYERS: dict[str, Any] = {
 ESTIMATORS = [
     Autoencoder((8,), n_components=3, epochs=3, precision="fp64"),
     Autoencoder((), n_components=3, pretrain="dbn", pretrain_epochs=2, epochs=3, precision="fp64"),
+    AnomalyDetector(RBM(8, epochs=3, random_state=0, precision="fp64")),
     BernoulliRBM(8, n_iter=3),
     RBM(8, epochs=3, precision="fp64"),
     ClassificationRBM(8, epochs=20, learning_rate=0.1, learning="pcd", precision="fp64"),

@@ -1,0 +1,173 @@
+"""`AnomalyDetector`: any model with a score as a detector with scikit-learn's outlier interface."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range
+from deepbelief.estimators.arrays import checked
+from deepbelief.estimators.storage import ESTIMATORS, Savable
+from deepbelief.rng import make_generator
+
+Array = NDArray[Any]
+METHODS = ("auto", "free_energy", "score_samples", "reconstruction")
+HOLD_OUT_STREAM = 111
+
+
+class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
+    """Fit a model to normal cases, and call those odd that it scores below a threshold set on normal cases.
+
+    Parameters
+    ----------
+    estimator : estimator, pipeline, the name of an estimator of this library, or None
+        What scores: anything with `score_samples` (higher is more normal), e.g. ``RBM(30)``, ``DeepBeliefNetwork()``,
+        ``make_pipeline(QuantileTransformer(output_distribution="normal"), RBM(30))``. None is ``RBM()``.
+    method : "auto", "free_energy", "score_samples" or "reconstruction"
+        The score: minus the free energy of an RBM (the log-likelihood but for log Z, which moves all cases alike and so
+        changes no decision); the model's own; or minus the squared error of decoding a case's code, each column in its
+        standard deviations, for any model with `transform` and `inverse_transform`. "auto" is the first of
+        them that the model has.
+    contamination : float in (0, 0.5]
+        The share of the cases of `fit` that lie below the threshold. Where these are all normal, it is the rate of
+        false alarms that is accepted.
+    held_out : float in [0, 0.9]
+        The share of the cases that the model does not learn from and that set the threshold. With 0, the training
+        cases set it: a model scores these higher than new ones, so it raises more false alarms than `contamination`.
+    random_state : int, RandomState instance or None
+        Drives the choice of the held-out cases.
+
+    Attributes
+    ----------
+    estimator_ : the fitted model
+    method_ : str
+        What scores.
+    scale_ : array or None
+        For the reconstruction: the standard deviations of the columns that the model saw.
+    offset_ : float
+        The threshold: ``decision_function(X) = score_samples(X) - offset_``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepbelief import RBM, AnomalyDetector
+    >>> X = np.random.default_rng(0).normal(size=(300, 2))
+    >>> detector = AnomalyDetector(RBM(4, random_state=0), contamination=0.05).fit(X)
+    >>> detector.predict([[0.0, 0.0], [9.0, -9.0]]).tolist()
+    [1, -1]
+    """
+
+    _stored = ("offset_", "method_", "scale_")
+    _stored_estimator = "estimator_"
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        method: str = "auto",
+        contamination: float = 0.1,
+        held_out: float = 0.0,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator, self.method = estimator, method
+        self.contamination, self.held_out, self.random_state = contamination, held_out, random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from X, (n_samples, n_features), normal cases as far as one knows; `y` is not used."""
+        self._check_arguments()
+        self.estimator_ = _new_estimator(self.estimator)
+        self.method_ = _choose_method(self.estimator_, self.method)
+        X = checked(self, X, reset=True)
+        learned, held = self._split(X)
+        self.estimator_.fit(learned)
+        self.scale_ = _scale(_after_pipeline(self.estimator_, learned)[1]) if self.method_ == METHODS[-1] else None
+        self.offset_ = float(np.quantile(self._scores(held), self.contamination))
+        return self
+
+    def _check_arguments(self) -> None:
+        check_choice("method", self.method, METHODS)
+        check_range("held_out", self.held_out, low=0, high=0.9)
+        check(
+            0 < self.contamination <= 0.5,
+            f"contamination must be above 0 and at most 0.5. Got contamination={self.contamination}.",
+        )
+
+    def _split(self, x: Any) -> tuple[Any, Any]:
+        n_held = round(self.held_out * x.shape[0])
+        if n_held == 0:
+            return x, x
+        check(
+            0 < n_held < x.shape[0],
+            f"held_out must leave cases to learn from. Got {self.held_out} of {x.shape[0]} cases.",
+        )
+        import torch
+
+        order = torch.randperm(x.shape[0], generator=make_generator(self.random_state)).numpy()
+        return x[order[n_held:]], x[order[:n_held]]
+
+    def score_samples(self, X: Any) -> Array:
+        """How normal each case is by `method`, higher is more normal: (n_samples,)."""
+        check_is_fitted(self, "estimator_")
+        return self._scores(checked(self, X))
+
+    def decision_function(self, X: Any) -> Array:
+        """``score_samples(X) - offset_``: below 0 for the odd ones."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """-1 for anomalies, 1 for normal cases."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def _scores(self, x: Any) -> Array:
+        if self.method_ == "score_samples":
+            return np.asarray(self.estimator_.score_samples(x))
+        model, rows = _after_pipeline(self.estimator_, x)
+        if self.method_ == "free_energy":
+            return -np.asarray(model.free_energy(rows))
+        dense = rows.toarray() if hasattr(rows, "toarray") else rows
+        return -np.square((dense - model.inverse_transform(model.transform(rows))) / self.scale_).sum(1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _new_estimator(given: Any) -> Any:
+    if isinstance(given, str) or given is None:
+        name = given or "RBM"
+        check_choice("estimator", name, [key for key in ESTIMATORS if key != "AnomalyDetector"])
+        return getattr(importlib.import_module(ESTIMATORS[name]), name)()
+    return clone(given)
+
+
+def _after_pipeline(estimator: Any, x: Any) -> tuple[Any, Any]:
+    """The last step of a pipeline and what it sees; any other estimator and `x` themselves."""
+    if isinstance(estimator, Pipeline):
+        return estimator[-1], estimator[:-1].transform(x) if len(estimator) > 1 else x
+    return estimator, x
+
+
+def _scale(x: Any) -> Array:
+    from sklearn.preprocessing import StandardScaler
+
+    return StandardScaler(with_mean=False).fit(x).scale_
+
+
+def _choose_method(estimator: Any, method: str) -> str:
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    wanted = METHODS[1:] if method == "auto" else [method]
+    for name in wanted:
+        needed = ("transform", "inverse_transform") if name == "reconstruction" else (name,)
+        if all(hasattr(last, part) for part in needed):
+            return name
+    raise InvalidArgumentError(
+        f"estimator must have {' or '.join(wanted)} (reconstruction: transform and inverse_transform). "
+        f"Got {type(last).__name__}, which has not. Choose another."
+    )

@@ -1,0 +1,192 @@
+"""All families on one data set, on equal terms: the same cases, the same budget, several seeds, the same measures.
+
+compare.json (the settings)   cells/MODEL-SEED.json and .npy (one fit each)   results.json   samples.npz
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from deepbelief.data.sets import load_set
+from deepbelief.errors import DataNotFoundError, InvalidArgumentError, check, check_range
+from deepbelief.evaluation.feature_network import FeatureNetwork, feature_networks
+from deepbelief.evaluation.measured import random_rows, standard_error
+from deepbelief.evaluation.samples import COPIES, HELD_OUT
+from deepbelief.files import atomic_write_text
+from deepbelief.recipes.compare_fit import fit_one, reference_rows
+from deepbelief.recipes.families import FAMILIES, families
+from deepbelief.recipes.run_folder import RESULTS, write_results
+from deepbelief.rng import make_generator
+from deepbelief.types import Result
+
+SETTINGS, CELLS, SAMPLES = "compare.json", "cells", "samples.npz"
+SHOWN = 20  # samples of each family on the page
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """One comparison.
+
+    ``epochs`` is the budget in passes over the data, shared by the layers of a family that learns one after another;
+    with ``seconds``, each family instead gets as many passes as fit into that time on this machine, by the time of a
+    first pass. ``width`` is the number of units of every hidden layer, ``betas`` the effort of annealing for log Z.
+    """
+
+    data: str = "digits"
+    models: tuple[str, ...] = ("rbm", "dbn", "dbm")
+    epochs: int = 50
+    seconds: float | None = None
+    seeds: tuple[int, ...] = (0, 1)
+    width: int = 64
+    betas: int = 300
+    networks: int = 3
+    network_epochs: int = 5
+    most: int = 60_000
+    data_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        families(self.models)
+        check(len(self.seeds) >= 1, "seeds must hold at least 1 seed. Got none.")
+        low = {"epochs": 1, "width": 2, "betas": 10, "networks": 1, "network_epochs": 1, "most": 100}
+        for name, least in low.items():
+            check_range(name, getattr(self, name), low=least)
+        check(self.seconds is None or self.seconds > 0, f"seconds must be above 0. Got seconds={self.seconds}.")
+
+    @classmethod
+    def quick(cls, **more: Any) -> CompareSettings:
+        """The whole path in seconds, on a part of the data."""
+        small = {"epochs": 2, "seeds": (0,), "width": 8, "betas": 20, "networks": 1, "network_epochs": 1, "most": 200}
+        return cls(**{**small, **more})
+
+    @classmethod
+    def read(cls, folder: Path) -> CompareSettings:
+        """The settings of the comparison in `folder`."""
+        path = folder / SETTINGS
+        if not path.is_file():
+            raise DataNotFoundError(f"the folder must hold a comparison. Got {str(folder)!r}. Check the path.")
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What every family sees: bits, grey levels cut at 1/2, with the labels that only the measures use."""
+
+    name: str
+    train: Tensor
+    y: np.ndarray | None
+    test: Tensor
+    truth: np.ndarray | None
+    image_shape: tuple[int, ...]
+
+    @property
+    def channels_first(self) -> tuple[int, ...] | None:
+        """The shape of a picture for a convolution, None for a table."""
+        return (1, *self.image_shape) if len(self.image_shape) == 2 else None
+
+
+def read_cases(settings: CompareSettings) -> Cases:
+    """Training and test cases of the named set."""
+    train, test = (
+        load_set(settings.data, split=split, data_dir=settings.data_dir, progress=False) for split in ("train", "test")
+    )
+    chosen = [(part, random_rows(len(part), settings.most, make_generator(0))) for part in (train, test)]
+    bits = [(part.scaled()[rows] > 0.5).float() for part, rows in chosen]
+    labels = [None if part.y is None else part.y[rows].numpy() for part, rows in chosen]
+    return Cases(f"{settings.data}, cut at 1/2", bits[0], labels[0], bits[1], labels[1], tuple(train.image_shape))
+
+
+def compare(settings: CompareSettings, folder: Path, *, resume: bool = False) -> list[Result]:
+    """Fit and measure every family with every seed, keep all in `folder`, and return the table's rows.
+
+    With `resume`, fits whose numbers are in the folder already are not made again.
+    """
+    _open(settings, folder, resume)
+    cases = read_cases(settings)
+    generator = make_generator(0)  # the networks and the references are the same for every seed of the models
+    networks = feature_networks(
+        cases.train,
+        cases.y,
+        generator=generator,
+        shape=cases.channels_first,
+        n_networks=settings.networks,
+        epochs=settings.network_epochs,
+    )
+    references = _kept(folder, "references") or _keep(folder, "references", reference_rows(cases, networks, generator))
+    rows, samples = [], {}
+    for name in settings.models:
+        of_seeds = [_cell(settings, folder, cases, networks, name, seed) for seed in settings.seeds]
+        rows += list(over_seeds(of_seeds))
+        samples[name] = np.load(folder / CELLS / f"{name}-{settings.seeds[0]}.npy", allow_pickle=False)
+    samples[HELD_OUT], samples[COPIES] = cases.test[:SHOWN].numpy(), cases.train[:SHOWN].numpy()
+    np.savez_compressed(folder / SAMPLES, **samples)
+    write_results(folder, [*rows, *references])
+    return [*rows, *references]
+
+
+def over_seeds(of_seeds: Sequence[Sequence[Result]]) -> Iterator[Result]:
+    """Each quantity's mean over seeds; its error is that over seeds joined with the measure's own.
+
+    A quantity that some seed lacks has no mean. Kinds that differ are "estimate", unless all are bounds of one side.
+    """
+    for first in of_seeds[0]:
+        same = [row for rows in of_seeds for row in rows if row.quantity == first.quantity and row.model == first.model]
+        values = [row.value for row in same]
+        if len(of_seeds) == 1:
+            yield first
+        elif len(same) == len(of_seeds) and all(value is not None for value in values):
+            numbers = np.array(values, dtype=np.float64)
+            kind = first.kind if len({row.kind for row in same}) == 1 else "estimate"
+            # the measure's own error (test cases, networks, log Z) is shared by all seeds, so it is not averaged away
+            own = float(np.mean([row.stderr or 0.0 for row in same]))
+            error = math.hypot(standard_error(numbers), own)
+            yield Result(first.quantity, float(numbers.mean()), kind, error, first.unit, first.data, first.model)
+
+
+def _cell(
+    settings: CompareSettings, folder: Path, cases: Cases, networks: Sequence[FeatureNetwork], name: str, seed: int
+) -> list[Result]:
+    kept = _kept(folder, f"{name}-{seed}")
+    if kept is not None:
+        return kept
+    rows, drawn = fit_one(name, FAMILIES[name], settings, cases, networks, seed)
+    np.save(folder / CELLS / f"{name}-{seed}.npy", drawn[:SHOWN])
+    return _keep(folder, f"{name}-{seed}", rows)
+
+
+def _kept(folder: Path, name: str) -> list[Result] | None:
+    path = folder / CELLS / f"{name}.json"
+    if not path.is_file():
+        return None
+    return [Result(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _keep(folder: Path, name: str, rows: list[Result]) -> list[Result]:
+    atomic_write_text(folder / CELLS / f"{name}.json", json.dumps([row.to_dict() for row in rows], indent=1))
+    return rows
+
+
+def _open(settings: CompareSettings, folder: Path, resume: bool) -> None:
+    text = json.dumps(asdict(settings), indent=1)
+    path = folder / SETTINGS
+    if resume and path.is_file():
+        if path.read_text(encoding="utf-8") != text:
+            raise InvalidArgumentError(
+                f"the settings must be those that it was started with. Got others than in {path}. Change none."
+            )
+    elif folder.exists() and any(folder.iterdir()):
+        raise InvalidArgumentError(
+            f"the folder must be new or empty. Got {str(folder)!r}. Choose another, or resume the one that is there."
+        )
+    (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    (folder / RESULTS).unlink(missing_ok=True)
+    atomic_write_text(path, text)

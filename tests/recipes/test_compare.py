@@ -1,0 +1,119 @@
+"""Comparisons: all families from data to numbers, n/a where there is none, resuming, and the page."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepbelief.cli.compare import draw
+from deepbelief.errors import InvalidArgumentError
+from deepbelief.recipes import compare as compare_file
+from deepbelief.recipes.compare import CompareSettings, compare, over_seeds, read_cases
+from deepbelief.recipes.compare_fit import LIKELIHOOD, MEMORY, SECONDS
+from deepbelief.recipes.families import FAMILIES, build
+from deepbelief.report.comparison import make_tables
+from deepbelief.types import Result
+from tests.report.test_page import Page
+
+TIMED = (SECONDS, MEMORY, "time to draw 1,000 samples")
+QUICK: dict[str, Any] = {"models": tuple(FAMILIES)}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result]]:
+    folder = tmp_path_factory.mktemp("compare") / "all"
+    return folder, compare(CompareSettings.quick(**QUICK), folder)
+
+
+def test_every_family_has_its_numbers_with_their_kind(done: tuple[Path, list[Result]]) -> None:
+    rows = {(row.model, row.quantity): row for row in done[1]}
+    for name in FAMILIES:
+        for quantity in (LIKELIHOOD, SECONDS, "coverage", "memorisation C_T", "linear probe accuracy", "parameters"):
+            value = rows[name, quantity].value
+            assert value is not None
+            assert math.isfinite(value)
+    assert [rows[name, LIKELIHOOD].kind for name in ("rbm", "dbn", "dbm")] == ["exact", "lower_bound", "lower_bound"]
+    assert rows["independent units", LIKELIHOOD].kind == "exact"
+    assert {"held-out data", "copies of training data", "raw inputs", "training mean"} <= {row.model for row in done[1]}
+    assert len(json.loads((done[0] / "results.json").read_text())) == len(done[1])
+
+
+def test_resuming_repeats_no_fit_and_gives_the_same(
+    done: tuple[Path, list[Result]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rows = done
+    kept = (folder / "cells" / "dbn-0.json").read_text()
+    (folder / "cells" / "dbn-0.json").unlink()
+    fitted: list[str] = []
+    fit = compare_file.fit_one
+    monkeypatch.setattr(compare_file, "fit_one", lambda name, *rest: (fitted.append(name), fit(name, *rest))[1])
+    again = compare(CompareSettings.quick(**QUICK), folder, resume=True)
+    assert fitted == ["dbn"]
+    for one, other in zip(rows, again, strict=True):
+        assert one.quantity in TIMED or one == other
+    assert kept != (folder / "cells" / "dbn-0.json").read_text()  # times differ
+    with pytest.raises(InvalidArgumentError, match="Change none"):
+        compare(CompareSettings.quick(models=("rbm",)), folder, resume=True)
+    with pytest.raises(InvalidArgumentError, match="new or empty"):
+        compare(CompareSettings.quick(**QUICK), folder)
+
+
+def test_the_page_shows_every_number_and_asks_no_network(done: tuple[Path, list[Result]]) -> None:
+    page = Page(draw(done[0]).read_text(encoding="utf-8"))
+    assert not page.mistakes
+    assert not page.stack
+    text = " ".join(part for _, part in page.text)
+    for name in (*FAMILIES, "held-out data", "copies of training data", "lower bound", "n/a"):
+        assert name in text
+    loaded = [attributes.get("src") or "" for tag, attributes in page.elements if tag in ("img", "script", "link")]
+    assert all(source.startswith(("data:", "")) for source in loaded)
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert sum(tag == "img" for tag, _ in page.elements) == len(FAMILIES) + 2
+
+
+def test_what_a_family_lacks_is_not_available() -> None:
+    rows = [Result("coverage", 0.5, "measured", None, "", "d", "gan"), Result(LIKELIHOOD, -1, "exact", 0, "", "d", "a")]
+    tables = make_tables(rows, ("gan", "a"), charts=False)
+    assert [cell.text for cell in tables[0].rows[0].cells] == ["n/a", "n/a"]
+    assert tables[0].rows[1].cells[0].kind == "exact"
+
+
+def test_means_over_seeds_keep_the_error_of_the_method() -> None:
+    def rows(value: float, kind: Any, error: float | None) -> list[Result]:
+        return [Result("q", value, kind, error, "", "d", "m")]
+
+    (measured,) = over_seeds([rows(1.0, "measured", None), rows(3.0, "measured", None)])
+    assert (measured.value, measured.stderr, measured.kind) == (2.0, pytest.approx(1.0), "measured")
+    (bound,) = over_seeds([rows(1.0, "lower_bound", 2.0), rows(3.0, "lower_bound", 2.0)])
+    assert (bound.stderr, bound.kind) == (pytest.approx(math.sqrt(1 + 4)), "lower_bound")
+    (mixed,) = over_seeds([rows(1.0, "exact", 0.0), rows(3.0, "estimate", 0.5)])
+    assert mixed.kind == "estimate"
+    assert list(over_seeds([rows(1.0, "exact", 0.3)])) == rows(1.0, "exact", 0.3)
+    assert not list(over_seeds([rows(1.0, "exact", 0.0), []]))
+
+
+def test_the_budget_is_shared_by_layers_and_may_be_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build(FAMILIES["dbn"], 4, 10, (8, 8), 0).epochs == 5
+    assert build(FAMILIES["rbm"], 4, 10, (8, 8), 0).epochs == 10
+    cases = read_cases(CompareSettings.quick())
+    assert set(np.unique(cases.train.numpy())) == {0.0, 1.0}
+    from deepbelief.recipes import compare_fit
+
+    times = iter([0.0, 2.0])
+    monkeypatch.setattr(compare_fit.time, "perf_counter", lambda: next(times))
+    monkeypatch.setattr(type(build(FAMILIES["dbn"], 4, 2, (8, 8), 0)), "fit", lambda self, x: self)
+    assert compare_fit._affordable(FAMILIES["dbn"], CompareSettings.quick(seconds=11.0), cases, 0) == 10
+
+
+def test_settings_are_checked_before_any_work() -> None:
+    with pytest.raises(InvalidArgumentError, match="Did you mean 'rbm'"):
+        CompareSettings(models=("rbn",))
+    with pytest.raises(InvalidArgumentError, match="once"):
+        CompareSettings(models=("rbm", "rbm"))
+    with pytest.raises(InvalidArgumentError, match="seconds must be above 0"):
+        CompareSettings(seconds=0.0)
