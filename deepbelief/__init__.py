@@ -23,6 +23,7 @@ _HOMES = {
     "DeepBeliefRegressor": "deepbelief.estimators.regressor",
     "DeepBoltzmannClassifier": "deepbelief.estimators.boltzmann_classifier",
     "DeepBoltzmannMachine": "deepbelief.estimators.boltzmann_network",
+    "GAN": "deepbelief.estimators.gan",
     "RBM": "deepbelief.estimators.rbm",
     "RatingsRBM": "deepbelief.estimators.ratings_rbm",
     "ReplicatedSoftmax": "deepbelief.estimators.replicated_softmax",
@@ -34,6 +35,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "GAN",
     "RBM",
     "BernoulliRBM",
     "BoltzmannMachine",

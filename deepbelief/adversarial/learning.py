@@ -72,7 +72,8 @@ class AdversarialLearning:
         check_range("r1", r1, low=0)
         check(clip > 0, f"clip must be above 0. Got clip={clip}.")
         check(0 <= averaging < 1, f"averaging must be at least 0 and below 1. Got averaging={averaging}. Try 0.999.")
-        self.module = self.gan = gan
+        self.gan = gan
+        self.module: nn.Module = gan
         self.loss, self.penalty, self.clip, self.r1 = loss, penalty if loss == "wgan-gp" else 0.0, clip, r1
         self.augment, self.averaging, self.learning_rate = augment, averaging, learning_rate
         self._mixes = has_batch_norm(gan.critic)

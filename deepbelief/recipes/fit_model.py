@@ -167,6 +167,7 @@ def _fit(estimator: Any, train: Part, resume_from: Path | None) -> None:
             f"{type(estimator).__name__} must be given classes. Got none. Name their column with --label."
         )
     supervised = is_classifier(estimator) or is_regressor(estimator) or type(estimator).__name__ == "RatingsRBM"
+    supervised = supervised or getattr(estimator, "conditional", False)
     estimator.fit(train.x, train.y if supervised else None, **more)
 
 
