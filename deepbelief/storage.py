@@ -40,6 +40,7 @@ MODELS: dict[str, str] = {
     "DeepAutoencoder": "deepbelief.belief.deep_autoencoder",
     "ReplicatedSoftmax": "deepbelief.energy.replicated_softmax",
     "DenseNetwork": "deepbelief.networks.dense",
+    "CycleGAN": "deepbelief.adversarial.cycle_gan",
     "GAN": "deepbelief.adversarial.gan",
 }
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"

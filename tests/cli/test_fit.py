@@ -49,6 +49,7 @@ FITS = {
         "bits",
         [*SHORT, *["--set", "n_filters=2", "--set", "filter_size=1", "--set", "pool=1"]],
     ),
+    "CycleGAN": ("flowers", [*SHORT, "--set", "hidden_layer_sizes=[4]", "--label", "species"]),
     "GAN": (
         "flowers",
         [*SHORT, *["--set", "conditional=true", "--set", "hidden_layer_sizes=[4]", "--label", "species"]],
@@ -98,7 +99,7 @@ FITS = {
     ),
     "DeepBoltzmannMachine": ("bits", [*SHORT, "--set", "hidden_layer_sizes=[4,3]"]),
 }
-WITHOUT_NUMBERS = ("GAN",)  # no likelihood, nothing to predict
+WITHOUT_NUMBERS = ("CycleGAN", "GAN")  # no likelihood, nothing to predict
 
 
 def test_every_estimator_is_fitted_here():

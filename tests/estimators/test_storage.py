@@ -17,6 +17,7 @@ from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
 from deepbelief.estimators.boltzmann import BoltzmannMachine
 from deepbelief.estimators.classifier import DeepBeliefClassifier
 from deepbelief.estimators.convolutional import ConvolutionalBeliefNetwork
+from deepbelief.estimators.cycle_gan import CycleGAN
 from deepbelief.estimators.gan import GAN
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
@@ -29,6 +30,7 @@ FITS: dict[str, Any] = {
     "BernoulliRBM": (BernoulliRBM(3, n_iter=1, random_state=0), X / 16, None),
     "RBM": (RBM(3, epochs=1, random_state=0, watch=("saturation",)), X, None),
     "ReplicatedSoftmax": (ReplicatedSoftmax(3, epochs=1, random_state=0), X, None),
+    "CycleGAN": (CycleGAN((4,), epochs=1, random_state=0), X, Y > 4),
     "GAN": (GAN(3, hidden_layer_sizes=(4,), conditional=True, epochs=1, random_state=0), X, Y),
     "BoltzmannMachine": (BoltzmannMachine(2, epochs=1, random_state=0, graph=((0, 3), (1, 2))), X[:, 18:26], None),
     "ConvolutionalBeliefNetwork": (
