@@ -6,6 +6,8 @@ digits with two others drawn anew.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -50,7 +52,7 @@ def reproduce(options: Options) -> list[Result]:
     rows = mode_results(count(classifier, made), n_samples=n, data=where, model_name="DCGAN")
     rows += mode_results(count(classifier, real), n_samples=n, data=where, model_name="test digits")
     kept = [row for row in rows if row.unit != "%"]  # every sample has some class
-    named = [Result(f"{row.quantity}, {row.model}", *list(vars(row).values())[1:]) for row in kept]
+    named = [replace(row, quantity=f"{row.quantity}, {row.model}") for row in kept]
     return [*named, Result("classifier's test error", 100 * error, "measured", None, "%", test.name, "classifier")]
 
 
