@@ -40,6 +40,8 @@ MODELS: dict[str, str] = {
     "DeepAutoencoder": "deepbelief.belief.deep_autoencoder",
     "ReplicatedSoftmax": "deepbelief.energy.replicated_softmax",
     "DenseNetwork": "deepbelief.networks.dense",
+    "ConvolutionalEncoder": "deepbelief.networks.convolutional",
+    "ConvolutionalDecoder": "deepbelief.networks.convolutional",
     "CycleGAN": "deepbelief.adversarial.cycle_gan",
     "GAN": "deepbelief.adversarial.gan",
 }
