@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -111,20 +111,25 @@ class CycleLearning:
             self.model.train()
         x, y = self._both(batch)
         model, squares = self.model, LOSSES["lsgan"]
-        with context.autocast():
-            as_y, as_x = model.encode(x), model.decode(y)
-            fooled = squares.generator(model.scores_y(as_y)).mean() + squares.generator(model.scores_x(as_x)).mean()
-            there_and_back = (model.decode(as_y) - x).abs().mean() + (model.encode(as_x) - y).abs().mean()
-            loss = fooled + self.cycle * there_and_back
-            if self.identity:
-                kept = (model.encode(y) - y).abs().mean() + (model.decode(x) - x).abs().mean()
-                loss = loss + self.identity * kept
+
+        def ask(network: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+            with context.autocast():
+                return network(rows).to(rows.dtype)  # losses are not taken in half precision
+
+        as_y, as_x = ask(model.encode, x), ask(model.decode, y)
+        fooled = (
+            squares.generator(ask(model.scores_y, as_y)).mean() + squares.generator(ask(model.scores_x, as_x)).mean()
+        )
+        there_and_back = (ask(model.decode, as_y) - x).abs().mean() + (ask(model.encode, as_x) - y).abs().mean()
+        loss = fooled + self.cycle * there_and_back
+        if self.identity:
+            kept = (ask(model.encode, y) - y).abs().mean() + (ask(model.decode, x) - x).abs().mean()
+            loss = loss + self.identity * kept
         self.generator_descent.step(loss, context)
         old_x = self.made_x.mix(as_x, context.generator)
         old_y = self.made_y.mix(as_y, context.generator)
-        with context.autocast():
-            on_data = squares.real(model.scores_x(x)).mean() + squares.real(model.scores_y(y)).mean()
-            on_made = squares.fake(model.scores_x(old_x)).mean() + squares.fake(model.scores_y(old_y)).mean()
+        on_data = squares.real(ask(model.scores_x, x)).mean() + squares.real(ask(model.scores_y, y)).mean()
+        on_made = squares.fake(ask(model.scores_x, old_x)).mean() + squares.fake(ask(model.scores_y, old_y)).mean()
         self.critic_descent.step(on_data + on_made, context)
         return {
             "generator_loss": fooled.detach(),

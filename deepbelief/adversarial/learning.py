@@ -185,7 +185,7 @@ class AdversarialLearning:
     def _generated(self, n: int, labels: Tensor | None, context: StepContext) -> Tensor:
         z = self.gan.latent(n, context.generator)
         with context.autocast():
-            return self.gan.generate(z, labels, averaged=False)
+            return self.gan.generate(z, labels, averaged=False).to(z.dtype)
 
     def _changed(self, x: Tensor, context: StepContext) -> Tensor:
         return x if self.augment is None else self.augment(x, context.generator)

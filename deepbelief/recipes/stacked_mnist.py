@@ -7,6 +7,7 @@ digits with two others drawn anew.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ N_SAMPLES, WATCHED = 26_000, 5_000
 N_LATENT, CHANNELS, BATCH, EPOCHS = 100, (32, 64), 64, 12
 WATCH_EVERY = 1  # epochs
 CLASSIFIER_CHANNELS, CLASSIFIER_EPOCHS = (16, 32), 4
-LEARNING = {
+LEARNING: dict[str, Any] = {
     "loss": "hinge",
     "n_critic": 1,
     "learning_rate": 2e-4,
@@ -122,7 +123,7 @@ def trained_gan(train: DataSet, classifier: torch.nn.Module, options: Options) -
     saved = folder / "checkpoint" / LATEST
     trainer.fit(
         AdversarialLearning(gan, **LEARNING), source, resume_from=saved if options.resume and saved.exists() else None
-    )  # type: ignore[arg-type]
+    )
     save_model(gan, folder / "model")
     return gan
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from deepbelief import GAN
+from deepbelief import GAN, CycleGAN
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.recipes.fit_model import FitSettings, fit_model
 from deepbelief.recipes.run_folder import MODEL
@@ -90,3 +90,11 @@ def test_fit_gives_the_labels_of_a_set_to_a_conditional_one(tmp_path: Path) -> N
     changes = {"epochs": 1, "hidden_layer_sizes": [4], "conditional": True}
     assert fit_model(FitSettings("GAN", "digits", arguments=changes), tmp_path) == []
     assert (tmp_path / MODEL).is_dir()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp64"])
+def test_other_precisions(precision: str) -> None:
+    gan = GAN(3, epochs=1, conditional=True, loss="wgan-gp", n_critic=1, precision=precision, **SMALL).fit(X, Y)
+    assert np.isfinite(gan.sample(3, label=4)).all()
+    model = CycleGAN((4,), epochs=1, identity=1.0, precision=precision, random_state=0).fit(X, Y > 4)
+    assert np.isfinite(model.transform(X)).all()
