@@ -39,7 +39,7 @@ def reproduce(options: Options) -> list[Result]:
     for mixture in (ring(), grid()):
         for kind in KINDS:
             gan = trained(mixture, kind, options)
-            x = gan.sample(N_SAMPLES, generator=make_generator(options.seed, stream=2))
+            x = gan.sample(N_SAMPLES, generator=make_generator(options.seed, stream=2)) * spread(mixture)
             results += _rows(mixture, x, kind)
         results += _rows(mixture, mixture.draw(N_SAMPLES, make_generator(options.seed, stream=3)), "the mixture itself")
     return results
@@ -60,7 +60,7 @@ def trained(mixture: Mixture, kind: str, options: Options) -> GAN:
     if options.resume and (folder / "model").exists():
         return load_model(folder / "model").eval()
     gan = new_gan(options)
-    x = mixture.draw(N_TRAIN, make_generator(options.seed, stream=1))
+    x = mixture.draw(N_TRAIN, make_generator(options.seed, stream=1)) / spread(mixture)
     trainer = Trainer(
         max_steps=15 if options.quick else STEPS,
         seed=options.seed,
@@ -77,6 +77,11 @@ def trained(mixture: Mixture, kind: str, options: Options) -> GAN:
     )
     save_model(gan, folder / "model")
     return gan
+
+
+def spread(mixture: Mixture) -> float:
+    """The standard deviation of the centres: in its units the networks' first kinks lie where the modes are."""
+    return mixture.centres.std(0, correction=0).mean().item()
 
 
 def new_gan(options: Options) -> GAN:
