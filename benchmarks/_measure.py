@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
 def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -53,6 +54,7 @@ def set_up(threads: int) -> None:
     from deepbelief.native.draws import library
 
     torch.set_num_threads(threads)
+    threadpool_limits(threads)  # NumPy's own threads too, which would go on turning while the next way is timed
     kernels = "with the C kernels" if library() else "WITHOUT the C kernels"
     print(f"{processor()}, {os.cpu_count()} cores, {threads} threads, torch {torch.__version__}, {kernels}")
     print(f"load when started: {os.getloadavg()[0]:.1f}")

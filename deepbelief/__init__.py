@@ -25,6 +25,8 @@ _HOMES = {
     "DeepBeliefRegressor": "deepbelief.estimators.regressor",
     "DeepBoltzmannClassifier": "deepbelief.estimators.boltzmann_classifier",
     "DeepBoltzmannMachine": "deepbelief.estimators.boltzmann_network",
+    "CycleGAN": "deepbelief.estimators.cycle_gan",
+    "GAN": "deepbelief.estimators.gan",
     "RBM": "deepbelief.estimators.rbm",
     "RatingsRBM": "deepbelief.estimators.ratings_rbm",
     "ReplicatedSoftmax": "deepbelief.estimators.replicated_softmax",
@@ -37,6 +39,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "GAN",
     "RBM",
     "VAE",
     "AnomalyDetector",
@@ -46,6 +49,7 @@ __all__ = [
     "ClassificationRBM",
     "ConditionalRBM",
     "ConvolutionalBeliefNetwork",
+    "CycleGAN",
     "DeepBeliefClassifier",
     "DeepBeliefNetwork",
     "DeepBeliefRegressor",

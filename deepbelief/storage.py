@@ -44,6 +44,10 @@ MODELS: dict[str, str] = {
     "RBMVAE": "deepbelief.belief.rbm_vae",
     "VAEStack": "deepbelief.belief.vae_stack",
     "DenseNetwork": "deepbelief.networks.dense",
+    "ConvolutionalEncoder": "deepbelief.networks.convolutional",
+    "ConvolutionalDecoder": "deepbelief.networks.convolutional",
+    "CycleGAN": "deepbelief.adversarial.cycle_gan",
+    "GAN": "deepbelief.adversarial.gan",
 }
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 

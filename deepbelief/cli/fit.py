@@ -87,6 +87,6 @@ def fit(
         return
     if json:
         print_json([result.to_dict() for result in results])
-    else:
+    elif results:  # a model without a number to score by has no table
         print_results(results, f"{folder} (everything is in results.json)")
     tell(f"The fitted {plan.estimator} is in {bold(folder)}.")

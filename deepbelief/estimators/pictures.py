@@ -1,4 +1,4 @@
-"""The shape of the picture that a row holds."""
+"""The shape of the picture that a row of X is."""
 
 from __future__ import annotations
 
@@ -17,8 +17,18 @@ def picture_shape(asked: Sequence[int] | None, given: Sequence[int] | None, n_fe
     side = isqrt(n_features)
     flat = (side, side) if side * side == n_features else (1, n_features)
     shape = tuple(int(n) for n in (asked or given or flat))
-    if prod(shape) != n_features:
+    if prod(shape) != n_features or len(shape) not in (2, 3):
         raise InvalidDataError(
             f"image_shape must hold {n_features} pixels, the columns of X. Got {shape}. Give (height, width)."
         )
     return shape
+
+
+def with_channels(shape: Sequence[int]) -> tuple[int, int, int]:
+    """(channels, height, width), with one channel where only two are given.
+
+    >>> with_channels((8, 8))
+    (1, 8, 8)
+    """
+    channels, height, width = shape if len(shape) == 3 else (1, *shape)
+    return channels, height, width

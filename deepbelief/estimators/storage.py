@@ -30,6 +30,8 @@ ESTIMATORS: dict[str, str] = {
     "RBM": "deepbelief.estimators.rbm",
     "ClassificationRBM": "deepbelief.estimators.classification_rbm",
     "ConvolutionalBeliefNetwork": "deepbelief.estimators.convolutional",
+    "CycleGAN": "deepbelief.estimators.cycle_gan",
+    "GAN": "deepbelief.estimators.gan",
     "ConditionalRBM": "deepbelief.estimators.conditional_rbm",
     "RatingsRBM": "deepbelief.estimators.ratings_rbm",
     "ReplicatedSoftmax": "deepbelief.estimators.replicated_softmax",

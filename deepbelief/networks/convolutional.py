@@ -13,9 +13,9 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
 
 from deepbelief.errors import check, check_choice, check_range
+from deepbelief.networks.spectral import with_unit_norm
 
 Shape = tuple[int, int, int]
 NORMALIZATIONS = ("none", "batch", "group")
@@ -115,12 +115,7 @@ class ConvolutionalEncoder(_Pictures):
         self.last = self._bounded(last, generator)
 
     def _bounded(self, layer: nn.Module, generator: torch.Generator | None) -> nn.Module:
-        if not self.spectral:
-            return layer
-        seed = int(torch.randint(1 << 31, (), generator=generator))
-        with torch.random.fork_rng(devices=[]):  # the power iteration starts at random and takes no generator
-            torch.manual_seed(seed)
-            return parametrizations.spectral_norm(layer)
+        return with_unit_norm(layer, generator) if self.spectral else layer
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, n_features + n_extra) -> (n, n_outputs)."""

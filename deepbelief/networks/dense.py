@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.errors import check, check_choice, check_range
+from deepbelief.networks.spectral import with_unit_norm
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -24,7 +25,8 @@ class DenseNetwork(nn.Module):
 
     ``sizes=(784, 500, 10)`` maps 784 inputs to 10 activations; ``sizes=(784, 500), output=10`` to 10 log-odds.
     `dropout` is one probability for the inputs and one for the hidden layers (Srivastava et al. 2014). Weights and
-    biases begin uniform on +-1/sqrt(inputs of the layer), drawn from `generator`.
+    biases begin uniform on +-1/sqrt(inputs of the layer), drawn from `generator`. With `spectral`, every layer's
+    weights are divided by their largest singular value (Miyato et al. 2018), as a critic may want.
 
     >>> import torch
     >>> DenseNetwork((4, 3), output=2)(torch.zeros(5, 4)).shape
@@ -38,6 +40,7 @@ class DenseNetwork(nn.Module):
         activation: str = "sigmoid",
         dropout: tuple[float, float] = (0.0, 0.0),
         output: int | None = None,
+        spectral: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -50,19 +53,23 @@ class DenseNetwork(nn.Module):
             check_range("every size", size, low=1)
         for probability in dropout:
             check_range("dropout", probability, low=0, high=0.95)
-        self.sizes, self.activation, self.output = tuple(sizes), activation, output
+        self.sizes, self.activation, self.output, self.spectral = tuple(sizes), activation, output, spectral
         self.dropout = (float(dropout[0]), float(dropout[1]))
         self.layers = nn.Sequential(*self._build(generator))
 
     def _build(self, generator: torch.Generator | None) -> list[nn.Module]:
         layers: list[nn.Module] = [nn.Dropout(self.dropout[0])] if self.dropout[0] else []
         for n_in, n_out in itertools.pairwise(self.sizes):
-            layers += [_linear(n_in, n_out, generator), ACTIVATIONS[self.activation]()]
+            layers += [self._linear(n_in, n_out, generator), ACTIVATIONS[self.activation]()]
             if self.dropout[1]:
                 layers.append(nn.Dropout(self.dropout[1]))
         if self.output is not None:
-            return [*layers, _linear(self.sizes[-1], self.output, generator)]
+            return [*layers, self._linear(self.sizes[-1], self.output, generator)]
         return layers[:-1] if self.dropout[1] else layers
+
+    def _linear(self, n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Module:
+        layer = _linear(n_in, n_out, generator)
+        return with_unit_norm(layer, generator) if self.spectral else layer
 
     @property
     def linear_layers(self) -> list[nn.Linear]:
@@ -80,6 +87,7 @@ class DenseNetwork(nn.Module):
             "activation": self.activation,
             "dropout": list(self.dropout),
             "output": self.output,
+            "spectral": self.spectral,
         }
 
     @classmethod
@@ -91,6 +99,7 @@ class DenseNetwork(nn.Module):
             activation=config["activation"],
             dropout=(drop_input, drop_hidden),
             output=config["output"],
+            spectral=config.get("spectral", False),
         )
 
 

@@ -171,7 +171,8 @@ def _fit(estimator: Any, train: Part, resume_from: Path | None) -> None:
         raise InvalidArgumentError(
             f"{type(estimator).__name__} must be given classes. Got none. Name their column with --label."
         )
-    supervised = is_classifier(estimator) or is_regressor(estimator) or type(estimator).__name__ == "RatingsRBM"
+    named = type(estimator).__name__ in ("RatingsRBM", "CycleGAN")
+    supervised = named or is_classifier(estimator) or is_regressor(estimator)
     supervised |= getattr(estimator, "conditional", False)
     estimator.fit(train.x, train.y if supervised else None, **more)
 

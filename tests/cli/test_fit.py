@@ -54,6 +54,11 @@ FITS = {
         "bits",
         [*SHORT, *["--set", "n_filters=2", "--set", "filter_size=1", "--set", "pool=1"]],
     ),
+    "CycleGAN": ("flowers", [*SHORT, "--set", "hidden_layer_sizes=[4]", "--label", "species"]),
+    "GAN": (
+        "flowers",
+        [*SHORT, *["--set", "conditional=true", "--set", "hidden_layer_sizes=[4]", "--label", "species"]],
+    ),
     "ConditionalRBM": ("wave", [*SHORT, "--set", "n_components=3"]),
     "RatingsRBM": ("ratings", [*SHORT, "--set", "n_components=3", "--label", "rating"]),
     "ReplicatedSoftmax": ("counts", [*SHORT, "--set", "n_components=3"]),
@@ -99,6 +104,7 @@ FITS = {
     ),
     "DeepBoltzmannMachine": ("bits", [*SHORT, "--set", "hidden_layer_sizes=[4,3]"]),
 }
+WITHOUT_NUMBERS = ("CycleGAN", "GAN")  # no likelihood, nothing to predict
 
 
 def test_every_estimator_is_fitted_here():
@@ -109,7 +115,7 @@ def test_every_estimator_is_fitted_here():
 def test_fit_keeps_the_estimator_and_its_numbers(name, files, call, tmp_path):
     data, options = FITS[name]
     rows = told(call("fit", name, files / f"{data}.csv", *options, "--out", tmp_path / "fit", "--json"))
-    assert rows
+    assert bool(rows) is (name not in WITHOUT_NUMBERS)
     assert all(row["value"] is None or math.isfinite(row["value"]) for row in rows)
     assert json.loads((tmp_path / "fit" / "results.json").read_text()) == rows
     assert type(load_estimator(tmp_path / "fit" / "model")).__name__ == name
@@ -140,6 +146,14 @@ def test_classes_are_predicted_and_drawn_by_name(files, call, tmp_path):
     right = np.mean([row["class"] == name for row, name in zip(found, names, strict=True)])
     assert right > 0.9  # the two classes lie three standard deviations apart
     assert len(told(call("sample", tmp_path / "c", "-n", 2, "--label", "rose", "--json"))["samples"]) == 2
+
+
+def test_a_generative_adversarial_network_draws_classes_by_name_and_has_no_score(files, call, tmp_path):
+    folder, options = tmp_path / "gan", FITS["GAN"][1]
+    told(call("fit", "GAN", files / "flowers.csv", *options, "--out", folder, "--json"))
+    assert np.shape(told(call("sample", folder, "-n", 2, "--label", "rose", "--json"))["samples"]) == (2, 2)
+    done = call("score", folder, files / "flowers.csv")
+    assert (done.exit_code, "has no likelihood of its own" in done.stderr) == (1, True), done.stderr
 
 
 def test_settings_can_be_printed_and_run_again(files, call, tmp_path):

@@ -18,6 +18,7 @@ from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
 from deepbelief.estimators.classification_rbm import ClassificationRBM
 from deepbelief.estimators.classifier import DeepBeliefClassifier
 from deepbelief.estimators.convolutional import ConvolutionalBeliefNetwork
+from deepbelief.estimators.gan import GAN
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
 from deepbelief.estimators.regressor import DeepBeliefRegressor
@@ -49,6 +50,8 @@ ESTIMATORS = [
     DeepBeliefNetwork((6, 5), epochs=3),
     DeepBoltzmannMachine((6, 5), epochs=3, precision="fp64"),
     ReplicatedSoftmax(8, epochs=3),
+    GAN(4, hidden_layer_sizes=(8,), epochs=1, conditional=True),
+    GAN(4, network="convolutional", n_filters=(4,), epochs=1, augment=("translation",)),
     DeepBeliefClassifier((12,), precision="fp64", **QUICK),
     DeepBeliefRegressor((16,), precision="fp64", **QUICK),
     DeepBoltzmannClassifier((30, 20), epochs=2, precision="fp64", **OF_TWO_LAYERS),

@@ -1,0 +1,1 @@
+"""Adversarial networks: a generator learns from a critic that tells its cases from the data."""

@@ -1,0 +1,234 @@
+"""Adversarial learning: K steps of the critic for each step of the generator (Goodfellow et al. 2014, algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from deepbelief.adversarial.gan import GAN
+from deepbelief.adversarial.losses import LOSSES, gradient_penalty, r1_penalty
+from deepbelief.adversarial.watch import critic_accuracy, diversity
+from deepbelief.errors import InvalidDataError, check, check_choice, check_range
+from deepbelief.protocols import StepContext
+from deepbelief.training.averaging import decay_after
+from deepbelief.training.optimization import Descent
+from deepbelief.training.schedules import Schedule, make_schedule
+from deepbelief.types import Batch
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+CRITIC_STEPS = {"wgan": 5, "wgan-gp": 5}  # for each step of the generator; 1 for the others
+
+
+class AdversarialLearning:
+    """Every batch makes a step of the critic; after every `n_critic` of them the generator makes one.
+
+    Parameters
+    ----------
+    loss
+        ``minimax``, ``ns`` (non-saturating), ``lsgan``, ``wgan`` (critic's weights clipped to +- `clip`), ``wgan-gp``
+        (`penalty` times ``E (|grad s| - 1)^2``) or ``hinge``; see `deepbelief.adversarial.losses`.
+    n_critic
+        Steps of the critic for each of the generator; None takes 5 for the Wasserstein losses, else 1.
+    critic_learning_rate
+        None takes `learning_rate`, which is the generator's.
+    r1
+        Weight of ``E |grad s|^2 / 2`` on data, for any loss.
+    augment
+        ``augment(x, generator)``: a random, differentiable change of the cases that the critic sees, data and generated
+        alike (Zhao et al. 2020).
+    averaging
+        Decay of the running average of the generator, which draws the samples; 0 keeps the generator itself.
+
+    Watched: both losses, the critic's accuracy on data and on generated cases, ``diversity`` and ``nearest`` of a batch
+    (`deepbelief.adversarial.watch`), and the mean norm of the critic's gradient where there is a penalty on it.
+    """
+
+    def __init__(
+        self,
+        gan: GAN,
+        *,
+        loss: str = "ns",
+        n_critic: int | None = None,
+        learning_rate: float = 2e-4,
+        critic_learning_rate: float | None = None,
+        optimizer: str = "adam",
+        betas: tuple[float, float] = (0.5, 0.999),
+        schedule: str | Schedule = "constant",
+        penalty: float = 10.0,
+        clip: float = 0.01,
+        r1: float = 0.0,
+        augment: Augmentation | None = None,
+        averaging: float = 0.999,
+        max_gradient_norm: float | None = None,
+    ) -> None:
+        check_choice("loss", loss, LOSSES)
+        self.n_critic = CRITIC_STEPS.get(loss, 1) if n_critic is None else n_critic
+        check_range("n_critic", self.n_critic, low=1)
+        check_range("penalty", penalty, low=0)
+        check_range("r1", r1, low=0)
+        check(clip > 0, f"clip must be above 0. Got clip={clip}.")
+        check(0 <= averaging < 1, f"averaging must be at least 0 and below 1. Got averaging={averaging}. Try 0.999.")
+        self.gan = gan
+        self.module: nn.Module = gan
+        self.loss, self.penalty, self.clip, self.r1 = loss, penalty if loss == "wgan-gp" else 0.0, clip, r1
+        self.augment, self.averaging, self.learning_rate = augment, averaging, learning_rate
+        self._mixes = has_batch_norm(gan.critic)
+        check(
+            not (self._mixes and (self.penalty or r1)),
+            "a gradient penalty asks for a critic that scores each case by itself. Got one with batch normalisation. "
+            "Use group normalisation, or another loss.",
+        )
+        of_critic = learning_rate if critic_learning_rate is None else critic_learning_rate
+
+        def descent(network: nn.Module, rate: float) -> Descent:
+            rates = schedule if callable(schedule) else make_schedule(schedule, rate)
+            how: dict[str, Any] = {"betas": betas, "momentum": 0.0, "max_gradient_norm": max_gradient_norm}
+            return Descent(network.parameters(), optimizer=optimizer, learning_rate=rate, schedule=rates, **how)
+
+        self.generator_descent, self.critic_descent = (
+            descent(gan.generator, learning_rate),
+            descent(gan.critic, of_critic),
+        )
+        self.critic_steps = self.generator_steps = 0
+
+    def start(self, first: Batch, generator: torch.Generator, *, rank: int = 0, world_size: int = 1) -> None:
+        """Check that one batch fits the networks, before any step is made; the average begins at the generator."""
+        if self.gan.n_classes is not None:
+            check_labels(first.y, self.gan.n_classes)
+        self.gan.eval()
+        self.gan.update_average(0.0)
+        labels = None if self.gan.n_classes is None else first.y
+        made = self.gan.sample(2, labels=None if labels is None else labels[:1], generator=generator)
+        if made.shape[1:] != first.x.shape[1:]:
+            raise InvalidDataError(
+                f"cases must have {made.shape[1]} columns, as the generator makes them. Got {first.x.shape[1]}."
+            )
+        shape = tuple(self.gan.critic(first.x[:2]).shape[1:])
+        check(
+            shape == (self.gan.n_classes or 1,),
+            f"the critic must give {self.gan.n_classes or 1} scores for each case. Got outputs of shape {shape}.",
+        )
+
+    def step(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float]:
+        """One step of the critic, and of the generator where it is its turn; returns what is watched."""
+        if not self.gan.training:
+            self.gan.train()
+        batch = _twice(batch) if len(batch) == 1 else batch
+        metrics = self._critic_step(batch, context)
+        self.critic_steps += 1
+        if self.critic_steps % self.n_critic == 0:
+            metrics |= self._generator_step(batch, context)
+        return metrics
+
+    # -- the critic -------------------------------------------------------------------------------------------------
+
+    def _critic_step(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
+        labels = self._labels(batch)
+        with torch.no_grad():
+            fake = self._changed(self._generated(len(batch), labels, context), context)
+            real = self._changed(batch.x, context)
+        with context.autocast():
+            of_real, of_fake = self._both_scores(real, fake, labels)
+        loss = self.critic_loss(of_real, of_fake, batch.weight)
+        metrics = {"critic_loss": loss.detach(), **critic_accuracy(of_real, of_fake, LOSSES[self.loss].middle)}
+        if self.penalty:
+            term, norm = gradient_penalty(self._score_of(labels), real, fake, generator=context.generator)
+            loss = loss + self.penalty * term
+            metrics["gradient_norm"] = norm
+        if self.r1:
+            loss = loss + self.r1 * r1_penalty(self._score_of(labels), real)
+        self.critic_descent.step(loss, context)
+        if self.loss == "wgan":
+            self._clip()
+        return metrics
+
+    def critic_loss(self, of_real: Tensor, of_fake: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss on data, by the case weights, and that on generated cases."""
+        kind = LOSSES[self.loss]
+        on_data = kind.real(of_real.float() if of_real.dtype != torch.float64 else of_real)
+        mean = on_data.mean() if weight is None else (on_data * weight).sum() / weight.sum()
+        return mean + kind.fake(of_fake.to(on_data.dtype)).mean()
+
+    def _both_scores(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Scores of data and of generated cases; batch normalisation must not see them as one batch."""
+        if self._mixes:
+            return self.gan.scores(real, labels), self.gan.scores(fake, labels)
+        twice = None if labels is None else torch.cat([labels, labels])
+        both = self.gan.scores(torch.cat([real, fake]), twice)
+        return both[: len(real)], both[len(real) :]
+
+    def _score_of(self, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
+        return lambda x: self.gan.scores(x, labels)
+
+    @torch.no_grad()
+    def _clip(self) -> None:
+        for parameter in self.gan.critic.parameters():
+            parameter.clamp_(-self.clip, self.clip)
+
+    # -- the generator ----------------------------------------------------------------------------------------------
+
+    def _generator_step(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
+        labels = self._labels(batch)
+        made = self._generated(len(batch), labels, context)
+        with context.autocast():
+            scores = self.gan.scores(self._changed(made, context), labels)
+        loss = LOSSES[self.loss].generator(scores if scores.dtype == torch.float64 else scores.float()).mean()
+        self.generator_descent.step(loss, context)
+        self.generator_steps += 1
+        self.gan.update_average(decay_after(self.averaging, self.generator_steps) if self.averaging else 0.0)
+        return {"generator_loss": loss.detach(), **diversity(made.detach().to(batch.x.dtype), batch.x)}
+
+    def _generated(self, n: int, labels: Tensor | None, context: StepContext) -> Tensor:
+        z = self.gan.latent(n, context.generator)
+        with context.autocast():
+            return self.gan.generate(z, labels, averaged=False).to(z.dtype)
+
+    def _changed(self, x: Tensor, context: StepContext) -> Tensor:
+        return x if self.augment is None else self.augment(x, context.generator)
+
+    def _labels(self, batch: Batch) -> Tensor | None:
+        """Generated cases get the labels of the batch: their law is then that of the data."""
+        return None if self.gan.n_classes is None else batch.y
+
+    # -- storage ----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both optimizers and both counters; the averaged generator is part of the module."""
+        return {
+            "generator": self.generator_descent.state_dict(),
+            "critic": self.critic_descent.state_dict(),
+            "critic_steps": self.critic_steps,
+            "generator_steps": self.generator_steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        self.generator_descent.load_state_dict(state["generator"])
+        self.critic_descent.load_state_dict(state["critic"])
+        self.critic_steps, self.generator_steps = state["critic_steps"], state["generator_steps"]
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether a case's output depends on the others of its batch."""
+    return any(isinstance(part, _BatchNorm) for part in network.modules())
+
+
+def check_labels(y: Tensor | None, n_classes: int) -> None:
+    """Refuse batches whose labels a conditional GAN cannot use."""
+    if y is None:
+        raise InvalidDataError("batches must have labels y for a conditional GAN. Got none. Give y to the data source.")
+    if int(y.min()) < 0 or int(y.max()) >= n_classes:
+        raise InvalidDataError(
+            f"y must hold class numbers from 0 to {n_classes - 1}. Got {int(y.min())} to {int(y.max())}."
+        )
+
+
+def _twice(batch: Batch) -> Batch:
+    """A lone last case, counted twice: one case has no spread to normalise by."""
+    parts = [None if part is None else torch.cat([part, part]) for part in (batch.x, batch.y, batch.weight)]
+    assert parts[0] is not None
+    return Batch(parts[0], parts[1], parts[2])
