@@ -31,6 +31,11 @@ def _images(width: int) -> dict[str, Any]:
     return {"n_filters": max(2, width // 8), "filter_size": 3, "pool": 2}
 
 
+def _code(width: int) -> int:
+    """A code a quarter as wide as the layers around it, as usual for networks that squeeze."""
+    return max(2, width // 4)
+
+
 FAMILIES: dict[str, Family] = {
     "rbm": Family("RBM", "RBM", lambda h: {"n_components": h, "learning_rate": 0.3}, log_z_of=lambda e: e.module_),
     "dbn": Family(
@@ -49,6 +54,11 @@ FAMILIES: dict[str, Family] = {
     "convolutional": Family(
         "convolutional RBM", "ConvolutionalBeliefNetwork", _images, log_z_of=lambda e: e.module_.layers[0]
     ),
+    "autoencoder": Family(
+        "autoencoder", "Autoencoder", lambda h: {"hidden_layer_sizes": (h,), "n_components": _code(h)}
+    ),
+    "vae": Family("variational autoencoder", "VAE", lambda h: {"hidden_layer_sizes": (h, h), "n_components": _code(h)}),
+    "gan": Family("adversarial network", "GAN", lambda h: {"hidden_layer_sizes": (h, h), "n_components": _code(h)}),
 }
 
 
