@@ -59,6 +59,7 @@ FITS = {
         "flowers",
         [*SHORT, *["--set", "conditional=true", "--set", "hidden_layer_sizes=[4]", "--label", "species"]],
     ),
+    "VAE": ("bits", [*SHORT, "--set", "hidden_layer_sizes=[4]", "--set", "n_components=2"]),
     "ConditionalRBM": ("wave", [*SHORT, "--set", "n_components=3"]),
     "RatingsRBM": ("ratings", [*SHORT, "--set", "n_components=3", "--label", "rating"]),
     "ReplicatedSoftmax": ("counts", [*SHORT, "--set", "n_components=3"]),

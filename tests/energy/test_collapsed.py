@@ -15,6 +15,7 @@ from deepbelief.energy.mean_field import Posterior, bound
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.types import Bound
 from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
 from tests.oracle.deep import STACKS, exact_log_p, tiny_dbm, twin
 from tests.oracle.joint import Joint, rows_of
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value
@@ -129,7 +130,7 @@ def means_for_draws(patch: pytest.MonkeyPatch) -> None:
 
 def forgotten_normalization(patch: pytest.MonkeyPatch) -> None:
     """``log Q`` without its log-partition."""
-    patch.setattr(Units, "log_prob", lambda self, x, inputs: (inputs * x).sum(-1) - self.potential(x))
+    patch.setattr(Bernoulli, "log_prob", lambda self, x, inputs: (inputs * x).sum(-1) - self.potential(x))
 
 
 def forgotten_layer_above(patch: pytest.MonkeyPatch) -> None:
