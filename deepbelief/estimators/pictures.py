@@ -7,6 +7,8 @@ from math import isqrt, prod
 
 from deepbelief.errors import InvalidDataError
 
+CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
+
 
 def picture_shape(asked: Sequence[int] | None, given: Sequence[int] | None, n_features: int) -> tuple[int, ...]:
     """What was asked for, else the shape that X came in, else a square, else one row of pixels.
@@ -14,6 +16,11 @@ def picture_shape(asked: Sequence[int] | None, given: Sequence[int] | None, n_fe
     >>> picture_shape(None, None, 64), picture_shape((1, 4, 3), None, 12), picture_shape(None, None, 7)
     ((8, 8), (1, 4, 3), (1, 7))
     """
+    if not asked and given and len(given) == 3 and given[2] in CHANNELS and given[0] not in CHANNELS:
+        raise InvalidDataError(
+            f"X must have its channels first, (cases, channels, height, width). Got pictures of {tuple(given)}. "
+            "Use X.transpose(0, 3, 1, 2), or give image_shape."
+        )
     side = isqrt(n_features)
     flat = (side, side) if side * side == n_features else (1, n_features)
     shape = tuple(int(n) for n in (asked or given or flat))
