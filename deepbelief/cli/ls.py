@@ -1,4 +1,4 @@
-"""``deepbelief ls``: what there is: models, kinds of units, recipes, and the runs in a folder."""
+"""``deepbelief ls``: what there is: estimators, models, kinds of units, recipes, and the runs in a folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def ls(
     folder: Annotated[Path, typer.Argument(help="Where to look for runs.")] = Path(),
     json: Json = False,
 ) -> None:
-    """List the models, kinds of units, recipes and data sets, and the runs in a folder.
+    """List the estimators, models, kinds of units, recipes and data sets, and the runs in a folder.
 
     Example: `deepbelief ls runs`
     """
@@ -28,7 +28,7 @@ def ls(
     if json:
         print_json(found)
         return
-    rows = [(name, ", ".join(found[name])) for name in ("models", "units", "learning", "sets", "recipes")]
+    rows = [(name, ", ".join(found[name])) for name in ("estimators", "models", "units", "learning", "sets", "recipes")]
     print_table("", ["", ""], rows)
     if not runs:
         typer.echo(f"No runs in {folder}. Try: deepbelief demo")
@@ -41,9 +41,16 @@ def known_parts() -> dict[str, list[str]]:
     """The names of all parts."""
     from deepbelief.data.registry import SETS
     from deepbelief.energy.gradients.settings import RULES
+    from deepbelief.estimators.storage import ESTIMATORS
     from deepbelief.recipes.run_folder import recipe_names
     from deepbelief.storage import MODELS
     from deepbelief.units.catalog import KINDS
 
-    parts = {"models": list(MODELS), "units": list(KINDS), "learning": list(RULES), "sets": list(SETS)}
+    parts = {
+        "estimators": sorted(ESTIMATORS),
+        "models": list(MODELS),
+        "units": list(KINDS),
+        "learning": list(RULES),
+        "sets": list(SETS),
+    }
     return {**parts, "recipes": recipe_names()}

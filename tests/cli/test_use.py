@@ -112,6 +112,7 @@ def test_data_lists_fetches_and_describes(call, tmp_path):
 def test_ls_knows_the_parts_and_the_runs(trained, call):
     found = told(call("ls", trained.parent, "--json"))
     assert {"DBN", "RBM"} <= set(found["models"])
+    assert {"VAE", "GAN", "DeepBeliefNetwork"} <= set(found["estimators"])
     assert "gaussian" in found["units"]
     assert [(run["folder"], run["state"]) for run in found["runs"]] == [(str(trained), "finished")]
     assert "finished" in call("ls", trained.parent).stdout
