@@ -58,8 +58,9 @@ RECIPE = Recipe(
     published="no number for this setting; the baselines are the training mean and the 10 nearest training images",
     setting="2,000 test images (every fifth), drawn once; chains of 1,500 sweeps with the half clamped, of which the "
     "last 1,400 means are averaged",
-    reached="not run whole",
-    time="not measured",
+    reached="nats a hidden pixel given the left, right, top, bottom half: .176, .146, .185, .165; "
+    "the neighbours .213, .181, .216, .196 (seed 0)",
+    time="6 minutes after the RBM, 1 thread",
     reproduce=reproduce,
 )
 
