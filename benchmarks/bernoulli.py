@@ -7,12 +7,11 @@ Prints nanoseconds per element on one thread: medians of interleaved rounds, so 
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from _measure import interleaved, parser, set_up
 
 from deepbelief.rng import bernoulli, make_generator, uniform_like
 
@@ -34,22 +33,15 @@ def nanoseconds(shape: tuple[int, int], rounds: int) -> dict[str, float]:
     """Median nanoseconds per element of each way, measured in turn."""
     generator = make_generator(0)
     p = uniform_like(torch.empty(shape), generator)
-    seconds: dict[str, list[float]] = {name: [] for name in ways(p, generator)}
-    for _ in range(rounds):
-        for name, draw in ways(p, generator).items():
-            start = time.perf_counter()
-            draw()
-            seconds[name].append(time.perf_counter() - start)
+    seconds = interleaved(ways(p, generator), rounds)
     return {name: statistics.median(values) / p.numel() * 1e9 for name, values in seconds.items()}
 
 
 def main() -> None:
     """Measure and print one table."""
-    parser = argparse.ArgumentParser(description="Nanoseconds per Bernoulli draw, one thread")
-    parser.add_argument("--rounds", type=int, default=200, help="rounds per shape (default 200)")
-    rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)
-    columns = {shape: nanoseconds(shape, rounds) for shape in SHAPES}
+    options = parser("Nanoseconds per Bernoulli draw", 200).parse_args()
+    set_up(options.threads)
+    columns = {shape: nanoseconds(shape, options.rounds) for shape in SHAPES}
     print(f"{'ns per element':30}" + "".join(f"{rows:>8} x {units:<5}" for rows, units in SHAPES))
     for name in columns[SHAPES[0]]:
         print(f"{name:30}" + "".join(f"{columns[shape][name]:>16.2f}" for shape in SHAPES))

@@ -10,14 +10,13 @@ Prints medians of CPU time over interleaved rounds on one thread, so that a busy
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
+from _measure import interleaved, parser, print_table, set_up
 from torch import Tensor, nn
 
 from deepbelief.adversarial.gan import GAN
@@ -28,6 +27,7 @@ from deepbelief.rng import make_generator
 from deepbelief.types import Batch
 
 SHAPE, N_LATENT = (1, 28, 28), 100
+LIMIT = "limit: bare forward and backward passes"
 
 
 def networks(channels: list[int]) -> tuple[nn.Module, nn.Module]:
@@ -66,38 +66,23 @@ def ours(channels: list[int], x: Tensor) -> Callable[[], object]:
     return lambda: rule.step(Batch(x), context)
 
 
-def milliseconds(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each step, measured in turn after one round to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 1):
-        for name, step in steps.items():
-            start = time.process_time()
-            step()
-            if number:
-                seconds[name].append(time.process_time() - start)
-    return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
-
-
 def main() -> None:
     """Measure and print one table."""
-    parser = argparse.ArgumentParser(description="Milliseconds per DCGAN step, one thread")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--channels", type=int, nargs="+", default=[32, 64])
-    parser.add_argument("--batch", type=int, default=64)
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
+    asked = parser("Milliseconds of processor time per step of a DCGAN", 30)
+    asked.add_argument("--channels", type=int, nargs="+", default=[32, 64])
+    asked.add_argument("--batch", type=int, default=64)
+    options = asked.parse_args()
+    set_up(options.threads)
     generator = make_generator(1)
-    x = torch.rand((asked.batch, 784), generator=generator)
-    z = torch.randn((asked.batch, N_LATENT), generator=generator)
+    x = torch.rand((options.batch, 784), generator=generator)
+    z = torch.randn((options.batch, N_LATENT), generator=generator)
     steps = {
-        "forward and backward passes alone": bare(asked.channels, x, z, adam=False),
-        "the same with two Adams": bare(asked.channels, x, z, adam=True),
-        "deepbelief AdversarialLearning": ours(asked.channels, x),
+        LIMIT: bare(options.channels, x, z, adam=False),
+        "the same with two Adams": bare(options.channels, x, z, adam=True),
+        "deepbelief AdversarialLearning": ours(options.channels, x),
     }
-    found = milliseconds(steps, asked.rounds)
-    limit = found["forward and backward passes alone"]
-    for name, value in found.items():
-        print(f"{name:36s} {value:8.2f} ms  {value / limit:5.3f} x")
+    seconds = interleaved(steps, options.rounds, time.process_time)
+    print_table(f"DCGAN {options.channels}, batch {options.batch}: one step", seconds, limit=LIMIT)
 
 
 if __name__ == "__main__":

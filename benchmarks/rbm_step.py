@@ -53,7 +53,7 @@ def ours(learning: str, n_visible: int, n_hidden: int, batch: int) -> Way:
     """The library's procedure as the loop calls it."""
     data, generator = rows(n_visible, batch), make_generator(1)
     rbm = RBM(n_visible, n_hidden, generator=generator)
-    rule = make_procedure(rbm, LearningSettings(learning=learning, n_chains=batch, epochs=1, learning_rate=0.05))  # type: ignore[arg-type]
+    rule = make_procedure(rbm, LearningSettings(learning=learning, n_chains=batch, epochs=1, learning_rate=0.05))
     rule.start(Batch(data[0]), generator)
 
     def run() -> None:

@@ -8,14 +8,12 @@ All three take their turns in every round, so that a loaded machine slows them a
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
+from _measure import interleaved, parser, print_table, set_up
 from torch import nn
 
 from deepbelief.autoencoders.elbo import ELBO
@@ -23,6 +21,9 @@ from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
 from deepbelief.units.bernoulli import Bernoulli
+
+STEPS = 5
+LIMIT = "limit: bare forward and backward passes"
 
 
 def networks() -> tuple[nn.Sequential, nn.Sequential]:
@@ -35,7 +36,7 @@ def networks() -> tuple[nn.Sequential, nn.Sequential]:
 def bare(x: torch.Tensor) -> Callable[[], None]:
     """Both networks forward and backward with given gradients: no draw, no likelihood, no optimizer."""
     encoder, decoder = networks()
-    seed, parameters = torch.randn(len(x), 784), [*encoder.parameters(), *decoder.parameters()]
+    seed, parameters = torch.ones(len(x), 784), [*encoder.parameters(), *decoder.parameters()]
 
     def step() -> None:
         for parameter in parameters:
@@ -74,25 +75,24 @@ def ours(x: torch.Tensor) -> Callable[[], None]:
     return step
 
 
+def in_a_row(step: Callable[[], None]) -> Callable[[], None]:
+    """`STEPS` steps, so that a round is longer than the clock's noise."""
+
+    def run() -> None:
+        for _ in range(STEPS):
+            step()
+
+    return run
+
+
 def main() -> None:
     """Time the three in turns."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=40)
-    rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)
+    options = parser("Milliseconds per step of a VAE", 40).parse_args()
+    set_up(options.threads)
     x = (torch.rand(100, 784, generator=torch.Generator().manual_seed(0)) < 0.13).float()
-    contenders = {"bare passes": bare(x), "plain PyTorch": plain(x), "ours": ours(x)}
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds + 5):
-        for name, step in contenders.items():
-            start = time.perf_counter()
-            for _ in range(5):
-                step()
-            times[name].append((time.perf_counter() - start) / 5)
-    base = statistics.median(times["bare passes"][5:])
-    for name, seen in times.items():
-        median = statistics.median(seen[5:])
-        print(f"{name:15s} {1000 * median:7.2f} ms   {median / base:5.2f} x the bare passes")
+    steps = {LIMIT: bare(x), "plain PyTorch": plain(x), "deepbelief": ours(x)}
+    seconds = interleaved({name: in_a_row(step) for name, step in steps.items()}, options.rounds)
+    print_table("VAE 784-200-200-50, batch 100: one step", seconds, limit=LIMIT, per=STEPS)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,11 @@ built = pytest.mark.skipif(draws.library() is None, reason="the C kernels were n
 ROTATIONS = [(10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20)]
 
 
+def normal(*shape: int, seed: int = 1) -> torch.Tensor:
+    """Numbers to work on."""
+    return torch.randn(shape, generator=make_generator(seed))
+
+
 def threefry(counters: np.ndarray, key: int) -> np.ndarray:
     """Threefry4x32-12 as the paper writes it: (n,) counters of 64 bits -> (n, 4) words."""
     k = [key & 0xFFFFFFFF, key >> 32, 0, 0]
@@ -63,7 +68,7 @@ def test_activation_and_draw_in_one_pass_are_the_two_after_each_other(
     shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(draws, "SMALLEST", 1)
-    inputs, bias = 4 * torch.randn(shape), torch.randn(shape[1])
+    inputs, bias = 4 * normal(*shape), normal(shape[1], seed=2)
     both = draws.sigmoid_bernoulli(inputs, bias, make_generator(0))
     assert both is not None
     mean, x = both
@@ -87,14 +92,14 @@ def test_extreme_inputs_are_sure_and_finite(monkeypatch: pytest.MonkeyPatch) -> 
 @built
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_any_number_of_threads_draws_the_same(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs, bias = torch.randn(123, 77), torch.randn(77)
+    inputs, bias = normal(123, 77), normal(77, seed=2)
     alone = draws.sigmoid_bernoulli(inputs, bias, make_generator(0))
     monkeypatch.setattr(draws, "GRAIN", 64)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     together = draws.sigmoid_bernoulli(inputs, bias, make_generator(0))
     assert alone is not None and together is not None  # noqa: PT018
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
-    p = torch.rand(9001)
+    p = torch.rand(9001, generator=make_generator(1))
     assert torch.equal(draws.bernoulli(p, make_generator(1)), bernoulli(p, make_generator(1)))  # type: ignore[arg-type]
 
 
@@ -121,7 +126,7 @@ def test_changes_of_softplus_are_those_in_double(
     shape: tuple[int, int], spread: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(draws, "SMALLEST", 1)
-    x, a, b = spread * torch.randn(shape), torch.randn(shape[1]), torch.randn(shape[1])
+    x, a, b = spread * normal(*shape), normal(shape[1], seed=2), normal(shape[1], seed=3)
     found = draws.softplus_change(x, (0.5, a), (0.75, b))
     here, there = (F.softplus((scale * x + bias).double(), threshold=50) for scale, bias in ((0.5, a), (0.75, b)))
     torch.testing.assert_close(found, (there - here).sum(1), rtol=1e-6, atol=1e-6 * spread * shape[1])
