@@ -21,7 +21,7 @@ from deepbelief.belief.greedy import start_layer
 from deepbelief.energy.convolutional_rbm import ConvolutionalRBM
 from deepbelief.energy.gradients.convolutional import ConvolutionalLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_negative
-from deepbelief.energy.kernels.gibbs import to_average
+from deepbelief.energy.kernels.clamped import check_clamp, to_average
 from deepbelief.energy.pretraining import MappedSource
 from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range
 from deepbelief.protocols import BatchSource, Generator
@@ -122,6 +122,7 @@ class ConvolutionalDBN(nn.Module):
         """
         n_average = to_average(n_steps, n_average)
         clamp = Clamp(x, known)
+        check_clamp(self.layers[0].visible, clamp)
         start = clamp.apply(self.layers[0].visible_offset.expand_as(x))
         return clamp.apply(self._clamped(start, clamp, n_steps, n_average, generator)[1])
 

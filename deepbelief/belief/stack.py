@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from deepbelief.belief.annealed_bound import annealed_bound
 from deepbelief.belief.bound import importance_bound, variational_bound
 from deepbelief.belief.layers import Layer
-from deepbelief.energy.kernels.gibbs import BlockGibbs, to_average
+from deepbelief.energy.kernels.clamped import check_clamp, to_average
+from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_range
 from deepbelief.protocols import Generator
@@ -166,6 +167,7 @@ class BeliefStack(nn.Module, ABC):
         """
         n_average = to_average(n_steps, n_average)
         clamp, total = Clamp(x, known), torch.zeros_like(x)
+        check_clamp(self.visible, clamp)
         state = clamp.apply(self.layers[0].visible_offset[: x.shape[1]].expand_as(x))
         for step in range(n_steps):
             state, mean = self._around(state, generator)

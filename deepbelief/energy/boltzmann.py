@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from deepbelief.energy.couplings import DenseInteraction, Interaction, Pattern, SparseInteraction, is_sparse
 from deepbelief.energy.graph import Graph
+from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.coloured import ColouredGibbs
-from deepbelief.energy.kernels.gibbs import to_average
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.partition.pairwise import PathFromIndependent
 from deepbelief.energy.site_posterior import log_sum_hidden, mean_field
@@ -193,10 +193,11 @@ class BoltzmannMachine(nn.Module):
         """
         check_range("n", n, low=1)
         check_range("n_steps", n_steps, low=1)
+        if condition is not None:
+            check_clamp(self.visible, condition)
         kernel = self.kernel()
         state, n_visible = kernel.init(n, generator=generator), self.visible.size
-        for _ in range(n_steps):
-            state, info = kernel.step(state, clamp=condition, generator=generator)
+        state, info = run_chain(kernel, state, n_steps, clamp=condition, generator=generator)
         if not mean:
             return state.x[:, :n_visible]
         rows = info.mean[:, :n_visible]
@@ -211,15 +212,11 @@ class BoltzmannMachine(nn.Module):
         A clamped chain of `n_steps`, of which the conditional means of the last `n_average` (three quarters of them all
         unless told) are averaged: an estimate of the posterior mean.
         """
-        n_average = to_average(n_steps, n_average)
         clamp, kernel, n_visible = Clamp(x, known), self.kernel(), self.visible.size
+        check_clamp(self.visible, clamp)
         state = kernel.start_at(clamp.apply(self.offset[:n_visible].expand_as(x)), generator=generator)
-        total = torch.zeros_like(x)
-        for step in range(n_steps):
-            state, info = kernel.step(state, clamp=clamp, generator=generator)
-            if step >= n_steps - n_average:
-                total += info.mean[:, :n_visible]
-        return clamp.apply(total / n_average)
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average, "generator": generator}
+        return clamp.apply(average_means(kernel, state, lambda info: info.mean[:, :n_visible], clamp=clamp, **steps))
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, *, generator: Generator = None, log_z: Bound | None = None) -> Bound:

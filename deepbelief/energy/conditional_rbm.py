@@ -16,7 +16,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from deepbelief.energy.kernels.gibbs import BlockGibbs, to_average
+from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
+from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidDataError, check_range
@@ -174,14 +175,14 @@ class ConditionalRBM(nn.Module):
         Chains start at `start` (the last frame is a good place), else at independent units with the data's means.
         """
         check_range("n_steps", n_steps, low=1)
+        if condition is not None:
+            check_clamp(self.rbm.visible, condition)
         kernel = BlockGibbs(self.given(u))
         if start is None:
             state = kernel.init(len(u), generator=generator)
         else:
             state = kernel.start_at(start, generator=generator)
-        for _ in range(n_steps - 1):
-            state, _ = kernel.step(state, clamp=condition, generator=generator)
-        state, info = kernel.step(state, clamp=condition, generator=generator)
+        state, info = run_chain(kernel, state, n_steps, clamp=condition, generator=generator)
         if not mean:
             return state.v
         return info.mean_v if condition is None else condition.apply(info.mean_v)
@@ -201,15 +202,11 @@ class ConditionalRBM(nn.Module):
 
         With no entry known it is an estimate of ``<v>`` given u.
         """
-        n_average = to_average(n_steps, n_average)
         clamp, kernel = Clamp(v, known), BlockGibbs(self.given(u))
+        check_clamp(self.rbm.visible, clamp)
         state = kernel.start_at(clamp.apply(self.rbm.visible_offset.expand_as(v)), generator=generator)
-        total = torch.zeros_like(v)
-        for step in range(n_steps):
-            state, info = kernel.step(state, clamp=clamp, generator=generator)
-            if step >= n_steps - n_average:
-                total += info.mean_v
-        return clamp.apply(total / n_average)
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average, "generator": generator}
+        return clamp.apply(average_means(kernel, state, lambda info: info.mean_v, clamp=clamp, **steps))
 
     @torch.no_grad()
     def continue_sequence(

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from deepbelief.energy.collapsed import collapsed_bound
 from deepbelief.energy.even_odd import EvenOdd
-from deepbelief.energy.kernels.gibbs import BlockGibbs, to_average
+from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
+from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.mean_field import MOST_STEPS, Posterior, bound, infer
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.errors import check, check_range
@@ -133,9 +134,7 @@ class DBM(nn.Module):
         check_range("n_steps", n_steps, low=1)
         view, clamp = self.even_odd(), None if condition is None else self._widened(condition)
         kernel = BlockGibbs(view)
-        state = kernel.init(n, generator=generator)
-        for _ in range(n_steps):
-            state, info = kernel.step(state, clamp=clamp, generator=generator)
+        state, info = run_chain(kernel, kernel.init(n, generator=generator), n_steps, clamp=clamp, generator=generator)
         if not mean:
             return state.v[:, : self.visible.size]
         means = info.mean_v[:, : self.visible.size]
@@ -150,17 +149,12 @@ class DBM(nn.Module):
         A clamped chain of `n_steps`, of which the conditional means of the last `n_average` (three quarters of them all
         unless told) are averaged: an estimate of the posterior mean.
         """
-        n_average = to_average(n_steps, n_average)
         data = Clamp(x, known)
         clamp, view, width = self._widened(data), self.even_odd(), self.visible.size
-        kernel, total = BlockGibbs(view), torch.zeros_like(x)
-        start = clamp.apply(view.visible_offset.expand(len(x), -1))
-        state = kernel.start_at(start, generator=generator)
-        for step in range(n_steps):
-            state, info = kernel.step(state, clamp=clamp, generator=generator)
-            if step >= n_steps - n_average:
-                total += info.mean_v[:, :width]
-        return data.apply(total / n_average)
+        kernel = BlockGibbs(view)
+        state = kernel.start_at(clamp.apply(view.visible_offset.expand(len(x), -1)), generator=generator)
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average, "generator": generator}
+        return data.apply(average_means(kernel, state, lambda info: info.mean_v[:, :width], clamp=clamp, **steps))
 
     @torch.no_grad()
     def log_likelihood(
@@ -196,6 +190,7 @@ class DBM(nn.Module):
 
     def _widened(self, condition: Clamp) -> Clamp:
         """A condition on the data as one on all even layers, the others free."""
+        check_clamp(self.visible, condition)
         extra = sum(units.size for units in self.units[2::2])
         values, known = torch.broadcast_tensors(condition.values, condition.known)
         values, free = values.to(self.weights[0]), (*known.shape[:-1], extra)

@@ -59,7 +59,12 @@ class Graph:
     @classmethod
     def of_edges(cls, n_sites: int, edges: Iterable[Sequence[int]] | Tensor) -> Graph:
         """A given graph: pairs of sites in any order; an edge that is named twice counts once."""
-        pairs = torch.as_tensor(edges if isinstance(edges, Tensor) else list(edges), dtype=torch.long).reshape(-1, 2)
+        given = torch.as_tensor(edges if isinstance(edges, Tensor) else list(edges))
+        pairs = given.long().reshape(-1, 2)
+        check(
+            bool((pairs.flatten() == given.flatten()).all()),
+            f"edges must join whole-numbered sites. Got {given.flatten()[:2].tolist()}. Number the sites from 0.",
+        )
         if len(pairs) and not (pairs.min() >= 0 and pairs.max() < n_sites):
             raise InvalidArgumentError(
                 f"edges must join sites from 0 to {n_sites - 1}. Got site {int(pairs.max())} or one below 0. "

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.boltzmann import BoltzmannMachine
-from deepbelief.errors import check
+from deepbelief.errors import check, check_range
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ def ranked_links(
     [Link(first='b', second='c', score=2.0, coupling=-2.0)]
     """
     layout = model.layout
+    if n is not None:
+        check_range("n", n, low=0)
     check(
         names is None or len(names) == layout.n_sites,
         f"names must be {layout.n_sites}, one for each variable. Got {len(names or [])}.",

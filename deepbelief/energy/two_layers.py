@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deepbelief.energy.kernels.gibbs import BlockGibbs, to_average
+from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
+from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.errors import check_range
 from deepbelief.protocols import Generator
@@ -95,11 +97,11 @@ class TwoLayers(nn.Module, ABC):
         """
         check_range("n", n, low=1)
         check_range("n_steps", n_steps, low=1)
+        if condition is not None:
+            check_clamp(self.visible, condition)
         kernel = BlockGibbs(self)
         state = kernel.init(n, generator=generator)
-        for _ in range(n_steps - 1):
-            state, _ = kernel.step(state, clamp=condition, generator=generator)
-        state, info = kernel.step(state, clamp=condition, generator=generator)
+        state, info = run_chain(kernel, state, n_steps, clamp=condition, generator=generator)
         if not mean:
             return state.v
         return info.mean_v if condition is None else condition.apply(info.mean_v)
@@ -114,15 +116,11 @@ class TwoLayers(nn.Module, ABC):
         unless told) are averaged: an estimate of the posterior mean. Draws instead of
         means are what ``sample(n, condition=Clamp(x, known))`` gives.
         """
-        n_average = to_average(n_steps, n_average)
         clamp, kernel = Clamp(x, known), BlockGibbs(self)
+        check_clamp(self.visible, clamp)
         state = kernel.start_at(clamp.apply(self.visible_offset.expand_as(x)), generator=generator)
-        total = torch.zeros_like(x)
-        for step in range(n_steps):
-            state, info = kernel.step(state, clamp=clamp, generator=generator)
-            if step >= n_steps - n_average:
-                total += info.mean_v
-        return clamp.apply(total / n_average)
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average, "generator": generator}
+        return clamp.apply(average_means(kernel, state, lambda info: info.mean_v, clamp=clamp, **steps))
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, *, generator: Generator = None, log_z: Bound | None = None) -> Bound:

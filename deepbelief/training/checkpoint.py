@@ -104,6 +104,16 @@ def load(trainer: Trainer, path: str | Path) -> None:
     state = read_state(path, device=trainer.processes.device)
     if not isinstance(state, dict) or state.get("kind") != KIND:
         raise StorageError(f"{path} must be a training checkpoint. It is a state of another kind. Check the path.")
+    try:
+        _put_back(trainer, path, state)
+    except KeyError as error:
+        raise StorageError(
+            f"{path} must hold the state that this version writes. Its {error} is missing. "
+            "Resume it with the version that wrote it, or train anew."
+        ) from error
+
+
+def _put_back(trainer: Trainer, path: Path, state: dict[str, Any]) -> None:
     _check_settings(path, state["settings"], fingerprint(trainer))
     fill_module(trainer.module, state["module"], source=str(path))
     mine = state["ranks"][trainer.rank]

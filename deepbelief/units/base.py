@@ -172,6 +172,9 @@ class Units(nn.Module, ABC):
     def check_values(self, x: Tensor, name: str = "X") -> None:
         """Raise `InvalidDataError` if `x` holds values that these units cannot take."""
 
+    def check_known(self, known: Tensor) -> None:
+        """Raise `InvalidDataError` if `known`, (..., size), holds a part of a variable that spans several entries."""
+
     def check_shape(self, x: Tensor, name: str = "X") -> None:
         """Raise `InvalidDataError` unless `x` is (n, size)."""
         if x.ndim != 2 or x.shape[1] != self.size:
@@ -197,6 +200,15 @@ class Units(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{k}={v}" for k, v in self.config().items() if k != "kind")
+
+
+def check_whole_groups(known: Tensor) -> None:
+    """Raise unless the entries of each group, (..., groups, entries), are known together or not at all."""
+    if known.numel() and bool((known.any(-1) != known.all(-1)).any()):
+        raise InvalidDataError(
+            f"known must hold all {known.shape[-1]} entries of a group of units or none: they are one variable. "
+            "Got a part of one. Mark the whole group."
+        )
 
 
 def check_unit_interval(x: Tensor, name: str, kind: str) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from deepbelief.errors import InvalidDataError, check
 from deepbelief.rng import uniform_like
-from deepbelief.units.base import Units
+from deepbelief.units.base import Units, check_whole_groups
 from deepbelief.units.bernoulli import CLIP
 
 
@@ -69,6 +69,9 @@ class Categorical(Units):
         rows = torch.arange(len(x), device=x.device)
         copies[:, rows, variable] = torch.eye(self.n_values, dtype=x.dtype, device=x.device).unsqueeze(1)
         return copies.flatten(-2)
+
+    def check_known(self, known: Tensor) -> None:
+        check_whole_groups(self._grouped(known))
 
     def check_values(self, x: Tensor, name: str = "X") -> None:
         if x.numel() == 0:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from deepbelief.errors import InvalidDataError, check_range
 from deepbelief.rng import uniform_like
-from deepbelief.units.base import Units
+from deepbelief.units.base import Units, check_whole_groups
 from deepbelief.units.bernoulli import CLIP
 
 
@@ -90,6 +90,9 @@ class Pooled(Units):
         states = F.pad(torch.eye(self.group_size, dtype=x.dtype, device=x.device), (0, 0, 1, 0))  # none, then each
         copies[:, rows, variable] = states.unsqueeze(1)
         return copies.flatten(-2)
+
+    def check_known(self, known: Tensor) -> None:
+        check_whole_groups(self._grouped(known))
 
     def check_values(self, x: Tensor, name: str = "X") -> None:
         if x.numel() and not (x.min() >= 0 and self.pool(x).max() <= 1 + 1e-3):  # NaN is neither

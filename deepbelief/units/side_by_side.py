@@ -112,6 +112,10 @@ class SideBySide(Units):
             place = self.slice_of(i)
             part.check_values(x[:, place], f"{name}[:, {place.start}:{place.stop}]")
 
+    def check_known(self, known: Tensor) -> None:
+        for i, part in enumerate(self._parts()):
+            part.check_known(known[..., self.slice_of(i)])
+
     def config(self) -> dict[str, Any]:
         return {"kind": self.kind, "parts": [part.config() for part in self._parts()]}
 

@@ -78,3 +78,11 @@ def test_a_machine_without_couplings_has_nothing_to_rank() -> None:
     assert ranked_links(BoltzmannMachine(3, graph=Graph.of_edges(3, []))) == []
     with pytest.raises(InvalidArgumentError, match=r"names must be 3, one for each variable. Got 2"):
         ranked_links(BoltzmannMachine(3), names=["a", "b"])
+    with pytest.raises(InvalidArgumentError, match=r"n must be at least 0. Got n=-1"):
+        ranked_links(BoltzmannMachine(3), -1)
+
+
+def test_a_graph_refuses_sites_that_are_no_whole_numbers() -> None:
+    assert Graph.of_edges(3, torch.tensor([[0.0, 2.0]])).edges.tolist() == [[0, 2]]
+    with pytest.raises(InvalidArgumentError, match="whole-numbered sites"):
+        Graph.of_edges(3, [[0.0, 1.5]])

@@ -150,3 +150,13 @@ def test_resume_from_something_else_is_refused(small: ModuleType, tmp_path: Path
     write_state(tmp_path / "checkpoint.safetensors", {"kind": "soup"})
     with pytest.raises(StorageError, match="must be a training checkpoint"):
         small.train(epochs=2, resume_from=tmp_path)
+
+
+def test_a_checkpoint_that_another_version_wrote_is_refused_with_a_remedy(small: ModuleType, tmp_path: Path) -> None:
+    small.train(epochs=1, checkpoint_dir=tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    state = read_state(path)
+    del state["ranks"][0]["meter"]
+    write_state(path, state)
+    with pytest.raises(StorageError, match="Its 'meter' is missing"):
+        small.train(epochs=2, resume_from=path)

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 from deepbelief.units.base import Units
@@ -61,14 +61,6 @@ class GibbsInfo:
 
     mean_v: Tensor
     mean_h: Tensor
-
-
-def to_average(n_steps: int, n_average: int | None) -> int:
-    """How many steps at the end of a chain a completion averages: what is asked for, or three quarters of them all."""
-    if n_average is None:
-        return max(1, 3 * n_steps // 4)
-    check_range("n_average", n_average, low=1, high=n_steps)
-    return n_average
 
 
 def check_chains(n: int, model: Bipartite) -> None:
