@@ -12,7 +12,7 @@ from deepbelief.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deepbelief.belief.dbn import DBN
+    from deepbelief.belief.stack import BeliefStack
     from deepbelief.belief.unrolled import UnrolledDBN
     from deepbelief.recipes.run_data import Preparation
 
@@ -27,9 +27,10 @@ Label = Annotated[
 ]
 
 
-def load_stack(folder: Path, device: str = "cpu") -> tuple[DBN, Preparation]:
+def load_stack(folder: Path, device: str = "cpu") -> tuple[BeliefStack, Preparation]:
     """The generative model in `folder` as a stack (one RBM is a stack of one), and its data's preparation."""
     from deepbelief.belief.dbn import DBN
+    from deepbelief.belief.stack import BeliefStack
     from deepbelief.energy.rbm import RBM
     from deepbelief.recipes.run_folder import find_model
     from deepbelief.storage import load_model
@@ -38,7 +39,7 @@ def load_stack(folder: Path, device: str = "cpu") -> tuple[DBN, Preparation]:
     model = load_model(path, device=device)
     if isinstance(model, RBM):
         model = DBN([model])
-    if not isinstance(model, DBN):
+    if not isinstance(model, BeliefStack):
         raise InvalidArgumentError(
             f"MODEL must be a DBN or an RBM. Got a {type(model).__name__} in {path}. Name the run's folder."
         )
@@ -46,7 +47,7 @@ def load_stack(folder: Path, device: str = "cpu") -> tuple[DBN, Preparation]:
     return model.eval(), preparation_of(path, model.visible.size)
 
 
-def _use_threads(model: DBN) -> None:
+def _use_threads(model: BeliefStack) -> None:
     """One thread for small models, whose products are too small to share."""
     import torch
 

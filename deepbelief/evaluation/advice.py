@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.belief.dbn import DBN
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.evaluation.chain_advice import comparison_advice, copying_advice, diagnosis_advice, learning_advice
 from deepbelief.evaluation.chain_data import Comparison
@@ -26,7 +26,7 @@ WIDEST_BRACKET, SMALLEST_GAP, SMALLEST_FALL, SMALLEST_GAIN = 1.0, 1.0, 0.5, 0.5 
 
 
 def give_advice(
-    dbn: DBN,
+    dbn: BeliefStack,
     x: Tensor,
     frames: Tensor | None = None,
     steps: Sequence[int] = (),
@@ -96,7 +96,7 @@ def mixing_advice(frames: Tensor, steps: Sequence[int]) -> list[str]:
 
 
 @torch.no_grad()
-def unit_advice(dbn: DBN, x: Tensor) -> list[str]:
+def unit_advice(dbn: BeliefStack, x: Tensor) -> list[str]:
     """Whether many hidden units of a layer are always on or off, or are never between."""
     found = []
     for number, rbm in enumerate(dbn.layers, start=1):

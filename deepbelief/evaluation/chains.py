@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.belief.dbn import DBN
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.energy.kernels.gibbs import BlockGibbs, ChainState
 from deepbelief.energy.kernels.traces import FREE_ENERGY, Scalars, Traces, run_chains
 from deepbelief.energy.rbm import RBM
@@ -91,7 +91,7 @@ def _start_gap(groups: list[Traces], first: int) -> Bound | None:
 
 
 def diagnose_model(
-    model: DBN | RBM, x: Tensor, *, n_chains: int = 100, n_steps: int = 400, generator: torch.Generator
+    model: BeliefStack | RBM, x: Tensor, *, n_chains: int = 100, n_steps: int = 400, generator: torch.Generator
 ) -> ChainDiagnosis:
     """Gibbs chains in an RBM, or in the top RBM of a DBN: `n_chains` from cases `x`, `n_chains` from independent units.
 
@@ -103,7 +103,7 @@ def diagnose_model(
     check_range("n_chains", n_chains, low=2)
     if len(x) < 2:
         raise InvalidDataError(f"x must hold at least 2 cases. Got {len(x)}.")
-    top = model.top if isinstance(model, DBN) else model
+    top = model.top if isinstance(model, BeliefStack) else model
     lifted, kernel = top_states(model, x, generator), BlockGibbs(top)
     rows = torch.randint(len(x), (n_chains,), generator=generator, device=generator.device).to(x.device)
     from_data = kernel.start_at(lifted[rows], generator=generator)
@@ -113,7 +113,7 @@ def diagnose_model(
 
 
 @torch.no_grad()
-def ends_as_data(model: DBN | RBM, found: ChainDiagnosis, generator: torch.Generator) -> Tensor:
+def ends_as_data(model: BeliefStack | RBM, found: ChainDiagnosis, generator: torch.Generator) -> Tensor:
     """The last states of the chains from independent units as cases: draws of the model, where the chains mixed."""
     state: ChainState = found.ends[1]
     if isinstance(model, RBM):
@@ -122,7 +122,7 @@ def ends_as_data(model: DBN | RBM, found: ChainDiagnosis, generator: torch.Gener
     return model.downward(v, sample=True, mean_at_end=False, generator=generator)
 
 
-def diagnosis_rows(model: DBN | RBM, found: ChainDiagnosis, *, data: str, model_name: str) -> list[Result]:
+def diagnosis_rows(model: BeliefStack | RBM, found: ChainDiagnosis, *, data: str, model_name: str) -> list[Result]:
     """Rows of results: relaxation time, worth of the draws, agreement, movement and saturation."""
     size = min(found.effective_sizes.values(), key=float)
     share = 1000 / found.n_draws  # effective draws per 1000
@@ -136,7 +136,7 @@ def diagnosis_rows(model: DBN | RBM, found: ChainDiagnosis, *, data: str, model_
     if found.start_gap is not None:
         gap = found.start_gap
         rows.append(("free-energy gap of chains from two sides", float(gap), gap.kind, gap.stderr, "nats"))
-    top = model.top if isinstance(model, DBN) else model
+    top = model.top if isinstance(model, BeliefStack) else model
     if top.visible.bases is not None:
         rows.append(("visible entries that change in a sweep", 100 * found.flip_rate, "measured", None, "%"))
     stuck = saturation(top, found.ends[1].v)

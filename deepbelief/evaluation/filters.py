@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.belief.dbn import DBN
+from deepbelief.belief.layers import weight_down
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.errors import check_range
 from deepbelief.evaluation.measured import to_numpy
 
@@ -17,17 +18,17 @@ HIGHER = (
 )
 
 
-def shown_units(dbn: DBN, layer: int, most: int) -> Tensor:
+def shown_units(dbn: BeliefStack, layer: int, most: int) -> Tensor:
     """The unit numbers of a layer (from 0) to show: all in order, or the `most` with the largest weights first."""
     check_range("most", most, low=1)
-    weight = dbn.layers[layer].weight.detach()
+    weight = weight_down(dbn.layers[layer]).detach()
     if weight.shape[1] <= most:
         return torch.arange(weight.shape[1], device=weight.device)
     return weight.norm(dim=0).topk(most).indices
 
 
 @torch.no_grad()
-def projected_filters(dbn: DBN) -> list[Tensor]:
+def projected_filters(dbn: BeliefStack) -> list[Tensor]:
     """For each layer the pictures (units, features) of its units in the space of the data, signed.
 
     Layer 1 has its weights, ``W_1'``; a unit above has the average of the pictures below with its own weights,
@@ -36,7 +37,7 @@ def projected_filters(dbn: DBN) -> list[Tensor]:
     pictures: list[Tensor] = []
     for rbm in dbn.layers:
         below = pictures[-1] if pictures else None
-        weight = rbm.weight[: dbn.visible.size if below is None else len(below)].T
+        weight = weight_down(rbm)[: dbn.visible.size if below is None else len(below)].T
         if below is None:
             pictures.append(weight.clone())
         else:
@@ -45,7 +46,7 @@ def projected_filters(dbn: DBN) -> list[Tensor]:
     return pictures
 
 
-def layer_filters(dbn: DBN, *, most: int = 100) -> tuple[list[np.ndarray], list[str]]:
+def layer_filters(dbn: BeliefStack, *, most: int = 100) -> tuple[list[np.ndarray], list[str]]:
     """`projected_filters` of the units to show, and a sentence for each layer on what its pictures are."""
     filters, notes = [], []
     for layer, pictures in enumerate(projected_filters(dbn)):
@@ -56,7 +57,7 @@ def layer_filters(dbn: DBN, *, most: int = 100) -> tuple[list[np.ndarray], list[
 
 
 @torch.no_grad()
-def unit_inputs(dbn: DBN, x: Tensor, layer: int) -> Tensor:
+def unit_inputs(dbn: BeliefStack, x: Tensor, layer: int) -> Tensor:
     """The inputs of a layer's hidden units (layers from 0), which rank cases even where their means are all at 1.
 
     A missing label enters by its posterior.
@@ -68,7 +69,9 @@ def unit_inputs(dbn: DBN, x: Tensor, layer: int) -> Tensor:
 
 
 @torch.no_grad()
-def unit_drivers(dbn: DBN, x: Tensor, *, n_units: int = 8, k: int = 10, most: int = 100) -> list[np.ndarray | None]:
+def unit_drivers(
+    dbn: BeliefStack, x: Tensor, *, n_units: int = 8, k: int = 10, most: int = 100
+) -> list[np.ndarray | None]:
     """For each layer above the first, the `k` of the cases `x` that drive each of its first `n_units` shown units most.
 
     Arrays (units, k, features), strongest first; None for the first layer, whose weights say it already.

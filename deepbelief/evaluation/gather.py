@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
@@ -52,7 +53,7 @@ class GalleryBudget:
 
 
 def gather(
-    model: DBN | RBM,
+    model: BeliefStack | RBM,
     train: Tensor,
     test: Tensor,
     *,
@@ -121,9 +122,9 @@ def gather(
     return gallery
 
 
-def as_stack(model: DBN | RBM) -> DBN:
+def as_stack(model: BeliefStack | RBM) -> BeliefStack:
     """`model` itself, or the DBN of one layer that an RBM is (its parameters are shared)."""
-    check(isinstance(model, DBN | RBM), f"model must be a DBN or an RBM. Got {type(model).__name__}.")
+    check(isinstance(model, BeliefStack | RBM), f"model must be a DBN or an RBM. Got {type(model).__name__}.")
     return DBN([model]) if isinstance(model, RBM) else model
 
 
@@ -138,14 +139,14 @@ def as_states(units: Units, x: Tensor, generator: torch.Generator, binarize: Bin
     return x
 
 
-def named_bounds(dbn: DBN, states: Tensor, plan: GalleryBudget, generator: torch.Generator) -> dict[str, Bound]:
+def named_bounds(dbn: BeliefStack, states: Tensor, plan: GalleryBudget, generator: torch.Generator) -> dict[str, Bound]:
     """The log-likelihood (bound) with 1, 2, ... layers, averaged over the cases, by name."""
     options: dict[str, Any] = {"n_chains": plan.annealing_chains, "betas": plan.temperatures}
     bounds = layer_bounds(dbn, states, generator=generator, **options)
-    return {f"{i} layer{'s' if i > 1 else ''}": bound.mean() for i, bound in enumerate(bounds, start=1)}
+    return {f"{i} layer{'s' if i > 1 else ''}": bound.mean() for i, bound in bounds.items()}
 
 
-def layer_facts(dbn: DBN) -> list[dict[str, Any]]:
+def layer_facts(dbn: BeliefStack) -> list[dict[str, Any]]:
     """Name, units and kind of each layer from the data up; labels beside the layer that they join."""
     facts = [{"name": "data", "units": dbn.visible.size, "kind": dbn.visible.kind}]
     facts += [
@@ -167,7 +168,7 @@ def data_facts(train: Tensor, test: Tensor, y_train: Tensor | None) -> dict[str,
 
 
 @torch.no_grad()
-def class_probabilities(dbn: DBN, classifier: UnrolledDBN | None, x: Tensor) -> Tensor | None:
+def class_probabilities(dbn: BeliefStack, classifier: UnrolledDBN | None, x: Tensor) -> Tensor | None:
     """``p(y | x)`` by the fine-tuned network, else by the labels in the top RBM, else None."""
     if classifier is None and not dbn.n_classes:
         return None
@@ -183,7 +184,7 @@ def class_probabilities(dbn: DBN, classifier: UnrolledDBN | None, x: Tensor) -> 
 
 
 def add_classification(
-    gallery: Gallery, dbn: DBN, classifier: UnrolledDBN | None, test: Tensor, y_test: Tensor | None, n_hard: int
+    gallery: Gallery, dbn: BeliefStack, classifier: UnrolledDBN | None, test: Tensor, y_test: Tensor | None, n_hard: int
 ) -> None:
     """Put the confusion matrix and the hardest cases into the gallery, where there are labels and a classifier."""
     if y_test is None or torch.is_floating_point(y_test):
@@ -201,16 +202,16 @@ def add_classification(
 
 
 @torch.no_grad()
-def encode_in_chunks(dbn: DBN, x: Tensor) -> Tensor:
+def encode_in_chunks(dbn: BeliefStack, x: Tensor) -> Tensor:
     """The codes of the highest layer."""
     return torch.cat([dbn.encode(rows) for rows in x.split(CHUNK)])
 
 
-def _on_device(x: Tensor, dbn: DBN, name: str) -> Tensor:
+def _on_device(x: Tensor, dbn: BeliefStack, name: str) -> Tensor:
     if len(x) < 2:
         raise InvalidDataError(f"{name} must hold at least 2 cases. Got {len(x)}.")
     dbn.visible.check_shape(x, name)
-    return x.to(dbn.layers[0].weight)
+    return x.to(dbn.top.weight)
 
 
 def _at(values: Tensor | None, rows: Tensor) -> Tensor | None:

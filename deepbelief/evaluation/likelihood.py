@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.errors import InvalidDataError, check, check_range
 from deepbelief.evaluation.measured import standard_error
@@ -66,19 +67,20 @@ def likelihood_results(
 
 
 def layer_bounds(
-    dbn: DBN, x: Tensor, *, generator: torch.Generator, n_chains: int = 100, betas: int = 10_000
-) -> list[Bound]:
-    """The log-likelihood (bound) per case of the DBN made of the first l layers, for l = 1 to all of them.
+    dbn: BeliefStack, x: Tensor, *, generator: torch.Generator, n_chains: int = 100, betas: int = 10_000
+) -> dict[int, Bound]:
+    """The log-likelihood (bound) per case of the DBN made of the first l layers, for l = 1 to all of them, by l.
 
     The first is the bottom RBM's own; what a further layer is worth shows as a rise from one to the next. Labels in the
-    top RBM are summed out.
+    top RBM are summed out. Layers whose way up has weights of its own make no model without the top: there is only the
+    whole.
     """
     check_states(dbn.visible, x)
-    bounds = []
-    for n_layers in range(1, len(dbn.layers) + 1):
-        part = dbn if n_layers == len(dbn.layers) else DBN(dbn.layers[:n_layers])
+    parts = [DBN(dbn.layers[:n]) for n in range(1, len(dbn.layers))] if isinstance(dbn, DBN) else []
+    bounds = {}
+    for part in [*parts, dbn]:
         log_z = model_log_z(part, x, n_chains=n_chains, betas=betas, generator=generator)
-        bounds.append(chunked_log_likelihood(part, x, generator=generator, log_z=log_z))
+        bounds[len(part.layers)] = chunked_log_likelihood(part, x, generator=generator, log_z=log_z)
     return bounds
 
 

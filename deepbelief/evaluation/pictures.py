@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.belief.dbn import DBN
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.data.masks import half_mask, random_mask
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.errors import check_range
@@ -31,7 +31,7 @@ def geometric_steps(last: int, n_frames: int) -> list[int]:
 
 
 @torch.no_grad()
-def chain_frames(dbn: DBN, x: Tensor, steps: Sequence[int], *, generator: torch.Generator) -> Tensor:
+def chain_frames(dbn: BeliefStack, x: Tensor, steps: Sequence[int], *, generator: torch.Generator) -> Tensor:
     """Chains in the top RBM that start at the cases `x`: (chains, times, features), means of the data after `steps`.
 
     Step 0 is the case itself. Below the top, each frame is one pass down (draws, then means at the end).
@@ -49,14 +49,14 @@ def chain_frames(dbn: DBN, x: Tensor, steps: Sequence[int], *, generator: torch.
     return torch.stack(frames, 1)
 
 
-def _down(dbn: DBN, v: Tensor, mean_v: Tensor, generator: torch.Generator) -> Tensor:
+def _down(dbn: BeliefStack, v: Tensor, mean_v: Tensor, generator: torch.Generator) -> Tensor:
     if len(dbn.layers) == 1:
         return mean_v[:, : dbn.visible.size]
     width = dbn.layers[-2].hidden.size
     return dbn.downward(v[:, :width], sample=True, generator=generator)
 
 
-def class_samples(dbn: DBN, n: int, n_steps: int, *, generator: torch.Generator) -> np.ndarray | None:
+def class_samples(dbn: BeliefStack, n: int, n_steps: int, *, generator: torch.Generator) -> np.ndarray | None:
     """`n` samples (their means) of every class, (classes, n, features); None unless labels sit in the top RBM."""
     if not dbn.n_classes:
         return None
@@ -85,7 +85,9 @@ def half_masks(n: int, d: int, image_shape: Sequence[int] | None, generator: tor
     return torch.stack([sides[0] if i < (n + 1) // 2 else sides[1] for i in range(n)])
 
 
-def completions(dbn: DBN, x: Tensor, image_shape: Sequence[int] | None, *, generator: torch.Generator) -> Completions:
+def completions(
+    dbn: BeliefStack, x: Tensor, image_shape: Sequence[int] | None, *, generator: torch.Generator
+) -> Completions:
     """The cases `x` with half of each hidden, and what the model fills in."""
     known = half_masks(len(x), x.shape[1], image_shape, generator).to(x.device)
     completed = dbn.complete(torch.where(known, x, torch.zeros_like(x)), known, generator=generator)
@@ -93,6 +95,6 @@ def completions(dbn: DBN, x: Tensor, image_shape: Sequence[int] | None, *, gener
 
 
 @torch.no_grad()
-def reconstructions(dbn: DBN, x: Tensor) -> Reconstructions:
+def reconstructions(dbn: BeliefStack, x: Tensor) -> Reconstructions:
     """The cases `x`, and what comes back after encoding and decoding."""
     return Reconstructions(to_numpy(x), to_numpy(dbn.reconstruct(x)))

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepbelief.belief.untied import UntiedDBN
 from deepbelief.data.sets import load_set
+from deepbelief.storage import load_model, save_model
 
 
 def told(done):
@@ -25,6 +27,12 @@ def test_sample(trained, call, tmp_path):
     assert Image.open(tmp_path / "s.png").size[0] > 16
     call("sample", trained / "model", "-n", 4, "--steps", 5, "--out", tmp_path / "s.npy")
     assert np.load(tmp_path / "s.npy").shape == (4, 64)
+
+
+def test_a_network_with_ways_up_of_its_own_is_used_alike(trained, call, tmp_path):
+    net = UntiedDBN.from_dbn(load_model(trained / "model"))
+    save_model(net, tmp_path / "untied")
+    assert np.shape(told(call("sample", tmp_path / "untied", "-n", 3, "--steps", 5, "--json"))["samples"]) == (3, 64)
 
 
 def test_sample_repeats_with_its_seed(trained, call):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.unrolled import UnrolledDBN
+from deepbelief.belief.untied import UntiedDBN
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import DeepBeliefError, InvalidDataError
 from deepbelief.evaluation.gallery import Gallery
@@ -131,3 +132,19 @@ def test_bad_input_is_refused_before_any_work(generator: torch.Generator) -> Non
         gather(RBM(3, 2), x, x, title="t", generator=generator, y_test=torch.zeros(3))
     with pytest.raises(DeepBeliefError, match="must be a DBN or an RBM"):
         gather(torch.nn.Linear(3, 2), x, x, title="t", generator=generator)  # type: ignore[arg-type]
+
+
+def test_a_stack_with_ways_up_of_their_own(tmp_path: Path, generator: torch.Generator) -> None:
+    (train, y_train), (test, y_test) = pictures(40, generator), pictures(60, generator)
+    net = UntiedDBN.from_dbn(DBN.of_sizes([16, 6, 5], 3, generator=generator))
+    with torch.no_grad():
+        net.untied[0].recognition.add_(1.0)  # the pictures are of the way down
+    labels = {"y_train": y_train, "y_test": y_test}
+    gallery = gather(net, train, test, title="untied", generator=generator, budget=SMALL, **labels)
+    assert gallery.bounds is not None
+    assert list(gallery.bounds) == ["2 layers"]  # without the top the lower layer is no model
+    assert gallery.filters is not None
+    shown, own = torch.from_numpy(gallery.filters[0]), net.untied[0].generative.detach().T
+    assert all((own == picture).all(1).any() for picture in shown)
+    assert gallery.confusion is not None
+    gallery.to_folder(tmp_path / "gallery")
