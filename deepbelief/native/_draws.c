@@ -179,3 +179,45 @@ void deepbelief_softplus_change(const float *x, const float *bias_a, float scale
         out[row] = total;
     }
 }
+
+/* out[i] = sum_j x y - softplus(y) with y = inputs[i,j] + bias[j] and x = x[i mod n_cases, j], rows first to last; where
+   `error` is not null it gets x - sigmoid(y), the derivative in y. */
+FOR_EVERY_MACHINE
+void deepbelief_bernoulli_log_prob(const float *inputs, const float *bias, const float *x, int64_t n_cases, double *out,
+                                   float *error, int64_t n_columns, int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; row++) {
+        const float *in = inputs + row * n_columns, *seen = x + row % n_cases * n_columns;
+        float *slope = error ? error + row * n_columns : 0;
+        double total = 0;
+        int64_t column = 0;
+        while (column + LANES <= n_columns) {
+            floats linear = {0}, product = linear + 1.0f;
+            for (int i = 0; i < 64 && column + LANES <= n_columns; i++, column += LANES) {
+                floats y, b, v;
+                memcpy(&y, in + column, sizeof y);
+                memcpy(&b, bias + column, sizeof b);
+                memcpy(&v, seen + column, sizeof v);
+                y += b;
+                integers up = y > 0.0f;
+                floats down = WHERE(up, -y, y);
+                down = WHERE(down < -LIMIT, -LIMIT, down);
+                EXP(down, e)
+                linear += v * y - (floats)((integers)y & up);
+                product *= 1.0f + e;
+                if (slope) {
+                    floats one = e * 0.0f + 1.0f;
+                    floats mean = WHERE(up, one, e) / (1.0f + e);
+                    v -= mean;
+                    memcpy(slope + column, &v, sizeof v);
+                }
+            }
+            for (int i = 0; i < LANES; i++) total += (double)linear[i] - log((double)product[i]);
+        }
+        for (; column < n_columns; column++) {
+            double y = (double)in[column] + bias[column], e = exp(-fabs(y));
+            total += seen[column] * y - fmax(y, 0) - log1p(e);
+            if (slope) slope[column] = (float)(seen[column] - (y > 0 ? 1 : e) / (1 + e));
+        }
+        out[row] = total;
+    }
+}

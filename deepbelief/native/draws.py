@@ -51,13 +51,15 @@ def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
     biases: list[Any] = [pointer, number, pointer, number]
     found.deepbelief_softplus_change.argtypes = [pointer, *biases, pointer, integer, integer, integer]
     found.deepbelief_softplus_change.restype = None
+    found.deepbelief_bernoulli_log_prob.argtypes = [*[pointer] * 3, integer, pointer, pointer, *[integer] * 3]
+    found.deepbelief_bernoulli_log_prob.restype = None
     return found
 
 
 def bernoulli(p: Tensor, generator: torch.Generator | None) -> Tensor | None:
     """0/1 draws with probabilities `p`, in its shape."""
     kernels = library()
-    if kernels is None or not _serves(p):
+    if kernels is None or not serves(p):
         return None
     out, key = torch.empty_like(p), _key(generator)
     start, end = p.data_ptr(), out.data_ptr()
@@ -66,14 +68,14 @@ def bernoulli(p: Tensor, generator: torch.Generator | None) -> Tensor | None:
     def draw(first: int, last: int) -> None:
         kernels.deepbelief_bernoulli(start, end, first, min(n, last * BLOCK), key)
 
-    _over_threads(-(-n // BLOCK), BLOCK, draw)
+    over_threads(-(-n // BLOCK), BLOCK, draw)
     return out
 
 
 def sigmoid_bernoulli(inputs: Tensor, bias: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor] | None:
     """``sigmoid(inputs + bias)`` and 0/1 draws with these probabilities: (..., size), (size,) -> two of (..., size)."""
     kernels = library()
-    if kernels is None or not _serves(inputs) or bias.dtype != inputs.dtype or not bias.is_contiguous():
+    if kernels is None or not serves(inputs) or bias.dtype != inputs.dtype or not bias.is_contiguous():
         return None
     if torch.is_grad_enabled() and (inputs.requires_grad or bias.requires_grad):
         return None  # the mean must carry its gradient
@@ -84,7 +86,7 @@ def sigmoid_bernoulli(inputs: Tensor, bias: Tensor, generator: torch.Generator |
     def draw(first: int, last: int) -> None:
         kernels.deepbelief_sigmoid_bernoulli(*pointers, size, first, min(n, last * BLOCK), key)
 
-    _over_threads(-(-n // BLOCK), BLOCK, draw)
+    over_threads(-(-n // BLOCK), BLOCK, draw)
     return mean, out
 
 
@@ -95,7 +97,7 @@ def softplus_change(inputs: Tensor, here: tuple[float, Tensor], there: tuple[flo
     """
     kernels = library()
     biases = here[1].detach(), there[1].detach()
-    if kernels is None or not _serves(inputs) or inputs.ndim != 2 or inputs.requires_grad:
+    if kernels is None or not serves(inputs) or inputs.ndim != 2 or inputs.requires_grad:
         return None
     if any(bias.dtype != inputs.dtype or not bias.is_contiguous() for bias in biases):
         return None
@@ -106,11 +108,12 @@ def softplus_change(inputs: Tensor, here: tuple[float, Tensor], there: tuple[flo
     def sum_rows(first: int, last: int) -> None:
         kernels.deepbelief_softplus_change(start, *places, size, first, last)
 
-    _over_threads(len(inputs), size, sum_rows)
+    over_threads(len(inputs), size, sum_rows)
     return out
 
 
-def _serves(x: Tensor) -> bool:
+def serves(x: Tensor) -> bool:
+    """Whether the kernels take this tensor, and gain by it."""
     return x.dtype is torch.float32 and x.device.type == "cpu" and x.numel() >= SMALLEST and x.is_contiguous()
 
 
@@ -118,7 +121,7 @@ def _key(generator: torch.Generator | None) -> int:
     return int(torch.empty((), dtype=torch.int64).random_(generator=generator))
 
 
-def _over_threads(n: int, size: int, call: Callable[[int, int], None]) -> None:
+def over_threads(n: int, size: int, call: Callable[[int, int], None]) -> None:
     """``call(first, last)`` for parts of `n` pieces of `size` elements; ctypes lets the interpreter go meanwhile."""
     parts = min(torch.get_num_threads(), n * size // GRAIN, n)
     if parts < 2:
