@@ -14,8 +14,7 @@ from deepbelief.native.draws import library, over_threads, serves
 def bernoulli_log_prob(x: Tensor, inputs: Tensor, bias: Tensor) -> Tensor | None:
     """``sum_j x_j y_j - log(1 + exp(y_j))`` with ``y = inputs + bias``, over the last axis; None as in `draws`.
 
-    `inputs` is (..., cases, size), `x` (cases, size) or of the shape of `inputs`. Gradients in `inputs` and `bias` can be
-    taken once.
+    `inputs` is (..., cases, size), `x` (cases, size) or of the shape of `inputs`. Gradients can be taken once.
     """
     own = (x, inputs, bias)
     if library() is None or any(part.dtype != torch.float32 or not part.is_contiguous() for part in own):
