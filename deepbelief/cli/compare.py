@@ -18,12 +18,17 @@ def compare(
     data: Annotated[
         str, typer.Option(help="A named set of pictures, like digits or mnist (see data list).")
     ] = "digits",
-    models: Annotated[str, typer.Option(help="Families with commas: rbm, dbn, dbm, convolutional.")] = "rbm,dbn,dbm",
+    models: Annotated[
+        str, typer.Option(help="Families with commas: rbm, dbn, dbm, convolutional, autoencoder, vae, gan.")
+    ] = "rbm,dbn,dbm",
     epochs: Annotated[int, typer.Option(min=1, help="The budget in passes over the data.")] = 50,
     seconds: Annotated[float | None, typer.Option(help="The budget in seconds instead, for each fit.")] = None,
     seeds: Annotated[str, typer.Option(help="One fit of every family for each, with commas.")] = "0,1",
     width: Annotated[int, typer.Option(min=2, help="Units of every hidden layer.")] = 64,
     betas: Annotated[int, typer.Option(min=10, help="Temperatures of annealing, where log Z needs it.")] = 300,
+    tune: Annotated[
+        bool, typer.Option("--tune/--no-tune", help="Choose each learning rate on held-out training cases.")
+    ] = True,
     most: Annotated[int, typer.Option(min=100, help="At most so many training cases and test cases.")] = 60_000,
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("comparison"),
     quick: Annotated[bool, typer.Option("--quick", help="Tiny models for a moment, to see that it works.")] = False,
@@ -47,8 +52,9 @@ def compare(
     if quick:
         settings = CompareSettings.quick(**given)
     else:
+        rates: dict[str, Any] = {} if tune else {"rates": (1.0,)}
         budget: dict[str, Any] = {"epochs": epochs, "seconds": seconds, "seeds": _numbers(seeds)}
-        settings = CompareSettings(**given, **budget, width=width, betas=betas, most=most)
+        settings = CompareSettings(**given, **budget, width=width, betas=betas, most=most, **rates)
     with running(out, "compare"):
         results = run(settings, out, resume=resume)
     page = draw(out)

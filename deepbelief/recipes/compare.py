@@ -22,6 +22,7 @@ from deepbelief.evaluation.measured import random_rows, standard_error
 from deepbelief.evaluation.samples import COPIES, HELD_OUT
 from deepbelief.files import atomic_write_text
 from deepbelief.recipes.compare_fit import fit_one, reference_rows
+from deepbelief.recipes.compare_tuning import tuned_rate
 from deepbelief.recipes.families import FAMILIES, families
 from deepbelief.recipes.run_folder import RESULTS, write_results
 from deepbelief.rng import make_generator
@@ -38,6 +39,8 @@ class CompareSettings:
     ``epochs`` is the budget in passes over the data, shared by the layers of a family that learns one after another;
     with ``seconds``, each family instead gets as many passes as fit into that time on this machine, by the time of a
     first pass. ``width`` is the number of units of every hidden layer, ``betas`` the effort of annealing for log Z.
+    ``rates`` are multiples of each family's usual learning rate, of which the best on held-out training cases is taken
+    (`deepbelief.recipes.compare_tuning`); a single one is taken as it is.
     """
 
     data: str = "digits"
@@ -49,12 +52,14 @@ class CompareSettings:
     betas: int = 300
     networks: int = 3
     network_epochs: int = 5
+    rates: tuple[float, ...] = (1 / 3, 1.0, 3.0)
     most: int = 60_000
     data_dir: str | None = None
 
     def __post_init__(self) -> None:
         families(self.models)
         check(len(self.seeds) >= 1, "seeds must hold at least 1 seed. Got none.")
+        check(len(self.rates) >= 1 and min(self.rates) > 0, f"rates must be above 0, one or more. Got {self.rates}.")
         low = {"epochs": 1, "width": 2, "betas": 10, "networks": 1, "network_epochs": 1, "most": 100}
         for name, least in low.items():
             check_range(name, getattr(self, name), low=least)
@@ -63,7 +68,16 @@ class CompareSettings:
     @classmethod
     def quick(cls, **more: Any) -> CompareSettings:
         """The whole path in seconds, on a part of the data."""
-        small = {"epochs": 2, "seeds": (0,), "width": 8, "betas": 20, "networks": 1, "network_epochs": 1, "most": 200}
+        small = {
+            "rates": (1.0, 3.0),
+            "epochs": 2,
+            "seeds": (0,),
+            "width": 8,
+            "betas": 20,
+            "networks": 1,
+            "network_epochs": 1,
+            "most": 200,
+        }
         return cls(**{**small, **more})
 
     @classmethod
@@ -124,8 +138,10 @@ def compare(settings: CompareSettings, folder: Path, *, resume: bool = False) ->
     references = _kept(folder, "references") or _keep(folder, "references", reference_rows(cases, networks, generator))
     rows, samples = [], {}
     for name in settings.models:
-        of_seeds = [_cell(settings, folder, cases, networks, name, seed) for seed in settings.seeds]
-        rows += list(over_seeds(of_seeds))
+        tuned = _tuned(settings, folder, cases, networks, name)
+        rate = tuned[0].value if tuned else None
+        of_seeds = [_cell(settings, folder, cases, networks, name, seed, rate) for seed in settings.seeds]
+        rows += [*over_seeds(of_seeds), *tuned]
         samples[name] = np.load(folder / CELLS / f"{name}-{settings.seeds[0]}.npy", allow_pickle=False)
     samples[HELD_OUT], samples[COPIES] = cases.test[:SHOWN].numpy(), cases.train[:SHOWN].numpy()
     np.savez_compressed(folder / SAMPLES, **samples)
@@ -152,13 +168,29 @@ def over_seeds(of_seeds: Sequence[Sequence[Result]]) -> Iterator[Result]:
             yield Result(first.quantity, float(numbers.mean()), kind, error, first.unit, first.data, first.model)
 
 
+def _tuned(
+    settings: CompareSettings, folder: Path, cases: Cases, networks: Sequence[FeatureNetwork], name: str
+) -> list[Result]:
+    """The family's learning rate first, then what it was chosen by; nothing where there is no choice."""
+    if settings.rates == (1.0,):
+        return []
+    kept = _kept(folder, f"{name}-rate")
+    return kept or _keep(folder, f"{name}-rate", tuned_rate(name, FAMILIES[name], settings, cases, networks))
+
+
 def _cell(
-    settings: CompareSettings, folder: Path, cases: Cases, networks: Sequence[FeatureNetwork], name: str, seed: int
+    settings: CompareSettings,
+    folder: Path,
+    cases: Cases,
+    networks: Sequence[FeatureNetwork],
+    name: str,
+    seed: int,
+    rate: float | None,
 ) -> list[Result]:
     kept = _kept(folder, f"{name}-{seed}")
     if kept is not None:
         return kept
-    rows, drawn = fit_one(name, FAMILIES[name], settings, cases, networks, seed)
+    rows, drawn = fit_one(name, FAMILIES[name], settings, cases, networks, seed, rate)
     np.save(folder / CELLS / f"{name}-{seed}.npy", drawn[:SHOWN])
     return _keep(folder, f"{name}-{seed}", rows)
 

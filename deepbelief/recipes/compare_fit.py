@@ -22,7 +22,7 @@ from deepbelief.evaluation.sample_quality import quality_results
 from deepbelief.evaluation.samples import COPIES, HELD_OUT
 from deepbelief.recipes.families import Family, build
 from deepbelief.rng import make_generator
-from deepbelief.types import Result
+from deepbelief.types import Bound, Result
 from deepbelief.units.bernoulli import Bernoulli
 
 if TYPE_CHECKING:
@@ -41,11 +41,12 @@ def fit_one(
     cases: Cases,
     networks: Sequence[FeatureNetwork],
     seed: int,
+    learning_rate: float | None = None,
 ) -> tuple[list[Result], np.ndarray]:
     """The rows of one fit, and its samples."""
     x = cases.train.numpy()
-    epochs = settings.epochs if settings.seconds is None else _affordable(family, settings, cases, seed)
-    estimator = build(family, settings.width, epochs, cases.image_shape, seed)
+    epochs = settings.epochs if settings.seconds is None else affordable(family, settings, cases, seed)
+    estimator = build(family, settings.width, epochs, cases.image_shape, seed, learning_rate)
     with Meter() as meter:
         estimator.fit(x)
     own = {"data": cases.name, "model": name}
@@ -69,11 +70,32 @@ def likelihood_rows(
     """The mean log-likelihood of the test cases with its kind; nothing where the family has none."""
     if not hasattr(estimator, "log_likelihood"):
         return []
+    mean = mean_log_likelihood(estimator, family, settings, cases.test, generator)
+    return [Result(LIKELIHOOD, float(mean), mean.kind, mean.stderr, "nats per case", cases.name, name)]
+
+
+def mean_log_likelihood(
+    estimator: Any, family: Family, settings: CompareSettings, x: Tensor, generator: torch.Generator
+) -> Bound:
+    """The mean over cases, with the settings' effort for log Z where the family needs one."""
     if family.log_z_of is not None:
         part = family.log_z_of(estimator)
         estimator._log_z = log_z(part, betas=settings.betas, burn_in=settings.betas, generator=generator)
-    mean = estimator.log_likelihood(cases.test.numpy()).mean()
-    return [Result(LIKELIHOOD, float(mean), mean.kind, mean.stderr, "nats per case", cases.name, name)]
+    mean: Bound = estimator.log_likelihood(x.numpy()).mean()
+    return mean
+
+
+def draws_of(estimator: Any, n: int) -> Tensor:
+    """`n` samples as the estimator gives them: bits, or means of them."""
+    drawn = estimator.sample(n, **_known(estimator.sample, n_steps=STEPS))
+    return torch.as_tensor(np.asarray(drawn, dtype=np.float32))
+
+
+def as_bits(drawn: Tensor, generator: torch.Generator) -> Tensor:
+    """Bits as they are, and draws of means: what is compared with bits must be bits."""
+    if bool(((drawn != 0) & (drawn != 1)).any()):
+        return torch.bernoulli(drawn.clamp(0, 1), generator=generator)
+    return drawn
 
 
 def sample_rows(
@@ -84,11 +106,9 @@ def sample_rows(
         return [], np.zeros((0, cases.train.shape[1]), dtype=np.float32)
     n = min(len(cases.test) // 2, MOST_SAMPLES)
     start = time.perf_counter()
-    drawn = np.asarray(estimator.sample(n, **_known(estimator.sample, n_steps=STEPS)), dtype=np.float32)
+    drawn = draws_of(estimator, n)
     seconds = (time.perf_counter() - start) * 1000 / n
-    bits = torch.as_tensor(drawn)
-    if bool(((bits != 0) & (bits != 1)).any()):  # a family that gives means is asked for draws of them
-        bits = torch.bernoulli(bits.clamp(0, 1), generator=generator)
+    bits = as_bits(drawn, generator)
     options: dict[str, Any] = {"data": cases.name, "model_name": name, "shape": cases.channels_first}
     rows = quality_results(
         bits, cases.train, cases.test, networks, generator=make_generator(0), references=False, **options
@@ -203,7 +223,7 @@ def resident_megabytes() -> float | None:
     return pages * 4096 / 1e6
 
 
-def _affordable(family: Family, settings: CompareSettings, cases: Cases, seed: int) -> int:
+def affordable(family: Family, settings: CompareSettings, cases: Cases, seed: int) -> int:
     """The passes that fit into the seconds, by the time of the first."""
     assert settings.seconds is not None
     x = cases.train.numpy()

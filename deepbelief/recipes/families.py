@@ -71,10 +71,24 @@ def families(names: Sequence[str]) -> dict[str, Family]:
     return {name: FAMILIES[name] for name in names}
 
 
-def build(family: Family, width: int, epochs: int, image_shape: Sequence[int], seed: int) -> Any:
+def usual_rate(family: Family, width: int) -> float:
+    """The learning rate that the family has here, or else its estimator's own."""
+    own: float = {**_class_of(family)().get_params(deep=False), **family.arguments(width)}["learning_rate"]
+    return own
+
+
+def build(
+    family: Family, width: int, epochs: int, image_shape: Sequence[int], seed: int, learning_rate: float | None = None
+) -> Any:
     """The unfitted estimator; a family that learns layer by layer shares the epochs among its layers."""
-    kind = getattr(importlib.import_module(ESTIMATORS[family.estimator]), family.estimator)
+    kind = _class_of(family)
     known = kind().get_params(deep=False)
     own = {"image_shape": tuple(image_shape), "device": "cpu", "batch_size": BATCH, "random_state": seed}
-    given = {name: value for name, value in own.items() if name in known}
-    return kind(**family.arguments(width), **given, epochs=max(1, round(epochs / family.shares)))
+    given = {name: value for name, value in own.items() if name in known} | dict(family.arguments(width))
+    if learning_rate is not None:
+        given["learning_rate"] = learning_rate
+    return kind(**given, epochs=max(1, round(epochs / family.shares)))
+
+
+def _class_of(family: Family) -> Any:
+    return getattr(importlib.import_module(ESTIMATORS[family.estimator]), family.estimator)

@@ -66,6 +66,7 @@ TABLES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
             "peak memory of training": "memory MB",
             "parameters": "parameters",
             "passes over the data": "passes",
+            "learning rate": "learning rate",
         },
     ),
 )

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from deepbelief.cli.compare import draw
-from deepbelief.errors import InvalidArgumentError
+from deepbelief.errors import DivergenceError, InvalidArgumentError
+from deepbelief.estimators.rbm import RBM
 from deepbelief.recipes import compare as compare_file
 from deepbelief.recipes.compare import CompareSettings, compare, over_seeds, read_cases
 from deepbelief.recipes.compare_fit import LIKELIHOOD, MEMORY, SECONDS
-from deepbelief.recipes.families import FAMILIES, build
+from deepbelief.recipes.compare_tuning import JUDGED, RATE, tuned_rate
+from deepbelief.recipes.families import FAMILIES, build, usual_rate
 from deepbelief.report.comparison import make_tables
 from deepbelief.types import Result
 from tests.report.test_page import Page
@@ -45,6 +47,41 @@ def test_every_family_has_its_numbers_with_their_kind(done: tuple[Path, list[Res
     assert rows["independent units", LIKELIHOOD].kind == "exact"
     assert {"held-out data", "copies of training data", "raw inputs", "training mean"} <= {row.model for row in done[1]}
     assert len(json.loads((done[0] / "results.json").read_text())) == len(done[1])
+
+
+def test_rates_are_chosen_on_held_out_training_cases(
+    done: tuple[Path, list[Result]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = done[1]
+    for name, family in FAMILIES.items():
+        mine = {row.quantity: row for row in rows if row.model == name}
+        tried = [usual_rate(family, 8) * factor for factor in (1.0, 3.0)]
+        judged = [mine[f"{JUDGED} {rate:.3g}"].value or math.nan for rate in tried]
+        assert mine[RATE].value == tried[int(np.argmax(judged))]
+        assert mine[RATE].data.endswith("training part")
+    settings = CompareSettings.quick(models=("rbm",))
+    cases = read_cases(settings)
+    seen: list[np.ndarray] = []
+    fit = RBM.fit
+    monkeypatch.setattr(RBM, "fit", lambda self, x: (seen.append(x), fit(self, x))[1])
+    tuned_rate("rbm", FAMILIES["rbm"], settings, cases, [])
+    assert [len(x) for x in seen] == [160, 160]  # of 200 training cases
+    assert {row.tobytes() for row in seen[0]} <= {row.tobytes() for row in cases.train.numpy()}
+
+
+def test_a_rate_that_diverges_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = CompareSettings.quick(models=("rbm",))
+    fit = RBM.fit
+
+    def fit_or_diverge(self: Any, x: Any) -> Any:
+        if self.learning_rate > 0.5:
+            raise DivergenceError("numbers that are not finite")
+        return fit(self, x)
+
+    monkeypatch.setattr(RBM, "fit", fit_or_diverge)
+    rows = tuned_rate("rbm", FAMILIES["rbm"], settings, read_cases(settings), [])
+    assert rows[0].value == usual_rate(FAMILIES["rbm"], 8) == 0.3
+    assert [row.value is None for row in rows] == [False, False, True]
 
 
 def test_resuming_repeats_no_fit_and_gives_the_same(
@@ -111,7 +148,7 @@ def test_the_budget_is_shared_by_layers_and_may_be_in_seconds(monkeypatch: pytes
     times = iter([0.0, 2.0])
     monkeypatch.setattr(compare_fit.time, "perf_counter", lambda: next(times))
     monkeypatch.setattr(type(build(FAMILIES["dbn"], 4, 2, (8, 8), 0)), "fit", lambda self, x: self)
-    assert compare_fit._affordable(FAMILIES["dbn"], CompareSettings.quick(seconds=11.0), cases, 0) == 10
+    assert compare_fit.affordable(FAMILIES["dbn"], CompareSettings.quick(seconds=11.0), cases, 0) == 10
 
 
 def test_settings_are_checked_before_any_work() -> None:
@@ -121,3 +158,5 @@ def test_settings_are_checked_before_any_work() -> None:
         CompareSettings(models=("rbm", "rbm"))
     with pytest.raises(InvalidArgumentError, match="seconds must be above 0"):
         CompareSettings(seconds=0.0)
+    with pytest.raises(InvalidArgumentError, match="rates must be above 0"):
+        CompareSettings(rates=(1.0, 0.0))

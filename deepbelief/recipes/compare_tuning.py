@@ -1,0 +1,71 @@
+"""The learning rate of each family in a comparison, chosen by the same rule for all on cases that no final number sees.
+
+A fifth of the training cases is held out; each family is fitted to the rest with a few multiples of its usual rate and
+judged by what it is for: the log-likelihood of the held-out cases (or its bound), how well they are reconstructed, or
+how near its samples come to them. Test cases take no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from deepbelief.data.order import holdout
+from deepbelief.errors import DivergenceError
+from deepbelief.evaluation.feature_network import FeatureNetwork
+from deepbelief.evaluation.kernel_distance import kernel_distance
+from deepbelief.recipes.compare_fit import affordable, as_bits, draws_of, mean_log_likelihood
+from deepbelief.recipes.families import Family, build, usual_rate
+from deepbelief.rng import make_generator
+from deepbelief.types import Kind, Result
+
+if TYPE_CHECKING:
+    from deepbelief.recipes.compare import Cases, CompareSettings
+
+RATE, JUDGED = "learning rate", "held-out training cases at learning rate"
+HELD_OUT_SHARE = 0.2
+WORST = float("-inf")
+
+
+def tuned_rate(
+    name: str, family: Family, settings: CompareSettings, cases: Cases, networks: Sequence[FeatureNetwork]
+) -> list[Result]:
+    """Rows: the chosen learning rate, and what the held-out cases said of each that was tried."""
+    kept, held = holdout(len(cases.train), HELD_OUT_SHARE, seed=0)
+    part = replace(cases, train=cases.train[kept], test=cases.train[held], y=None, truth=None)
+    tried = [(usual_rate(family, settings.width) * factor) for factor in settings.rates]
+    judged = [_judge(family, settings, part, networks, rate) for rate in tried]
+    best = tried[int(np.argmax([value for value, *_ in judged]))]
+    own = {"data": f"{cases.name}, training part", "model": name}
+    rows = [Result(RATE, best, "exact", None, "", **own)]
+    for rate, (value, kind, unit) in zip(tried, judged, strict=True):
+        rows.append(Result(f"{JUDGED} {rate:.3g}", value if value > WORST else None, kind, None, unit, **own))
+    return rows
+
+
+def _judge(
+    family: Family, settings: CompareSettings, cases: Cases, networks: Sequence[FeatureNetwork], rate: float
+) -> tuple[float, Kind, str]:
+    """Higher is better; a training that diverges is worst."""
+    epochs = settings.epochs if settings.seconds is None else affordable(family, settings, cases, 0)
+    estimator = build(family, settings.width, epochs, cases.image_shape, settings.seeds[0], rate)
+    try:
+        estimator.fit(cases.train.numpy())
+    except DivergenceError:
+        return WORST, "measured", ""
+    generator = make_generator(0, stream=8)
+    if hasattr(estimator, "log_likelihood"):
+        mean = mean_log_likelihood(estimator, family, settings, cases.test, generator)
+        return float(mean), mean.kind, "nats per case"
+    if hasattr(estimator, "score"):
+        return float(estimator.score(cases.test.numpy())), "measured", "score"
+    return -_distance(estimator, cases, networks, generator), "measured", "minus KID"
+
+
+def _distance(estimator: Any, cases: Cases, networks: Sequence[FeatureNetwork], generator: torch.Generator) -> float:
+    bits = as_bits(draws_of(estimator, len(cases.test)), generator)
+    return float(np.mean([kernel_distance(net.features(bits), net.features(cases.test)).value for net in networks]))
