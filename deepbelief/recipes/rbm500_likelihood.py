@@ -21,20 +21,19 @@ from deepbelief.training.callbacks import Watch
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound, Result
 
-HIDDEN = 500
+NAME, HIDDEN = "rbm500_likelihood", 500
 LEARNING = LearningSettings(
     learning="pcd", k=5, n_chains=100, epochs=60, learning_rate=0.3, schedule="linear", averaging=0.9995
 )
 CHAINS, BETAS = 200, 10_000
 
 
-def reproduce(options: Options) -> list[Result]:
+def reproduce(options: Options, plan: LearningSettings = LEARNING, name: str = NAME) -> list[Result]:
     """Train, then score the test draw with log Z from forward and reverse annealing."""
-    rbm, chains = train(options)
+    rbm, chains = train(options, plan, name)
     test = options.load("test")
     bound = score(rbm, chains, bernoulli_draw(test), options)
-    data, name = f"{test.name} test, one Bernoulli draw", f"RBM-{rbm.hidden.size}"
-    return rows(bound, data, name)
+    return rows(bound, f"{test.name} test, one Bernoulli draw", f"RBM-{rbm.hidden.size}")
 
 
 def rows(bound: Bound, data: str, name: str) -> list[Result]:
@@ -50,25 +49,25 @@ def rows(bound: Bound, data: str, name: str) -> list[Result]:
 
 def trained(options: Options) -> RBM:
     """The RBM that this recipe left below the same ``--out``, or one that is trained now."""
-    model = options.folder("rbm500_likelihood") / "model"
+    model = options.folder(NAME) / "model"
     if not model.exists():
         train(options)
     return load_model(model)
 
 
-def train(options: Options) -> tuple[RBM, torch.Tensor]:
+def train(options: Options, plan: LearningSettings = LEARNING, name: str = NAME) -> tuple[RBM, torch.Tensor]:
     """The trained RBM (with averaged weights) and the visible states of its persistent chains."""
-    data, folder = options.load("train"), options.folder("rbm500_likelihood")
+    data, folder = options.load("train"), options.folder(name)
     source = make_source(
         data.x, scale=data.scale, binarizer=make_binarizer("stochastic"), batch_size=100, seed=options.seed
     )
     rbm = RBM(source.n_features, 20 if options.quick else HIDDEN, generator=make_generator(options.seed))
     rbm.match_data(data.scaled())
-    procedure = make_procedure(rbm, LEARNING)
+    procedure = make_procedure(rbm, plan)
     trainer = Trainer(
-        epochs=options.epochs(LEARNING.epochs),
+        epochs=options.epochs(plan.epochs),
         seed=options.seed,
-        averaging=LEARNING.averaging,
+        averaging=plan.averaging,
         checkpoint_dir=folder / "checkpoint",
         log_dir=folder / "log",
         callbacks=[_watch(rbm, options)],
@@ -101,7 +100,7 @@ def score(rbm: RBM, chains: torch.Tensor, test: torch.Tensor, options: Options) 
 
 
 RECIPE = Recipe(
-    name="rbm500_likelihood",
+    name=NAME,
     title="RBM with 500 hidden units, log-likelihood on stochastically binarized MNIST",
     paper="Salakhutdinov & Murray 2008, On the quantitative analysis of deep belief networks",
     published="-86.34 nats with CD-25 (forward AIS alone)",
