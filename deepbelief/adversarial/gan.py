@@ -1,6 +1,7 @@
 """A generator and a critic: `GAN` (Goodfellow et al. 2014), with labels or without (Mirza & Osindero 2014).
 
     z ~ N(0, I),   x = g(z, y)          the generator, from noise (and a label) to a case
+    z ~ N(0, I) beside c e_k            the same with codes: one of several places on, each equally likely
     s(x, y)                             the critic's score, high for data
 
 A GAN draws cases and has no density: nothing here is a likelihood.
@@ -22,6 +23,7 @@ from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 
 VALUES = ("real", "unit")
+CODE_SCALE = 8.0  # how far on a code is, beside noise of unit variance: far enough that codes hardly overlap
 CHUNK = 1000  # cases generated at a time
 
 
@@ -31,13 +33,17 @@ class GAN(nn.Module):
     Parameters
     ----------
     generator
-        Any module from (n, n_latent + n_classes) to (n, n_features): noise beside a one-hot label.
+        Any module from (n, n_latent + n_codes + n_classes) to (n, n_features): noise beside a one-hot label.
     critic
         Any module from (n, n_features) to (n, 1), or to (n, n_classes): with labels, each class has a score of its own,
         linear in the critic's last features (Miyato & Koyama 2018), and that of the case's label counts.
     values
         ``unit`` for data in [0, 1], where the generator's outputs go through a sigmoid and the critic sees
         ``2 x - 1``; ``real`` leaves both as they are.
+    n_codes
+        Codes beside the normal noise, none by default. A continuous generator of normal noise alone must draw bridges
+        between modes that stand apart; with a code more for every mode it need not (Gurumurthy, Sarvadevabhatla & Babu
+        2017, "DeLiGAN", learn a mixture for the noise, which the first layer's weights of the codes are here).
 
     >>> from deepbelief.networks.dense import DenseNetwork
     >>> gan = GAN(DenseNetwork((4, 8), output=2), DenseNetwork((2, 8), output=1), 4)
@@ -55,13 +61,15 @@ class GAN(nn.Module):
         *,
         values: str = "real",
         n_classes: int | None = None,
+        n_codes: int = 0,
     ) -> None:
         super().__init__()
         check_range("n_latent", n_latent, low=1)
+        check_range("n_codes", n_codes, low=0)
         check_choice("values", values, VALUES)
         if n_classes is not None:
             check_range("n_classes", n_classes, low=2)
-        self.n_latent, self.values, self.n_classes = n_latent, values, n_classes
+        self.n_latent, self.values, self.n_classes, self.n_codes = n_latent, values, n_classes, n_codes
         self.generator, self.critic = generator, critic
         self.averaged = copy.deepcopy(generator).requires_grad_(False).eval()
         n = n_classes or 0
@@ -76,7 +84,7 @@ class GAN(nn.Module):
     # -- the two networks -------------------------------------------------------------------------------------------
 
     def generate(self, z: Tensor, labels: Tensor | None = None, *, averaged: bool = True) -> Tensor:
-        """Cases from noise, by the averaged generator or the one that learns: (n, n_latent) -> (n, n_features)."""
+        """Cases from noise, by the averaged generator or the one that learns: (n, noise) -> (n, n_features)."""
         inputs = z if self.n_classes is None else torch.cat([z, self._one_hot(labels, len(z)).to(z.dtype)], 1)
         x = (self.averaged if averaged else self.generator)(inputs)
         return torch.sigmoid(x) if self.values == "unit" else x
@@ -97,9 +105,13 @@ class GAN(nn.Module):
     # -- draws ------------------------------------------------------------------------------------------------------
 
     def latent(self, n: int, generator: Generator = None) -> Tensor:
-        """Standard normal noise: (n, n_latent)."""
+        """Standard normal noise, and a code where there are codes: (n, n_latent + n_codes)."""
         like = self.label_prior
-        return torch.randn((n, self.n_latent), dtype=like.dtype, device=like.device, generator=generator)
+        z = torch.randn((n, self.n_latent), dtype=like.dtype, device=like.device, generator=generator)
+        if not self.n_codes:
+            return z
+        codes = torch.randint(self.n_codes, (n,), device=like.device, generator=generator)
+        return torch.cat([z, CODE_SCALE * F.one_hot(codes, self.n_codes).to(z.dtype)], 1)
 
     def draw_labels(self, n: int, generator: Generator = None) -> Tensor | None:
         """Labels from their frequencies in the data, or None for a GAN without labels."""
@@ -134,7 +146,7 @@ class GAN(nn.Module):
     def interpolate(
         self, start: Tensor, end: Tensor, n: int, *, labels: Tensor | None = None, spherical: bool = True
     ) -> Tensor:
-        """Cases on the way from noise `start` to `end`, each (n_latent,), in `n` equal steps: (n, n_features).
+        """Cases on the way from noise `start` to `end`, rows of `latent`, in `n` equal steps: (n, n_features).
 
         On the great circle by default: points on the chord are shorter than any noise the generator has learned on.
         """
@@ -178,13 +190,14 @@ class GAN(nn.Module):
             "n_latent": self.n_latent,
             "values": self.values,
             "n_classes": self.n_classes,
+            "n_codes": self.n_codes,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model from `config`, with fresh weights."""
         networks = [network_from_config(config[name]) for name in ("generator", "critic")]
-        rest = {name: config[name] for name in ("values", "n_classes")}
+        rest = {name: config[name] for name in ("values", "n_classes", "n_codes")}
         return cls(networks[0], networks[1], config["n_latent"], **rest)
 
 

@@ -48,6 +48,8 @@ class GAN(Savable, BaseEstimator):
     ----------
     n_components : int
         Numbers of noise that a case is made from.
+    n_codes : int
+        Codes beside the noise, of which one is on; a few for each mode where the data fall into modes that stand apart.
     network : "dense" or "convolutional"
         Layers of `hidden_layer_sizes` rectified units in both networks; or strided convolutions with `n_filters`
         channels from the picture inwards (DCGAN, Radford et al. 2016), batch normalisation in the generator.
@@ -104,6 +106,7 @@ class GAN(Savable, BaseEstimator):
         self,
         n_components: int = 64,
         *,
+        n_codes: int = 0,
         network: str = "dense",
         hidden_layer_sizes: Sequence[int] = (256, 256),
         n_filters: Sequence[int] = (32, 64),
@@ -130,7 +133,7 @@ class GAN(Savable, BaseEstimator):
         verbose: int = 0,
         random_state: Any = None,
     ) -> None:
-        self.n_components, self.network = n_components, network
+        self.n_components, self.n_codes, self.network = n_components, n_codes, network
         self.hidden_layer_sizes, self.n_filters, self.image_shape = hidden_layer_sizes, n_filters, image_shape
         self.conditional, self.values = conditional, values
         self.loss, self.n_critic, self.spectral = loss, n_critic, spectral
@@ -196,7 +199,7 @@ class GAN(Savable, BaseEstimator):
     def _new_module(self, width: int, columns: Columns, seed: int) -> GANModule:
         n_classes = len(self.classes_) if self.conditional else None
         generator = make_generator(seed, stream=NETWORK_STREAM)
-        n_inputs, n_scores = self.n_components + (n_classes or 0), n_classes or 1
+        n_inputs, n_scores = self.n_components + self.n_codes + (n_classes or 0), n_classes or 1
         spectral = self.loss == "hinge" if self.spectral is None else self.spectral
         how: dict[str, Any] = {"generator": generator}
         maker: torch.nn.Module
@@ -213,7 +216,7 @@ class GAN(Savable, BaseEstimator):
             maker = ConvolutionalDecoder(n_inputs, self.image_shape_, normalization="batch", **how)
             critic = ConvolutionalEncoder(self.image_shape_, n_scores, spectral=spectral, **how)
         values = "unit" if columns.kind == "bernoulli" else "real"
-        module = GANModule(maker, critic, self.n_components, values=values, n_classes=n_classes)
+        module = GANModule(maker, critic, self.n_components, values=values, n_classes=n_classes, n_codes=self.n_codes)
         return module.to(parameter_type(self))
 
     def _procedure(self, module: GANModule) -> AdversarialLearning:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from deepbelief.adversarial.augmentation import CHANGES, Augmentation, coloured, cut_out, translated
-from deepbelief.adversarial.gan import GAN, great_circle
+from deepbelief.adversarial.gan import CODE_SCALE, GAN, great_circle
 from deepbelief.adversarial.watch import critic_accuracy, diversity
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
@@ -40,6 +40,23 @@ def test_it_samples_and_claims_nothing_else() -> None:
     assert x.shape == (1500, 70)
     assert 0 <= float(x.min()) < float(x.max()) <= 1
     assert torch.equal(x, gan.sample(1500, generator=stream()))
+
+
+def test_codes_stand_beside_the_noise_each_as_often(tmp_path: Path) -> None:
+    gan = GAN(DenseNetwork((2 + 5 + 3, 4), output=6), DenseNetwork((6, 4), output=3), 2, n_classes=3, n_codes=5)
+    z = gan.latent(5000, stream())
+    assert z.shape == (5000, 7)
+    assert set(z[:, 2:].unique().tolist()) == {0.0, CODE_SCALE}
+    assert (z[:, 2:].sum(1) == CODE_SCALE).all()
+    assert counts_p_value((z[:, 2:] > 0).sum(0), torch.full((5,), 0.2)) > FALSE_ALARM
+    save_model(gan, tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert torch.equal(
+        again.sample(4, labels=torch.tensor(1), generator=stream()),
+        gan.sample(4, labels=torch.tensor(1), generator=stream()),
+    )
+    with pytest.raises(InvalidArgumentError, match="n_codes must be at least 0"):
+        GAN(DenseNetwork((2, 4), output=6), DenseNetwork((6, 4), output=1), 2, n_codes=-1)
 
 
 def test_sampling_leaves_the_mode_and_the_running_statistics_alone() -> None:

@@ -69,6 +69,7 @@ def test_pictures_of_any_shape() -> None:
         ({"network": "deep"}, "network must be one of"),
         ({"n_critic": 0}, "n_critic must be at least 1"),
         ({"averaging": 1.0}, "averaging must be"),
+        ({"n_codes": -1}, "n_codes must be at least 0"),
         ({"values": "unit"}, "must lie in"),
     ],
 )
@@ -78,7 +79,7 @@ def test_wrong_settings_get_a_sentence(setting: dict[str, Any], sentence: str) -
 
 
 def test_resumed_is_never_stopped(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"conditional": True, "loss": "wgan-gp", "n_critic": 3, **SMALL}
+    settings: dict[str, Any] = {"conditional": True, "loss": "wgan-gp", "n_critic": 3, "n_codes": 4, **SMALL}
     whole = GAN(3, epochs=3, **settings).fit(X, Y)
     GAN(3, epochs=2, checkpoint_dir=tmp_path, **settings).fit(X, Y)
     again = GAN(3, epochs=3, **settings).fit(X, Y, resume_from=tmp_path)
