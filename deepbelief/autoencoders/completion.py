@@ -62,6 +62,7 @@ def complete_by_gibbs(
     """
     check_range("n_steps", n_steps, low=1)
     check_range("n_average", n_average, low=0, high=n_steps)
+    vae.visible.check_known(known)
     clamp = Clamp(x, known)
     z, _ = vae.draw_codes(len(x), c, generator)
     state = clamp.apply(vae.visible.sample(vae.visible_inputs(z, c), generator))

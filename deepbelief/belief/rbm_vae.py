@@ -186,6 +186,7 @@ class RBMVAE(nn.Module):
         """
         check_range("n_steps", n_steps, low=1)
         check_range("n_average", n_average, low=0, high=n_steps)
+        self.visible.check_known(known)
         clamp = Clamp(x, known)
         state = clamp.apply(self.sample(len(x), generator=generator, n_steps=50))
         total = torch.zeros_like(state)

@@ -306,3 +306,12 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
     assert own.sample(2).shape == (2, 6)
     with pytest.raises(InvalidArgumentError, match=r"to be stored by name\. Got Linear"):
         save_model(own, tmp_path / "own")
+
+
+def test_a_variable_of_several_entries_is_known_whole_or_not() -> None:
+    vae = dense_vae(Categorical(2, 3), [2], hidden=[[4]])
+    x = torch.tensor([[1.0, 0, 0, 0, 1, 0]])
+    known = torch.tensor([[True, True, True, False, False, False]])
+    assert torch.equal(vae.complete(x, known, n_steps=2, n_average=1)[:, :3], x[:, :3])
+    with pytest.raises(InvalidDataError, match="all 3 entries"):
+        vae.complete(x, torch.tensor([[True, False, True, False, False, False]]))
