@@ -22,8 +22,8 @@ RECIPE = Recipe(
     paper="Salakhutdinov & Murray 2008, On the quantitative analysis of deep belief networks",
     published="-86.34 nats with CD-25 (forward AIS alone)",
     setting=short.RECIPE.setting,
-    reached="not yet measured",
-    time="90 minutes with the scoring, 1 thread",
+    reached="-83.22 +- 0.14 nats (seed 0), both ways within 0.05",
+    time="about 80 minutes with the scoring, 1 thread",
     reproduce=reproduce,
 )
 
