@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from sklearn.base import is_classifier, is_regressor
 
+from deepbelief.data.windows import frames_and_contexts
 from deepbelief.errors import DataNotFoundError, InvalidArgumentError, check_choice
 from deepbelief.estimators.storage import ESTIMATORS
 from deepbelief.evaluation.classification import classification_results, regression_results
@@ -158,9 +159,7 @@ def _predictions(estimator: Any, test: Part, where: str, name: str) -> list[Resu
 
 def _forecasts(estimator: Any, test: Part, where: str, name: str) -> list[Result]:
     """The error of the expected next frame."""
-    from deepbelief.estimators.conditional_rbm import windows
-
-    frames, contexts = windows(test.x, estimator.order)
+    frames, contexts = frames_and_contexts(test.x, estimator.order)
     rows = regression_results(estimator.predict(contexts), frames, data=where, model_name=name)
     return [row for row in rows if row.quantity in ("test root mean squared error", "test R squared")]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from deepbelief import ConditionalRBM, load_estimator
+from deepbelief.data.windows import frames_and_contexts
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
-from deepbelief.estimators.conditional_rbm import windows
 
 TIME = np.arange(400)
 WAVE = np.stack([np.sin(TIME / 4), np.cos(TIME / 4), np.sin(TIME / 4 + 1)], 1) * [1, 10, 3] + [0, 5, -2]
@@ -25,7 +25,7 @@ def model() -> ConditionalRBM:
 
 
 def test_it_goes_on_with_an_oscillation(model: ConditionalRBM) -> None:
-    frames, contexts = windows(WAVE, 2)
+    frames, contexts = frames_and_contexts(WAVE, 2)
     error = np.mean((model.predict(contexts) - frames) ** 2 / WAVE.var(0))
     stay = np.mean((WAVE[1:-1] - frames) ** 2 / WAVE.var(0))
     assert error < stay  # better than that the last frame stays
@@ -36,7 +36,7 @@ def test_it_goes_on_with_an_oscillation(model: ConditionalRBM) -> None:
 
 
 def test_gaps_in_a_frame_are_filled_from_what_came_before(model: ConditionalRBM) -> None:
-    frames, contexts = windows(WAVE[:100], 2)
+    frames, contexts = frames_and_contexts(WAVE[:100], 2)
     broken = frames.copy()
     broken[:, 1] = np.nan
     filled = model.complete(broken, contexts)
