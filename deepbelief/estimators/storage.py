@@ -25,6 +25,7 @@ ESTIMATOR_FILE, GENERATIVE_FOLDER, INNER_FOLDER = "estimator.json", "generative"
 ESTIMATORS: dict[str, str] = {
     "Autoencoder": "deepbelief.estimators.autoencoder",
     "AnomalyDetector": "deepbelief.estimators.anomaly",
+    "SeriesAnomalyDetector": "deepbelief.estimators.anomaly_series",
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
     "BoltzmannMachine": "deepbelief.estimators.boltzmann",
     "RBM": "deepbelief.estimators.rbm",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
 from deepbelief.data.windows import frames_and_contexts
 from deepbelief.errors import DataNotFoundError, InvalidArgumentError, check_choice
@@ -25,6 +25,7 @@ from deepbelief.recipes.run_folder import MODEL, RESULTS, write_results
 from deepbelief.types import Bound, Result
 
 FIT_SETTINGS, CHECKPOINTS = "fit.yaml", "checkpoints"
+OF_SERIES = ("ConditionalRBM", "SeriesAnomalyDetector")  # the order of their cases is that of time
 OWN = ("checkpoint_dir", "verbose", "random_state")  # what the run decides itself
 
 
@@ -92,7 +93,7 @@ def fit_model(
         key=settings.key,
         target=settings.target,
         held_out=settings.held_out,
-        in_order=settings.estimator == "ConditionalRBM",
+        in_order=settings.estimator in OF_SERIES,
         seed=settings.seed,
         data_dir=settings.data_dir,
     )
@@ -131,6 +132,10 @@ def scores(estimator: Any, data: FitData) -> list[Result]:
     elif hasattr(estimator, "reconstruct"):
         what, errors = "test squared error of reconstructions", -estimator.score_samples(test.x)
         rows.append(mean_result(what, errors, unit="per case", data=where, model=name))
+    elif is_outlier_detector(estimator):
+        rows.append(
+            Result("share of alarms", float((estimator.predict(test.x) < 0).mean()), "measured", None, "", where, name)
+        )
     elif hasattr(estimator, "score_samples"):
         what = "test pseudo-log-likelihood (one flip)"  # what scikit-learn's BernoulliRBM scores by
         rows.append(mean_result(what, estimator.score_samples(test.x), unit="nats per case", data=where, model=name))

@@ -46,6 +46,7 @@ FITS = {
         [*SHORT, "--set", "hidden_layer_sizes=[4]", "--set", "n_components=2", "--label", "species"],
     ),
     "AnomalyDetector": ("bits", ["--set", "estimator=BernoulliRBM"]),
+    "SeriesAnomalyDetector": ("wave", ["--set", "estimator=RBM", "--set", "window=3"]),
     "BernoulliRBM": ("bits", ["--set", "n_iter=1", "--set", "n_components=3"]),
     "RBM": ("bits", [*SHORT, "--set", "n_components=3"]),
     "BoltzmannMachine": ("bits", SHORT),

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deepbelief.estimators.anomaly import AnomalyDetector
+from deepbelief.estimators.anomaly_series import SeriesAnomalyDetector
 from deepbelief.estimators.autoencoder import Autoencoder
 from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
 from deepbelief.estimators.boltzmann import BoltzmannMachine
@@ -40,6 +41,9 @@ ESTIMATORS = [
     Autoencoder((8,), n_components=3, epochs=3, precision="fp64"),
     Autoencoder((), n_components=3, pretrain="dbn", pretrain_epochs=2, epochs=3, precision="fp64"),
     AnomalyDetector(RBM(8, epochs=3, random_state=0, precision="fp64")),
+    SeriesAnomalyDetector(
+        RBM(8, epochs=3, random_state=0, precision="fp64"), window=1, held_out=0.0, contamination=0.1
+    ),
     BernoulliRBM(8, n_iter=3),
     RBM(8, epochs=3, precision="fp64"),
     ClassificationRBM(8, epochs=20, learning_rate=0.1, learning="pcd", precision="fp64"),
