@@ -63,9 +63,9 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
     [1, -1]
     """
 
-    _stored = ("offset_", "method_", "scale_")
+    _stored: tuple[str, ...] = ("offset_", "method_", "scale_")
     _stored_estimator = "estimator_"
-    _methods = METHODS
+    _methods: tuple[str, ...] = METHODS
 
     def __init__(
         self,

@@ -46,8 +46,8 @@ RECIPE = Recipe(
     title="Odd steps in a part of the Numenta Anomaly Benchmark, windows of 10 steps, learned on the first 15 %",
     paper="Ahmad, Lavin, Purdy & Agha 2017, Unsupervised real-time anomaly detection for streaming data",
     published="the benchmark's own score rewards early detection at one threshold, and is another number than the area",
-    setting="20 of the 25 series of four folders (5 have no anomaly); each learned on its first 15 %, at most 750 steps, "
-    "tested on the rest step by step; settings fixed before any label was looked at",
+    setting="20 of the 25 series of four folders (5 have no anomaly); each learned on its first 15 %, at most 750 "
+    "steps, tested on the rest step by step; settings fixed before any label was looked at",
     reached="RUN",
     time="RUN",
     reproduce=reproduce,

@@ -62,17 +62,18 @@ def _on_their_starts(name: str, tested: list[AnomalySet], first: int, options: O
 
 
 def _detector(name: str, n_steps: int, options: Options) -> SeriesAnomalyDetector:
-    wanted = {"seed": options.seed, "quick": options.quick}
-    return detector_of(name, n_steps, **wanted, contamination=CONTAMINATION, held_out=HELD_OUT)
+    threshold = {"contamination": CONTAMINATION, "held_out": HELD_OUT}
+    return detector_of(name, n_steps, seed=options.seed, quick=options.quick, **threshold)
 
 
 RECIPE = Recipe(
     name="anomaly_skab",
     title="Odd steps in the Skoltech Anomaly Benchmark, windows of 10 steps, learned on normal steps",
     paper="Katser & Kozitsin 2020, Skoltech Anomaly Benchmark (SKAB)",
-    published="the benchmark's own table is of F1 over whole series, the 400 steps to learn from included",
-    setting="learned on the anomaly-free series or on the first 400 steps of each, tested on all 34 series step by step "
-    "(without those 400), no point adjustment; settings fixed before any label was looked at; the threshold lets 1 % "
+    published="the benchmark's first table, learned on the first 400 steps (false alarms, missed): LSTM 14.4 %, 40.4 %; "
+    "T-squared 12.1 %, 52.6 %; autoencoder 7.6 %, 66.6 %; isolation forest 6.9 %, 72.1 %",
+    setting="learned on the anomaly-free series or on the first 400 steps of each; tested on all 34 series, step by "
+    "step, without the 400; no point adjustment; settings fixed before any label was looked at; the threshold lets 1 % "
     "of normal steps that were held out raise an alarm",
     reached="RUN",
     time="RUN",
