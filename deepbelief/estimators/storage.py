@@ -42,6 +42,8 @@ ESTIMATORS: dict[str, str] = {
     "DeepBoltzmannClassifier": "deepbelief.estimators.boltzmann_classifier",
     "DeepBoltzmannMachine": "deepbelief.estimators.boltzmann_network",
     "VAE": "deepbelief.estimators.vae",
+    "RBMVAE": "deepbelief.estimators.rbm_vae",
+    "VAEStack": "deepbelief.estimators.vae_stack",
 }
 
 

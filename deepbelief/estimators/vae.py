@@ -20,14 +20,11 @@ from deepbelief.autoencoders.vae_builders import convolutional_vae, dense_vae
 from deepbelief.errors import check, check_choice, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import (
-    CHUNK,
     checked,
     checked_weight,
-    dense_chunks,
     device_of,
     in_type,
     through,
-    to_tensor,
     without_weightless,
 )
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -49,7 +46,7 @@ from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound
 
 Array = NDArray[Any]
-SCORE_STREAM, START_STREAM = 105, 106
+SCORE_STREAM = 105
 
 
 class VAE(Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -318,9 +315,7 @@ def _code_sizes(n_components: Any) -> list[int]:
 
 
 def _start(module: Model, columns: Columns, x: Any, condition: Any, weight: Any, seed: int) -> None:
-    """Biases at the data's rates, a VampPrior's inputs at some of the cases; of many cases a random part is enough."""
-    n = x.shape[0]
-    order = torch.randperm(n, generator=make_generator(seed, stream=START_STREAM))[:CHUNK].numpy()
-    rows = to_tensor(columns.inward(next(dense_chunks(x[order]))), module.visible.bias.dtype, torch.device("cpu"))
+    """Biases at the data's rates, a VampPrior's inputs at some of the cases."""
+    rows, order = face.starting_rows(columns, x, seed, module.visible.bias.dtype)
     c = None if condition is None else torch.as_tensor(condition[order]).to(rows.dtype)
     module.match_data(rows, None if weight is None else torch.as_tensor(weight[order]), c)

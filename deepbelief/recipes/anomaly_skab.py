@@ -70,8 +70,8 @@ RECIPE = Recipe(
     name="anomaly_skab",
     title="Odd steps in the Skoltech Anomaly Benchmark, windows of 10 steps, learned on normal steps",
     paper="Katser & Kozitsin 2020, Skoltech Anomaly Benchmark (SKAB)",
-    published="the benchmark's first table, learned on the first 400 steps (false alarms, missed): LSTM 14.4 %, 40.4 %; "
-    "T-squared 12.1 %, 52.6 %; autoencoder 7.6 %, 66.6 %; isolation forest 6.9 %, 72.1 %",
+    published="the benchmark's first table, learned on the first 400 steps (false alarms, missed): LSTM 14.4 %, 40.4 "
+    "%; T-squared 12.1 %, 52.6 %; autoencoder 7.6 %, 66.6 %; isolation forest 6.9 %, 72.1 %",
     setting="learned on the anomaly-free series or on the first 400 steps of each; tested on all 34 series, step by "
     "step, without the 400; no point adjustment; settings fixed before any label was looked at; the threshold lets 1 % "
     "of normal steps that were held out raise an alarm",

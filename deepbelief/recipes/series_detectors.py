@@ -1,8 +1,8 @@
 """The detectors that the recipes about time series compare, all on the same windows, and what is said of each.
 
 Their settings were fixed before any label of these series was looked at: width, rate and batch are those of
-`anomaly_adbench`, a window is 10 steps, and 2,000 updates and the rate of the conditional RBM were chosen by how well
-the end of SKAB's anomaly-free series was reconstructed and predicted.
+`anomaly_adbench`, a window is 10 steps, and 2,000 updates (for short series, 100 epochs) and the rate of the conditional
+RBM were chosen by how well the end of SKAB's anomaly-free series was reconstructed and predicted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from deepbelief.evaluation.anomaly import alarm_results, anomaly_results
 from deepbelief.types import Result
 
 Array = NDArray[Any]
-WINDOW, STEPS, BATCH, RATE, NEIGHBOURS = 10, 2000, 100, 0.01, 5
+WINDOW, UPDATES, MOST_EPOCHS, BATCH, RATE, NEIGHBOURS = 10, 2000, 100, 100, 0.01, 5
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Plan:
     def learning(self) -> dict[str, Any]:
         """The arguments of learning that all models share."""
         batch = min(BATCH, self.n_windows)
-        epochs = max(1, self.updates * batch // self.n_windows)
+        epochs = min(max(1, self.updates * batch // self.n_windows), MOST_EPOCHS)
         shared = {"epochs": epochs, "batch_size": batch, "device": "cpu", "random_state": self.seed}
         return {"visible": "gaussian", **shared}
 
@@ -84,7 +84,7 @@ def detector_of(
     """A detector, unfitted, for a series of `n_steps` to learn from."""
     n_windows = n_steps - round(held_out * n_steps) - WINDOW + 1
     build, method = MODELS[name]
-    estimator = build(Plan(seed, 10 if quick else STEPS, n_windows))
+    estimator = build(Plan(seed, 10 if quick else UPDATES, n_windows))
     return SeriesAnomalyDetector(
         estimator, window=WINDOW, method=method, contamination=contamination, held_out=held_out
     )

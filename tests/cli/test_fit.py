@@ -61,6 +61,11 @@ FITS = {
         [*SHORT, *["--set", "conditional=true", "--set", "hidden_layer_sizes=[4]", "--label", "species"]],
     ),
     "VAE": ("bits", [*SHORT, "--set", "hidden_layer_sizes=[4]", "--set", "n_components=2"]),
+    "RBMVAE": ("bits", [*SHORT, "--set", "hidden_layer_sizes=[4]", "--set", "n_bits=[3,2]"]),
+    "VAEStack": (
+        "bits",
+        [*SHORT, *["--set", "top_epochs=1", "--set", "hidden_layer_sizes=[4]", "--set", "n_components=2"]],
+    ),
     "ConditionalRBM": ("wave", [*SHORT, "--set", "n_components=3"]),
     "RatingsRBM": ("ratings", [*SHORT, "--set", "n_components=3", "--label", "rating"]),
     "ReplicatedSoftmax": ("counts", [*SHORT, "--set", "n_components=3"]),

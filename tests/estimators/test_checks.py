@@ -22,9 +22,11 @@ from deepbelief.estimators.convolutional import ConvolutionalBeliefNetwork
 from deepbelief.estimators.gan import GAN
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
+from deepbelief.estimators.rbm_vae import RBMVAE
 from deepbelief.estimators.regressor import DeepBeliefRegressor
 from deepbelief.estimators.replicated_softmax import ReplicatedSoftmax
 from deepbelief.estimators.vae import VAE
+from deepbelief.estimators.vae_stack import VAEStack
 
 QUICK: dict[str, Any] = {
     "pretrain_epochs": 2,
@@ -60,6 +62,8 @@ ESTIMATORS = [
     DeepBeliefRegressor((16,), precision="fp64", **QUICK),
     DeepBoltzmannClassifier((30, 20), epochs=2, precision="fp64", **OF_TWO_LAYERS),
     VAE(2, hidden_layer_sizes=(4,), epochs=2, n_importance_samples=20),
+    RBMVAE((4, 3), hidden_layer_sizes=(4,), epochs=2, n_importance_samples=20),
+    VAEStack(2, hidden_layer_sizes=(6,), top_hidden_layer_sizes=(4,), epochs=2, top_epochs=2, n_importance_samples=20),
 ]
 IN_LAW_ONLY = "some layers learn from one draw per row: weights equal repetitions in law, not digit by digit"
 
@@ -78,7 +82,7 @@ def expected_failures(estimator: BaseEstimator) -> dict[str, str]:
         return dict.fromkeys(SCORING_CHECKS, NOT_COUNTS)
     deep = isinstance(estimator, DeepBeliefNetwork) and len(estimator.hidden_layer_sizes) > 1
     deep = deep or (isinstance(estimator, Autoencoder) and estimator.pretrain == "dbn")  # CD draws once per row
-    deep |= isinstance(estimator, VAE)
+    deep |= isinstance(estimator, VAE | RBMVAE | VAEStack)
     checks = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
     return dict.fromkeys(checks, IN_LAW_ONLY) if deep else {}
 
