@@ -1,7 +1,7 @@
 """The detectors that the recipes about time series compare, all on the same windows, and what is said of each.
 
 Their settings were fixed before any label of these series was looked at: width, rate and batch are those of
-`anomaly_adbench`, a window is 10 steps, and 2,000 updates (for short series, 100 epochs) and the rate of the conditional
+`anomaly_adbench`, a window is 10 steps; 2,000 updates (for short series, 100 epochs) and the rate of the conditional
 RBM were chosen by how well the end of SKAB's anomaly-free series was reconstructed and predicted.
 """
 
