@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deepbelief.cli.conditions import Condition, condition_of_cases, refuse_condition
 from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, print_table, tell
@@ -16,6 +17,7 @@ def score(
     model: ModelFolder,
     file: CasesFile,
     label: Label = None,
+    condition: Condition = None,
     anomalies: Annotated[int, typer.Option(min=0, help="Show the so many least likely cases.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A .csv or .npy file with a number per case.")] = None,
     betas: Annotated[int, typer.Option(min=2, help="Temperatures, where log Z must be annealed.")] = 1000,
@@ -35,8 +37,10 @@ def score(
 
     face = find_face(model)
     if face is not None:
-        how, bound = face.how, face.log_likelihood(face.cases(file, label))
+        how, x = face.how, face.cases(file, label)
+        bound = face.log_likelihood(x, condition_of_cases(face, condition, file, label, x.shape[0]))
     else:
+        refuse_condition(condition)
         dbn, how = load_stack(model)
         generator = make_generator(seed)
         x = how.bits(read_cases(file, how, label), generator, seed=seed)

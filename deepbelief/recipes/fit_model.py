@@ -15,7 +15,7 @@ import yaml
 from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
 from deepbelief.data.windows import frames_and_contexts
-from deepbelief.errors import DataNotFoundError, InvalidArgumentError, check_choice
+from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError, check_choice
 from deepbelief.estimators.storage import ESTIMATORS
 from deepbelief.evaluation.classification import classification_results, regression_results
 from deepbelief.evaluation.measured import mean_result
@@ -126,7 +126,7 @@ def scores(estimator: Any, data: FitData) -> list[Result]:
     if hasattr(estimator, "perplexity"):
         rows += _bound_row("test perplexity", estimator.perplexity(test.x), "per word", where, name)
     if hasattr(estimator, "log_likelihood"):
-        given = [test.y] if getattr(estimator, "conditional", False) else []
+        given = [condition_of(test)] if getattr(estimator, "conditional", False) else []
         bound = estimator.log_likelihood(test.x, *given).mean()
         rows += _bound_row("test log-likelihood", bound, "nats per case", where, name)
     elif hasattr(estimator, "reconstruct"):
@@ -171,14 +171,26 @@ def _forecasts(estimator: Any, test: Part, where: str, name: str) -> list[Result
 
 def _fit(estimator: Any, train: Part, resume_from: Path | None) -> None:
     more = {} if resume_from is None else {"resume_from": resume_from}
-    if train.y is None and is_classifier(estimator):
+    conditional = getattr(estimator, "conditional", False)
+    if train.y is None and (conditional or is_classifier(estimator)):
         raise InvalidArgumentError(
             f"{type(estimator).__name__} must be given classes. Got none. Name their column with --label."
         )
     named = type(estimator).__name__ in ("RatingsRBM", "CycleGAN")
     supervised = named or is_classifier(estimator) or is_regressor(estimator)
-    supervised |= getattr(estimator, "conditional", False)
-    estimator.fit(train.x, train.y if supervised else None, **more)
+    y = condition_of(train) if conditional else train.y if supervised else None
+    estimator.fit(train.x, y, **more)
+
+
+def condition_of(part: Part) -> Any:
+    """What conditional models are given with each case: class numbers, or values as rows of one number."""
+    if part.y is None or part.y.dtype.kind == "f":
+        return None if part.y is None else part.y[:, None]
+    if (part.y < 0).any():
+        raise InvalidDataError(
+            f"every case must have a label to be its condition. Got {int((part.y < 0).sum())} without."
+        )
+    return part.y
 
 
 def _open(settings: FitSettings, folder: Path, resume: bool, overwrite: bool) -> None:
