@@ -28,6 +28,7 @@ from deepbelief.estimators.learning import (
     trainer_options,
 )
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
 from deepbelief.training.trainer import Trainer
@@ -36,7 +37,7 @@ from deepbelief.types import Bound
 Array = NDArray[Any]
 
 
-class RBMVAE(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class RBMVAE(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A variational autoencoder whose codes are bits under an RBM (Rolfe 2017): codes, samples, completions, a bound.
 
     Parameters
@@ -165,11 +166,6 @@ random_state
         return RBMVAELearning(module, **{name: getattr(self, name) for name in (*objective, *descent)})
 
     @property
-    def _columns(self) -> Columns:
-        check_is_fitted(self, "module_")
-        return Columns(self.visible_, self.mean_, self.scale_)
-
-    @property
     def _n_features_out(self) -> int:
         return int(self.module_.n_bits)
 
@@ -209,17 +205,3 @@ random_state
         columns = self._columns
         options = {"n_samples": self.n_importance_samples, "log_z": self.log_z_}
         return face.likelihood_row_by_row(self, self.module_, columns, X, **options)
-
-    def score_samples(self, X: Any) -> Array:
-        """The values of `log_likelihood` as an array: (n_samples,)."""
-        return face.values_of(self.log_likelihood(X))
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """The mean lower bound in nats per case."""
-        return float(self.score_samples(X).mean())
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

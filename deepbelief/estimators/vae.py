@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from deepbelief.autoencoders.elbo import ELBO
@@ -40,6 +39,7 @@ from deepbelief.estimators.learning import (
 )
 from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import OnColumns
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
 from deepbelief.training.trainer import Trainer
@@ -49,7 +49,7 @@ Array = NDArray[Any]
 SCORE_STREAM = 105
 
 
-class VAE(Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A variational autoencoder: codes, samples, completions and a lower bound of the likelihood.
 
     Parameters
@@ -210,11 +210,6 @@ class VAE(Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if np.ndim(given) == 0 or all(np.ndim(part) == 0 for part in given):
             return [layer_sizes(given)] * n_layers
         return [layer_sizes(part) for part in given]
-
-    @property
-    def _columns(self) -> Columns:
-        check_is_fitted(self, "module_")
-        return Columns(self.visible_, self.mean_, self.scale_)
 
     @property
     def _n_features_out(self) -> int:

@@ -8,7 +8,6 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.belief.vae_stack import VAEStack as Model
@@ -30,6 +29,7 @@ from deepbelief.estimators.learning import (
     trainer_options,
 )
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
 from deepbelief.types import Bound
@@ -39,7 +39,7 @@ Array = NDArray[Any]
 TOP_STREAM = 112
 
 
-class VAEStack(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class VAEStack(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """RBMs learned layer by layer, and a VAE on the last hidden units in the place of the last RBM.
 
     Parameters
@@ -170,11 +170,6 @@ class VAEStack(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return Model(below, top.to(parameter_type(self)))
 
     @property
-    def _columns(self) -> Columns:
-        check_is_fitted(self, "module_")
-        return Columns(self.visible_, self.mean_, self.scale_)
-
-    @property
     def _n_features_out(self) -> int:
         return int(self.module_.top.sizes[-1])
 
@@ -199,17 +194,3 @@ class VAEStack(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """The importance-weighted lower bound of each case's log-likelihood in nats."""
         columns = self._columns
         return face.likelihood_row_by_row(self, self.module_, columns, X, n_samples=self.n_importance_samples)
-
-    def score_samples(self, X: Any) -> Array:
-        """The values of `log_likelihood` as an array: (n_samples,)."""
-        return face.values_of(self.log_likelihood(X))
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """The mean lower bound in nats per case."""
-        return float(self.score_samples(X).mean())
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
