@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.ensemble import IsolationForest
 from deepbelief import ConditionalRBM, load_estimator
 from deepbelief.data.windows import windows
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
+from deepbelief.estimators import anomaly_series
 from deepbelief.estimators.anomaly_series import SeriesAnomalyDetector
 from deepbelief.estimators.rbm import RBM
 from tests.oracle.pvalues import FALSE_ALARM
@@ -62,6 +64,29 @@ def test_nothing_of_the_future_leaks_into_a_score(detector: SeriesAnomalyDetecto
     assert_allclose(before[:150], after[:150], rtol=1e-6)
     assert not np.isclose(before[150], after[150])  # and the step itself is seen
     assert_allclose(detector.score_samples(NEW[:150]), before[:150], rtol=1e-6)
+
+
+def windows_that_begin(patch: pytest.MonkeyPatch) -> None:
+    """A step scored by the window that begins there."""
+    later = lambda scores, width: np.concatenate([scores, np.full(width - 1, np.nan)])
+    patch.setattr(anomaly_series, "scores_of_steps", later)
+
+
+def scaled_by_what_is_scored(patch: pytest.MonkeyPatch) -> None:
+    """Columns standardized by the moments of the series that is scored, its future too."""
+    own = lambda self, series: windows((series - series.mean(0)) / series.std(0), self.window)
+    patch.setattr(SeriesAnomalyDetector, "_windows", own)
+
+
+@pytest.mark.parametrize("plant", [None, windows_that_begin, scaled_by_what_is_scored])
+def test_planted_leaks_are_seen(plant: Callable[..., None] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = MODELS["reconstruction"]().fit(TRAIN)
+    if plant is not None:
+        plant(monkeypatch)
+    other = NEW.copy()
+    other[150:] += 7
+    before, after = (detector.score_samples(x)[:150] for x in (NEW, other))
+    assert np.allclose(before, after, equal_nan=True) is (plant is None)
 
 
 def test_a_step_has_no_score_before_the_first_whole_window(detector: SeriesAnomalyDetector) -> None:

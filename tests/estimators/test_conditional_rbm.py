@@ -19,6 +19,10 @@ def fitted(**settings: Any) -> ConditionalRBM:
     return ConditionalRBM(**options).fit(WAVE)
 
 
+def fitted_on(frames: Any) -> ConditionalRBM:
+    return ConditionalRBM(10, order=2, epochs=30, batch_size=50, random_state=0).fit(frames)
+
+
 @pytest.fixture(scope="module")
 def model() -> ConditionalRBM:
     return fitted()
@@ -64,6 +68,21 @@ def test_contexts_of_ones_own(learning: str) -> None:
         model.forecast(bits)
     with pytest.raises(InvalidDataError, match="context must have 2 numbers"):
         model.predict(bits[:, :1])
+
+
+def test_frames_are_scored_by_their_exact_density_where_a_layer_is_small(model: ConditionalRBM) -> None:
+    frames, contexts = frames_and_contexts(WAVE, 2)
+    bound = model.log_likelihood(WAVE)
+    assert bound.kind == "exact"
+    assert np.array_equal(model.score_samples(frames, contexts), bound.value.numpy())
+    jumped = frames + WAVE.std(0)
+    assert (model.score_samples(jumped, contexts) < bound.value.numpy()).mean() > 0.9
+    double = fitted_on(2 * WAVE)  # standardized columns are the same, so the density falls by the scale
+    assert np.allclose(double.score_samples(2 * WAVE), bound.value - 3 * np.log(2), atol=1e-3)
+    assert not hasattr(ConditionalRBM(), "score_samples")
+    assert not hasattr(fitted(n_components=21, epochs=0), "score_samples")
+    with pytest.raises(InvalidDataError, match="one row per case"):
+        model.score_samples(frames, contexts[:3])
 
 
 def test_it_is_saved_and_resumed(tmp_path: Path) -> None:
