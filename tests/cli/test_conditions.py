@@ -107,6 +107,18 @@ def test_contexts_of_a_conditional_rbm(garden, call):
     assert np.shape(told(call("complete", garden / "context", garden / "x.npy", *options))["cases"]) == (9, 2)
 
 
+def test_frames_of_a_sequence_are_scored_in_their_rows(garden, call):
+    wave = np.sin(np.arange(200.0) / 3)[:, None] + 0.01 * RNG.normal(size=(200, 1))
+    ConditionalRBM(3, order=2, visible="gaussian", epochs=20, batch_size=20, random_state=0).fit(wave).save(
+        garden / "w"
+    )
+    wave[150] += 5
+    np.save(garden / "wave.npy", wave)
+    found = told(call("score", garden / "w", garden / "wave.npy", "--anomalies", 1, "--json"))
+    assert (found["first_row"], len(found["scores"])) == (2, 198)
+    assert found["anomalies"][0]["row"] in (150, 151, 152)  # the jump, or what is given it
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
