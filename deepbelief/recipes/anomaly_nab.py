@@ -47,9 +47,10 @@ RECIPE = Recipe(
     paper="Ahmad, Lavin, Purdy & Agha 2017, Unsupervised real-time anomaly detection for streaming data",
     published="the benchmark's own score rewards early detection at one threshold, and is another number than the area",
     setting="20 of the 25 series of four folders (5 have no anomaly); each learned on its first 15 %, at most 750 "
-    "steps, tested on the rest step by step; settings fixed before any label was looked at",
-    reached="RUN",
-    time="RUN",
+    "steps, tested on the rest step by step; settings fixed before any score on a tested series was seen",
+    reached="below neighbours: mean area over seeds 0 to 2 RBM .584 (.584, .584, .584), autoencoder .581 (.585, .578, "
+    ".581), DBN .567, conditional RBM .547, against .610 for 5 nearest neighbours and .605 for isolation forest",
+    time="about 3 minutes of one core a seed",
     reproduce=reproduce,
 )
 

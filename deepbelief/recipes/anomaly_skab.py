@@ -1,7 +1,8 @@
 """Odd steps in the series of the Skoltech Anomaly Benchmark, by windows: our models beside neighbours and a forest.
 
 Two ways to learn: from the one series without anomalies (another day of the test bed), or, as the benchmark itself has
-it, from the first 400 steps of each series. Tested are all 34 series with anomalies, step by step.
+it, from the first 400 steps of each series. Tested are all 34 series with anomalies, step by step. (Of the first 400
+steps of one, other/2, most are odd; it stays, as in the benchmark.)
 """
 
 from __future__ import annotations
@@ -73,10 +74,14 @@ RECIPE = Recipe(
     published="the benchmark's first table, learned on the first 400 steps (false alarms, missed): LSTM 14.4 %, 40.4 "
     "%; T-squared 12.1 %, 52.6 %; autoencoder 7.6 %, 66.6 %; isolation forest 6.9 %, 72.1 %",
     setting="learned on the anomaly-free series or on the first 400 steps of each; tested on all 34 series, step by "
-    "step, without the 400; no point adjustment; settings fixed before any label was looked at; the threshold lets 1 % "
-    "of normal steps that were held out raise an alarm",
-    reached="RUN",
-    time="RUN",
+    "step, without the 400; no point adjustment; settings fixed before any score on a tested series was seen; the "
+    "threshold lets 1 % of normal steps that were held out raise an alarm",
+    reached="learned on the first 400 steps, mean area over series and seeds 0 to 2: autoencoder .828 (.825, .829, .829), "
+    "conditional RBM .821 (.821, .822, .819), 5 nearest neighbours .796, RBM .790, DBN .783, isolation forest .761; "
+    "conditional RBM 17.1 % false alarms, 31.5 % missed, F1 .747 (constant alarm .698); the others' thresholds do not "
+    "hold, 35 to 57 % false alarms. Learned on the anomaly-free series: RBM .679, neighbours .675, DBN .671, and 74 to "
+    "89 % false alarms, for another day is not like this one",
+    time="about 4 minutes of one core a seed",
     reproduce=reproduce,
 )
 

@@ -1,8 +1,8 @@
 """The detectors that the recipes about time series compare, all on the same windows, and what is said of each.
 
-Their settings were fixed before any label of these series was looked at: width, rate and batch are those of
-`anomaly_adbench`, a window is 10 steps; 2,000 updates (for short series, 100 epochs) and the rate of the conditional
-RBM were chosen by how well the end of SKAB's anomaly-free series was reconstructed and predicted.
+Their settings were fixed before any score on a tested series was seen: width, rate and batch are those of
+`anomaly_adbench`, a window is 10 steps; 2,000 updates and the rate of the conditional RBM were chosen by how well the
+end of SKAB's anomaly-free series was reconstructed and predicted, and 100 epochs, for short series, by the time they take.
 """
 
 from __future__ import annotations
