@@ -2,7 +2,7 @@
 
 Their settings were fixed before any score on a tested series was seen: width, rate and batch are those of
 `anomaly_adbench`, a window is 10 steps; 2,000 updates and the rate of the conditional RBM were chosen by how well the
-end of SKAB's anomaly-free series was reconstructed and predicted, and 100 epochs, for short series, by the time they take.
+end of SKAB's anomaly-free series was reconstructed and predicted, 100 epochs (short series) by their time.
 """
 
 from __future__ import annotations
