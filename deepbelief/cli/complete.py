@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deepbelief.cli.conditions import Condition, condition_of_cases, refuse_condition
 from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_pictures, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
@@ -38,6 +39,7 @@ def complete(
         typer.Option("--mask", help="The half that is given [default: all entries but empty or NaN ones]."),
     ] = None,
     label: Label = None,
+    condition: Condition = None,
     most: Annotated[int | None, typer.Option("--n", "-n", min=1, help="Only the first so many cases.")] = None,
     steps: Annotated[int, typer.Option(min=50, help="Steps of the clamped chain.")] = 200,
     out: Annotated[
@@ -55,6 +57,8 @@ def complete(
     - `deepbelief complete runs/measurements holes.csv --out whole.csv`
 
     - `deepbelief complete runs/digits digits --mask left -n 25 --out completed.png`
+
+    - `deepbelief complete runs/vae holes.csv --condition rose`, with a conditional model
     """
     import torch
 
@@ -71,8 +75,10 @@ def complete(
         )
     shown = torch.where(known, x, 0.0)
     if face is not None:
-        rows = face.complete(shown, known, seed=seed, steps=steps)
+        given_each = condition_of_cases(face, condition, file, label, len(x))
+        rows = face.complete(shown, known, condition=given_each, seed=seed, steps=steps)
     else:
+        refuse_condition(condition)
         rows = how.raw(load_stack(model)[0].complete(shown, known, n_steps=steps, generator=generator))
     if out is not None and out.suffix == ".png":
         write_pictures(rows, how.image_shape, out)

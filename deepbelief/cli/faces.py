@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepbelief.cli.conditions import class_value, given_condition, width_of
 from deepbelief.cli.models import preparation_of, read_cases
-from deepbelief.errors import InvalidArgumentError
+from deepbelief.errors import InvalidArgumentError, check
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,28 +26,40 @@ class Face:
     estimator: Any
     how: Preparation
 
-    def sample(self, n: int, *, label: int | None, seed: int, steps: int, mean: bool) -> Any:
-        """`n` new cases."""
-        draw = self._method("sample", "draws no cases by themselves", bar=("context",))
-        options = {"random_state": seed, "n_steps": steps, "mean": mean}
+    def sample(self, n: int, *, label: str | None, condition: str | None, seed: int, steps: int, mean: bool) -> Any:
+        """`n` new cases, of one class or given a condition where the estimator takes them."""
+        draw = self._method("sample", "draws no cases")
+        options: dict[str, Any] = {"random_state": seed, "n_steps": steps, "mean": mean}
+        check(None in (label, condition), "--label and --condition say the same. Got both. Leave out one.")
         if label is not None:
             self._check_takes(draw, "label", "--label")
-            options["label"] = label
+            options["label"] = class_value(self, label, "--label")
+        given = None if condition is None else given_condition(self, condition, n)
+        if "context" in inspect.signature(draw).parameters:
+            return draw(self._needed(given), **_known(draw, options))
+        if given is not None:
+            options["label"] = given
+        if getattr(self.estimator, "conditional", False) and type(self.estimator).__name__ == "VAE":
+            self._needed(options.get("label"), "--label or --condition")
         return draw(n, **_known(draw, options))
 
-    def complete(self, x: Tensor, known: Tensor, *, seed: int, steps: int) -> Any:
-        """The cases with what is missing filled in."""
-        fill = self._method("complete", "fills in nothing", bar=("context",))
+    def complete(self, x: Tensor, known: Tensor, *, condition: Any, seed: int, steps: int) -> Any:
+        """The cases with what is missing filled in, each given its condition where the estimator takes one."""
+        fill = self._method("complete", "fills in nothing")
         options = {"random_state": seed, "n_steps": steps}
-        return fill(x.numpy(), known.numpy(), **_known(fill, options))
+        if "context" in inspect.signature(fill).parameters:
+            return fill(x.numpy(), self._needed(condition), known.numpy(), **_known(fill, options))
+        return fill(x.numpy(), known.numpy(), **_known(fill, options), **self._as_y(fill, condition))
 
-    def log_likelihood(self, x: Any) -> Bound:
-        """The log-likelihood of each case, with its kind."""
-        return self._method("log_likelihood", "has no likelihood of its own")(x)
+    def log_likelihood(self, x: Any, condition: Any = None) -> Bound:
+        """The log-likelihood of each case, given its condition where the estimator takes one, with its kind."""
+        score = self._method("log_likelihood", "has no likelihood of its own")
+        return score(x) if condition is None else score(x, condition)
 
-    def features(self, x: Any) -> Any:
+    def features(self, x: Any, condition: Any = None) -> Any:
         """The codes of the cases."""
-        return self._method("transform", "makes no features")(x)
+        encode = self._method("transform", "makes no features")
+        return encode(x, **self._as_y(encode, condition))
 
     def predictions(self, x: Any) -> list[dict[str, Any]]:
         """The class of each case with its probability, or its value."""
@@ -77,6 +90,16 @@ class Face:
             kind = type(self.estimator).__name__
             raise InvalidArgumentError(f"MODEL must have {name} for this verb. Got a {kind}, which {lack}.")
         return found
+
+    def _needed(self, condition: Any, options: str = "--condition") -> Any:
+        if condition is None:
+            width, kind = width_of(self.estimator), type(self.estimator).__name__
+            what = "a class" if hasattr(self.estimator, "classes_") else f"{width} numbers, or a file of them"
+            raise InvalidArgumentError(f"{options} must name the condition of a {kind}: {what}. Got none.")
+        return condition
+
+    def _as_y(self, method: Callable[..., Any], condition: Any) -> dict[str, Any]:
+        return {} if condition is None else _known(method, {"y": condition})
 
     def _check_takes(self, method: Callable[..., Any], name: str, option: str) -> None:
         if name not in inspect.signature(method).parameters:

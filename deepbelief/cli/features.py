@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deepbelief.cli.conditions import Condition, condition_of_cases, refuse_condition
 from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, bold, print_json, tell
@@ -17,6 +18,7 @@ def features(
     file: CasesFile,
     layer: Annotated[int | None, typer.Option(min=1, help="The layer, from 1 [default: the top].")] = None,
     label: Label = None,
+    condition: Condition = None,
     out: Annotated[Path | None, typer.Option(help="A .npy or .csv file [default: csv on standard output].")] = None,
     json: Json = False,
 ) -> None:
@@ -31,8 +33,10 @@ def features(
     face = find_face(model)
     if face is not None:
         check(layer is None, f"--layer must be left out for an estimator, whose features are one kind. Got {layer}.")
-        codes = face.features(face.cases(file, label))
+        cases = face.cases(file, label)
+        codes = face.features(cases, condition_of_cases(face, condition, file, label, cases.shape[0]))
     else:
+        refuse_condition(condition)
         dbn, how = load_stack(model)
         depth = len(dbn.layers)
         check_range("--layer", layer or depth, low=1, high=depth, remedy=f"The model has {depth} layers.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deepbelief.cli.conditions import Condition, refuse_condition
 from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import ModelFolder, load_stack, write_pictures, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
@@ -15,7 +16,8 @@ from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
 def sample(
     model: ModelFolder,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many cases.")] = 16,
-    label: Annotated[str | None, typer.Option(help="Draw this class (labels must sit in the top RBM).")] = None,
+    label: Annotated[str | None, typer.Option(help="Draw this class, with a model of labelled cases.")] = None,
+    condition: Condition = None,
     steps: Annotated[int, typer.Option(min=1, help="Gibbs steps in the top RBM.")] = 1000,
     mean: Annotated[
         bool, typer.Option("--mean/--bits", help="End with means, which make smoother pictures, or with draws.")
@@ -26,9 +28,13 @@ def sample(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Draw new cases: long Gibbs sampling in the top RBM, then one pass down.
+    """Draw new cases: with a DBN by long Gibbs sampling in the top RBM, then one pass down.
 
-    Example: `deepbelief sample runs/digits -n 64 --out samples.png`
+    Examples:
+
+    - `deepbelief sample runs/digits -n 64 --out samples.png`
+
+    - `deepbelief sample runs/vae -n 10 --label rose`, from a conditional model
     """
     import torch
 
@@ -36,9 +42,10 @@ def sample(
 
     face = find_face(model)
     if face is not None:
-        how, number = face.how, None if label is None else class_number(label, face.how.class_names)
-        rows = face.sample(n, label=number, seed=seed, steps=steps, mean=mean)
+        how = face.how
+        rows = face.sample(n, label=label, condition=condition, seed=seed, steps=steps, mean=mean)
     else:
+        refuse_condition(condition)
         dbn, how = load_stack(model)
         labels = None if label is None else torch.tensor(class_number(label, how.class_names)).repeat(n)
         drawn = dbn.sample(n, labels=labels, n_steps=steps, mean=mean, generator=make_generator(seed))

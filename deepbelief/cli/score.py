@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deepbelief.cli.conditions import Condition, condition_of_cases, refuse_condition
 from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, print_table, tell
@@ -16,6 +17,7 @@ def score(
     model: ModelFolder,
     file: CasesFile,
     label: Label = None,
+    condition: Condition = None,
     anomalies: Annotated[int, typer.Option(min=0, help="Show the so many least likely cases.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A .csv or .npy file with a number per case.")] = None,
     betas: Annotated[int, typer.Option(min=2, help="Temperatures, where log Z must be annealed.")] = 1000,
@@ -35,14 +37,18 @@ def score(
 
     face = find_face(model)
     if face is not None:
-        how, bound = face.how, face.log_likelihood(face.cases(file, label))
+        how, x = face.how, face.cases(file, label)
+        bound = face.log_likelihood(x, condition_of_cases(face, condition, file, label, x.shape[0]))
+        n_cases = x.shape[0]
     else:
+        refuse_condition(condition)
         dbn, how = load_stack(model)
         generator = make_generator(seed)
         x = how.bits(read_cases(file, how, label), generator, seed=seed)
         log_z = model_log_z(dbn, x, n_chains=100, betas=betas, generator=generator)
-        bound = chunked_log_likelihood(dbn, x, generator=generator, log_z=log_z)
+        bound, n_cases = chunked_log_likelihood(dbn, x, generator=generator, log_z=log_z), len(x)
     scores = bound.value.tolist()  # type: ignore[union-attr]
+    first = n_cases - len(scores)  # the frames of a sequence that have no whole context are not scored
     oddest = sorted(range(len(scores)), key=scores.__getitem__)[:anomalies]
     if out is not None:
         write_rows([[value] for value in scores], out, ["log_likelihood"])
@@ -53,8 +59,9 @@ def score(
             "stderr": bound.stderr,
             "unit": "nats",
             "method": bound.method,
+            "first_row": first,
         }
-        odd = [{"row": row, "log_likelihood": scores[row]} for row in oddest]
+        odd = [{"row": first + row, "log_likelihood": scores[row]} for row in oddest]
         print_json(
             {"mean": float(bound), **facts, "low": bound.low, "high": bound.high, "scores": scores, "anomalies": odd}
         )
@@ -66,7 +73,7 @@ def score(
     if bound.low is not None and bound.high is not None and bound.kind != "exact":
         typer.echo(f"annealing brackets it between {bound.low:.2f} (reverse) and {bound.high:.2f} (forward)")
     if oddest:
-        rows = [(str(row), f"{scores[row]:.2f}") for row in oddest]
+        rows = [(str(first + row), f"{scores[row]:.2f}") for row in oddest]
         print_table("The least likely cases", ["row", "log-likelihood (nats)"], rows, right=[0, 1])
     if out is not None:
         tell(f"The scores are in {bold(out)}.")

@@ -1,12 +1,14 @@
 """Named tables with marked anomalies, found (as the other named sets are) in a data folder.
 
 "adbench" is nine of ADBench's classical sets (Han et al. 2022), each one table of normal cases and anomalies; "skab" is
-the Skoltech Anomaly Benchmark (Katser & Kozitsin 2020), time series of eight sensors of a water circulation test bed.
+the Skoltech Anomaly Benchmark (Katser & Kozitsin 2020), time series of eight sensors of a water circulation test bed;
+"nab" is a part of the Numenta Anomaly Benchmark (Ahmad et al. 2017), series of one value.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,12 +62,29 @@ def load_adbench(name: str, *, data_dir: str | Path | None = None) -> AnomalySet
     return AnomalySet(name, arrays["X"].astype(np.float64), arrays["y"].astype(bool))
 
 
-def load_skab(*, data_dir: str | Path | None = None) -> list[AnomalySet]:
-    """The 34 series with anomalies, in order of their names; the series without any is left out."""
+def load_skab(*, normal: bool = False, data_dir: str | Path | None = None) -> list[AnomalySet]:
+    """The 34 series with anomalies, in order of their names; or with `normal` the one series without any.
+
+    ``SKAB-data.zip`` holds the folder ``data`` of the benchmark's repository.
+    """
     (path,) = fetch_files(SKAB, "all", data_dir)
     with zipfile.ZipFile(path) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".csv") and "anomaly-free" not in name)
+        tables = (name for name in archive.namelist() if name.endswith(".csv"))
+        names = sorted(name for name in tables if ("anomaly-free" in name) is normal)
         return [_series(name, archive.read(name)) for name in names]
+
+
+def load_nab(*, data_dir: str | Path | None = None) -> list[AnomalySet]:
+    """The series of the Numenta Anomaly Benchmark that are here, one column each, in order of their names.
+
+    ``NAB-data.zip`` holds ``data`` (or some of its folders) and ``labels`` of the benchmark's repository. The labels
+    are windows: all steps around an anomaly count as odd, most of which look as usual.
+    """
+    (path,) = fetch_files(NAB, "all", data_dir)
+    with zipfile.ZipFile(path) as archive:
+        labels = json.loads(archive.read("labels/combined_windows.json"))
+        series = sorted(name for name in archive.namelist() if name.endswith(".csv"))
+        return [_stream(name.removeprefix("data/"), archive.read(name), labels) for name in series]
 
 
 def anomaly_sets_here(data_dir: str | Path | None = None) -> list[str]:
@@ -74,11 +93,23 @@ def anomaly_sets_here(data_dir: str | Path | None = None) -> list[str]:
 
 
 def _series(name: str, raw: bytes) -> AnomalySet:
-    """Lines ``time;8 sensors;anomaly;changepoint`` under a line of names."""
-    columns = range(1, SENSORS + 2)
-    table = np.loadtxt(io.StringIO(raw.decode("utf-8")), delimiter=";", skiprows=1, usecols=columns, ndmin=2)
-    short = "/".join(Path(name).with_suffix("").parts[-2:])
-    return AnomalySet(short, table[:, :SENSORS], table[:, SENSORS] > 0)
+    """Lines ``time;8 sensors`` or ``time;8 sensors;anomaly;changepoint`` under a line of names."""
+    text = raw.decode("utf-8")
+    columns = range(1, min(SENSORS + 2, text.partition("\n")[0].count(";") + 1))
+    table = np.loadtxt(io.StringIO(text), delimiter=";", skiprows=1, usecols=columns, ndmin=2)
+    odd = table[:, SENSORS] > 0 if len(columns) > SENSORS else np.zeros(len(table), dtype=bool)
+    return AnomalySet("/".join(Path(name).with_suffix("").parts[-2:]), table[:, :SENSORS], odd)
+
+
+def _stream(name: str, raw: bytes, labels: Mapping[str, list[list[str]]]) -> AnomalySet:
+    """Lines ``time,value`` under a line of names; a step is odd in any of its file's windows, ends included."""
+    table = np.loadtxt(io.StringIO(raw.decode("utf-8")), delimiter=",", skiprows=1, dtype=str, ndmin=2)
+    times = table[:, 0].astype("datetime64[s]")
+    odd = np.zeros(len(times), dtype=bool)
+    for window in labels.get(name, []):
+        first, last = np.array(window, dtype="datetime64[s]")
+        odd |= (first <= times) & (times <= last)
+    return AnomalySet(str(Path(name).with_suffix("")), table[:, 1:].astype(np.float64), odd)
 
 
 _ADBENCH_SUMS = {
@@ -109,13 +140,20 @@ def _adbench(file: str, sha256: str) -> AnomalySpec:
 ADBENCH: dict[str, AnomalySpec] = {
     spec.name: spec for spec in (_adbench(file, sha256) for file, sha256 in _ADBENCH_SUMS.items())
 }
+# a folder is zipped by whoever fetches it, so no checksum is right for all
 SKAB = AnomalySpec(
     name="skab",
     description="Skoltech Anomaly Benchmark: 34 series of 8 sensors with marked anomalies",
     source="I. D. Katser, V. O. Kozitsin, 2020",
     licence="GPL-3.0",
-    parts={
-        "all": ((FileSpec("SKAB-data.zip", ("c0ae1b8b883c4e9597c02e0252710d2db4765b52e8dfe59b209fc916cf4cdb7a",)),),)
-    },
+    parts={"all": ((FileSpec("SKAB-data.zip"),),)},
     subfolders=("skab",),
+)
+NAB = AnomalySpec(
+    name="nab",
+    description="Numenta Anomaly Benchmark, four of its folders: 25 series of one value with windows around anomalies",
+    source="S. Ahmad, A. Lavin, S. Purdy, Z. Agha, Neurocomputing 262, 2017",
+    licence="MIT",
+    parts={"all": ((FileSpec("NAB-data.zip"),),)},
+    subfolders=("nab",),
 )

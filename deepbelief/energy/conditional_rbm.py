@@ -10,6 +10,7 @@ for one. Taylor, Hinton & Roweis 2007, "Modeling human motion using binary laten
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -18,13 +19,17 @@ from torch import Tensor, nn
 
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.partition.choose import QUICK_STATES
 from deepbelief.energy.partition.choose import log_z as choose_log_z
+from deepbelief.energy.partition.exact import exact_log_z_of_each, is_enumerable, n_enumerated
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidDataError, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units
 from deepbelief.units.catalog import units_from_config
+
+EXACT_CHUNK, EXACT_NUMBERS = 1 << 10, 1 << 22  # states and numbers held at a time while enumerating
 
 
 class GivenContext:
@@ -147,11 +152,22 @@ class ConditionalRBM(nn.Module):
         Otherwise each distinct context is annealed, which is for few cases of a small model.
         """
         contexts, which = torch.unique(u, dim=0, return_inverse=True)
-        zs = [choose_log_z(self.rbm_given(row), generator=generator) for row in contexts]
-        kind: Any = "exact" if all(z.kind == "exact" for z in zs) else "estimate"
-        log_z = torch.tensor([float(z.value) for z in zs], dtype=torch.float64, device=v.device)
-        value = -self.free_energy(v, u).double() - log_z[which]
-        return Bound(value, kind, max(z.stderr for z in zs), f"log Z of {len(zs)} contexts; {zs[0].method}")
+        if is_enumerable(self.rbm, QUICK_STATES):
+            z = Bound(self._exact_log_z(contexts).to(v.device), "exact", method="enumeration")
+        else:
+            zs = [choose_log_z(self.rbm_given(row), generator=generator) for row in contexts]
+            values = torch.tensor([float(z.value) for z in zs], dtype=torch.float64, device=v.device)
+            z = Bound(values, "estimate", max(z.stderr for z in zs), zs[0].method)
+        value = -self.free_energy(v, u).double() - z.value[which]  # type: ignore[index]
+        return Bound(value, z.kind, z.stderr, f"log Z of {len(contexts)} contexts; {z.method}")
+
+    def _exact_log_z(self, contexts: Tensor) -> Tensor:
+        """``log Z(u)`` of each context, by enumerating the smaller layer for many of them at once."""
+        twin = copy.deepcopy(self).double()
+        numbers = min(n_enumerated(self.rbm), EXACT_CHUNK) * sum(self.rbm.weight.shape)
+        rows = max(1, int(EXACT_NUMBERS // numbers))
+        parts = contexts.double().unsqueeze(1).split(rows)
+        return torch.cat([exact_log_z_of_each(GivenContext(twin, part), chunk=EXACT_CHUNK) for part in parts])
 
     # -- draws ------------------------------------------------------------------------------------------------------
 

@@ -63,8 +63,9 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
     [1, -1]
     """
 
-    _stored = ("offset_", "method_", "scale_")
+    _stored: tuple[str, ...] = ("offset_", "method_", "scale_")
     _stored_estimator = "estimator_"
+    _methods: tuple[str, ...] = METHODS
 
     def __init__(
         self,
@@ -81,17 +82,29 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from X, (n_samples, n_features), normal cases as far as one knows; `y` is not used."""
         self._check_arguments()
-        self.estimator_ = _new_estimator(self.estimator)
-        self.method_ = _choose_method(self.estimator_, self.method)
         X = checked(self, X, reset=True)
         learned, held = self._split(X)
-        self.estimator_.fit(learned)
-        self.scale_ = _scale(_after_pipeline(self.estimator_, learned)[1]) if self.method_ == METHODS[-1] else None
+        self.estimator_ = self._new_estimator()
+        self._learn_rows(learned)
         self.offset_ = float(np.quantile(self._scores(held), self.contamination))
         return self
 
+    def _new_estimator(self) -> Any:
+        given = self.estimator
+        if isinstance(given, str) or given is None:
+            name = given or "RBM"
+            check_choice("estimator", name, [key for key in ESTIMATORS if "AnomalyDetector" not in key])
+            return getattr(importlib.import_module(ESTIMATORS[name]), name)()
+        return clone(given)
+
+    def _learn_rows(self, rows: Any) -> None:
+        """Fit the model to cases, and what its score needs beside it."""
+        self.method_ = _choose_method(self.estimator_, self.method)
+        self.estimator_.fit(rows)
+        self.scale_ = _scale(_after_pipeline(self.estimator_, rows)[1]) if self.method_ == "reconstruction" else None
+
     def _check_arguments(self) -> None:
-        check_choice("method", self.method, METHODS)
+        check_choice("method", self.method, self._methods)
         check_range("held_out", self.held_out, low=0, high=0.9)
         check(
             0 < self.contamination <= 0.5,
@@ -137,14 +150,6 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _new_estimator(given: Any) -> Any:
-    if isinstance(given, str) or given is None:
-        name = given or "RBM"
-        check_choice("estimator", name, [key for key in ESTIMATORS if key != "AnomalyDetector"])
-        return getattr(importlib.import_module(ESTIMATORS[name]), name)()
-    return clone(given)
 
 
 def _after_pipeline(estimator: Any, x: Any) -> tuple[Any, Any]:

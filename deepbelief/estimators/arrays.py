@@ -66,8 +66,9 @@ def dense_chunks(x: Any, size: int = CHUNK) -> Iterator[NDArray[Any]]:
 
 
 def to_tensor(rows: NDArray[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A tensor of `rows`; memory that may not be written to is copied, since torch cannot share it."""
-    return torch.as_tensor(rows if rows.flags.writeable else rows.copy()).to(device, dtype)
+    """A tensor of `rows`; memory that may not be written to, or lies backwards, is copied: torch cannot share it."""
+    shareable = rows.flags.writeable and all(stride >= 0 for stride in rows.strides)
+    return torch.as_tensor(rows if shareable else rows.copy()).to(device, dtype)
 
 
 def device_of(module: nn.Module) -> torch.device:

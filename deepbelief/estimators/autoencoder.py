@@ -9,21 +9,21 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, through, without_weightless
 from deepbelief.estimators.autoencoder_learning import check_autoencoder, learn
-from deepbelief.estimators.columns import Columns, choose_columns
+from deepbelief.estimators.columns import choose_columns
 from deepbelief.estimators.learning import folder_to_keep
 from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import OnColumns, SparseIn
 from deepbelief.estimators.storage import Savable
 
 Array = NDArray[Any]
 
 
-class Autoencoder(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class Autoencoder(OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A network to codes and back: plain, denoising, sparse or contractive, dense or convolutional, or out of a DBN.
 
     Parameters
@@ -163,11 +163,6 @@ class Autoencoder(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return self
 
     @property
-    def _columns(self) -> Columns:
-        check_is_fitted(self, "module_")
-        return Columns(self.visible_, self.mean_, self.scale_)
-
-    @property
     def _n_features_out(self) -> int:
         return self.n_components
 
@@ -208,9 +203,3 @@ class Autoencoder(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         columns = self._columns
         values = through(self.module_, lambda net, x: net.log_prob(x), checked(self, X), columns.inward)
         return values - np.asarray(columns.log_scale, dtype=values.dtype)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

@@ -37,6 +37,7 @@ from deepbelief.estimators.learning import (
     trainer_options,
 )
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import Filling, Scored
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
 from deepbelief.training.trainer import Trainer
@@ -65,7 +66,7 @@ def _has_hidden(estimator: Any) -> bool:
     return estimator.n_components > 0
 
 
-class BoltzmannMachine(Savable, DensityMixin, BaseEstimator):
+class BoltzmannMachine(Filling, Scored, Savable, DensityMixin, BaseEstimator):
     """A Boltzmann machine over the columns of a table: exact or bracketed densities, samples, completions, structure.
 
     Parameters
@@ -275,14 +276,6 @@ device, precision, checkpoint_dir, verbose, random_state
         columns, state = self._columns, self.random_state if random_state is None else random_state
         return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
 
-    def complete(
-        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None
-    ) -> Array:
-        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        steps = {"n_steps": n_steps, "n_average": n_average}
-        return face.complete(self, self.module_, columns, X, known, state, **steps)
-
     @property
     def log_z_(self) -> Bound:
         """log Z in nats with its kind: exact for small machines, else bracketed by annealing."""
@@ -295,17 +288,9 @@ device, precision, checkpoint_dir, verbose, random_state
     @torch.no_grad()
     def log_likelihood(self, X: Any) -> Bound:
         """The log-likelihood of each case in nats, with its kind."""
-        rows = face.all_rows(self, self.module_, self._columns, checked(self, X))
+        columns = self._columns
+        rows = face.all_rows(self, self.module_, columns, checked(self, X))
         return in_type(self.module_, rows.dtype).log_likelihood(rows, log_z=self.log_z_)
-
-    def score_samples(self, X: Any) -> Array:
-        """The values of `log_likelihood` as an array: (n_samples,)."""
-        check_is_fitted(self, "module_")
-        return self.log_likelihood(X).value.cpu().numpy()  # type: ignore[union-attr]
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """The mean log-likelihood in nats per case."""
-        return float(self.score_samples(X).mean())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -31,6 +31,7 @@ from deepbelief.estimators.learning import (
     trainer_options,
 )
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import Filling, OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.protocols import BatchSource
 from deepbelief.rng import make_generator
@@ -43,7 +44,9 @@ from deepbelief.units.catalog import make_units
 Array = NDArray[Any]
 
 
-class DeepBoltzmannMachine(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class DeepBoltzmannMachine(
+    Filling, Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """A deep Boltzmann machine (Salakhutdinov & Hinton 2009): deep features, samples, completions, a likelihood bound.
 
     All layers learn at once, by mean field and persistent chains, with centred gradients.
@@ -185,11 +188,6 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         return [{"layer": layer, **row} for layer, record in enumerate(records, start=1) for row in record.history]
 
     @property
-    def _columns(self) -> Columns:
-        check_is_fitted(self, "module_")
-        return Columns(self.visible_, self.mean_, self.scale_)
-
-    @property
     def _n_features_out(self) -> int:
         return self.module_.units[-1].size
 
@@ -210,14 +208,6 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         columns, state = self._columns, self.random_state if random_state is None else random_state
         return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
 
-    def complete(
-        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None
-    ) -> Array:
-        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        steps = {"n_steps": n_steps, "n_average": n_average}
-        return face.complete(self, self.module_, columns, X, known, state, **steps)
-
     @property
     def log_z_(self) -> Bound:
         """log Z in nats with its kind."""
@@ -230,17 +220,3 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         columns = self._columns
         rows = face.all_rows(self, self.module_, columns, checked(self, X))
         return face.on_data_scale(in_type(self.module_, rows.dtype).log_likelihood(rows, log_z=self.log_z_), columns)
-
-    def score_samples(self, X: Any) -> Array:
-        """The values of `log_likelihood` as an array: (n_samples,)."""
-        return self.log_likelihood(X).value.cpu().numpy()  # type: ignore[union-attr]
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """The mean lower bound in nats per case."""
-        return float(self.score_samples(X).mean())
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

@@ -23,7 +23,7 @@ from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_pair, checked_weight, in_type, through, without_weightless
-from deepbelief.estimators.columns import Columns, choose_columns
+from deepbelief.estimators.columns import choose_columns
 from deepbelief.estimators.learning import (
     binarizer_of,
     check_basics,
@@ -33,6 +33,7 @@ from deepbelief.estimators.learning import (
     trainer_options,
 )
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import Filling, OnColumns, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.protocols import BatchSource
 from deepbelief.rng import make_generator
@@ -45,7 +46,16 @@ Array = NDArray[Any]
 OBJECTIVES = ("hybrid", "discriminative", "generative")
 
 
-class ClassificationRBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
+class ClassificationRBM(
+    Filling,
+    OnColumns,
+    SparseIn,
+    Savable,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseEstimator,
+):
     """An RBM that classifies with exact class posteriors (Larochelle & Bengio 2008), and knows the cases too.
 
     Parameters
@@ -206,11 +216,6 @@ device, precision, checkpoint_dir, verbose, random_state
         )
 
     @property
-    def _columns(self) -> Columns:
-        check_is_fitted(self, "module_")
-        return Columns(self.visible_, self.mean_, self.scale_)
-
-    @property
     def _n_features_out(self) -> int:
         return self.module_.hidden.size
 
@@ -257,14 +262,6 @@ device, precision, checkpoint_dir, verbose, random_state
             )
         return face.sample(self.module_, columns, n_samples, state, **options)
 
-    def complete(
-        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None
-    ) -> Array:
-        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        steps = {"n_steps": n_steps, "n_average": n_average}
-        return face.complete(self, self.module_, columns, X, known, state, **steps)
-
     @property
     def log_z_(self) -> Bound:
         """log Z of the joint model in nats with its kind."""
@@ -277,12 +274,6 @@ device, precision, checkpoint_dir, verbose, random_state
         rows = face.all_rows(self, self.module_, columns, checked(self, X))
         bound = in_type(self.module_, rows.dtype).log_likelihood(rows, log_z=self.log_z_)
         return face.on_data_scale(bound, columns)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 def _match_data(model: ClassificationRBMModule, source: BatchSource, seed: int) -> None:

@@ -9,18 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepbelief.data.arrays import as_matrix
 from deepbelief.data.source import make_source
+from deepbelief.data.windows import frames_and_contexts
 from deepbelief.energy.conditional_rbm import ConditionalRBM as ConditionalRBMModule
 from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.conditional import CaseChains, ConditionalLearning
 from deepbelief.energy.gradients.negative import NegativePhase
+from deepbelief.energy.partition.choose import QUICK_STATES
+from deepbelief.energy.partition.exact import is_enumerable
 from deepbelief.errors import InvalidDataError, check_choice, check_range
 from deepbelief.estimators.arrays import device_of, flat
 from deepbelief.estimators.columns import Columns, choose_columns
-from deepbelief.estimators.generative import known_entries
+from deepbelief.estimators.generative import known_entries, on_data_scale
 from deepbelief.estimators.learning import InDouble, check_basics, folder_to_keep, parameter_type, trainer_options
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.storage import Savable
@@ -28,10 +32,17 @@ from deepbelief.rng import make_generator
 from deepbelief.training.processes import connect
 from deepbelief.training.schedules import make_schedule
 from deepbelief.training.trainer import Trainer
+from deepbelief.types import Bound
 from deepbelief.units.catalog import make_units
 
 Array = NDArray[Any]
 DRAW_STREAM = 107
+
+
+def _has_exact_scores(estimator: Any) -> bool:
+    """Whether a case can be scored: every context has a log Z of its own, so a layer must be small."""
+    module = getattr(estimator, "module_", None)
+    return module is not None and is_enumerable(module.rbm, QUICK_STATES)
 
 
 class ConditionalRBM(Savable, BaseEstimator):
@@ -144,15 +155,14 @@ checkpoint_dir, verbose, random_state
         if context is not None:
             frames = validate_data(self, flat(x), dtype=np.float64)
             contexts = as_matrix(context, name="context", dtype=torch.float64).numpy()
-            if len(contexts) != len(frames):
-                raise InvalidDataError(f"context must have one row per case. Got {len(contexts)} for {len(frames)}.")
+            _check_same_length(frames, contexts)
             return frames, contexts
         several = isinstance(x, list | tuple) and len(x) > 0 and np.ndim(x[0]) >= 2
         sequences = list(x) if several else [x]
         parts = []
         for number, sequence in enumerate(sequences):
             frames = validate_data(self, flat(sequence), dtype=np.float64, reset=number == 0)
-            parts.append(windows(frames, self.order))
+            parts.append(frames_and_contexts(frames, self.order))
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def _new_module(self, frames: Array, contexts: Array, seed: int) -> ConditionalRBMModule:
@@ -242,13 +252,37 @@ checkpoint_dir, verbose, random_state
         """X with its missing entries (NaN, or where `known` is False) filled by their mean given all that is known."""
         u = self._context_rows(context)
         rows = validate_data(self, flat(X), dtype=np.float64, reset=False, ensure_all_finite="allow-nan")
-        if len(rows) != len(u):
-            raise InvalidDataError(f"context must have one row per case. Got {len(u)} for {len(rows)}.")
+        _check_same_length(rows, u)
         there = known_entries(rows, known)
         inner = torch.from_numpy(np.nan_to_num(self._columns.inward(np.where(there, rows, 0)))).to(u)
         mask, generator = torch.tensor(there, device=u.device), self._generator(random_state)
         filled = self.module_.complete(inner, mask, u, generator=generator, n_steps=n_steps, n_average=n_average)
         return np.where(there, rows, self._columns.outward(filled.cpu().numpy()))
+
+    @available_if(_has_exact_scores)
+    def log_likelihood(self, X: Any, context: Any = None) -> Bound:
+        """The log density of each case given its context, in nats: exact, for a model with a small layer.
+
+        Without contexts X is one sequence, and the n - order frames that have a whole context are scored.
+        """
+        check_is_fitted(self, "module_")
+        if context is None:
+            self._need_frames("log_likelihood without context")
+            sequence = validate_data(self, flat(X), dtype=np.float64, reset=False)
+            frames, context = frames_and_contexts(sequence, self.order)
+        else:
+            frames = validate_data(self, flat(X), dtype=np.float64, reset=False)
+        u = self._context_rows(context)
+        _check_same_length(frames, u)
+        v = torch.from_numpy(np.asarray(self._columns.inward(frames))).to(u)
+        return on_data_scale(self.module_.log_likelihood(v, u), self._columns)
+
+    @available_if(_has_exact_scores)
+    def score_samples(self, X: Any, context: Any = None) -> Array:
+        """The values of `log_likelihood` as an array."""
+        value = self.log_likelihood(X, context).value
+        assert isinstance(value, torch.Tensor)
+        return value.cpu().numpy()
 
     def _context_rows(self, context: Any) -> torch.Tensor:
         """Contexts as the module sees them."""
@@ -267,14 +301,7 @@ checkpoint_dir, verbose, random_state
         return make_generator(seed_of(state), device_of(self.module_), stream=DRAW_STREAM)
 
 
-def windows(sequence: Array, order: int) -> tuple[Array, Array]:
-    """Every frame that has `order` frames before it, and these, the oldest first: (n, d), (n, order * d).
-
-    >>> frames, contexts = windows(np.arange(8.0).reshape(4, 2), 2)
-    >>> frames.tolist(), contexts.tolist()
-    ([[4.0, 5.0], [6.0, 7.0]], [[0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0]])
-    """
-    if len(sequence) <= order:
-        raise InvalidDataError(f"a sequence must be longer than order={order} frames. Got {len(sequence)} frames.")
-    n = len(sequence) - order
-    return sequence[order:], np.concatenate([sequence[i : i + n] for i in range(order)], 1)
+def _check_same_length(rows: Any, contexts: Any) -> None:
+    """Raise unless there is one context for each case."""
+    if len(contexts) != len(rows):
+        raise InvalidDataError(f"context must have one row per case. Got {len(contexts)} for {len(rows)}.")

@@ -31,6 +31,7 @@ from deepbelief.estimators.learning import (
 )
 from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import Filling, OnColumns, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
 from deepbelief.types import Bound
@@ -45,7 +46,9 @@ def _is_one_layer(estimator: Any) -> bool:
     raise AttributeError("only a single layer has a log-likelihood: n_filters must name one layer")
 
 
-class ConvolutionalBeliefNetwork(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class ConvolutionalBeliefNetwork(
+    Filling, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Convolutional RBMs with probabilistic max-pooling, one over the other (Lee, Grosse, Ranganath & Ng 2009).
 
     Parameters
@@ -174,11 +177,6 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         return [int(number) for number in each]
 
     @property
-    def _columns(self) -> Columns:
-        check_is_fitted(self, "module_")
-        return Columns(self.visible_, self.mean_, self.scale_)
-
-    @property
     def _n_features_out(self) -> int:
         sizes = [int(np.prod(rbm.pooled_shape)) for rbm in self.module_.layers]
         return sum(sizes) if self.all_layers else sizes[-1]
@@ -195,14 +193,6 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         """New pictures, in rows: `n_steps` sweeps of the top RBM, then down (see `ConvolutionalDBN.sample`)."""
         columns, state = self._columns, self.random_state if random_state is None else random_state
         return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
-
-    def complete(
-        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None
-    ) -> Array:
-        """X with its missing pixels (NaN, or where `known` is False) filled with their mean given the rest."""
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        steps = {"n_steps": n_steps, "n_average": n_average}
-        return face.complete(self, self.module_, columns, X, known, state, **steps)
 
     @property
     def log_z_(self) -> Bound:
@@ -229,9 +219,3 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
     def score(self, X: Any, y: Any = None) -> float:
         """The mean log-likelihood in nats per case."""
         return float(self.score_samples(X).mean())
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

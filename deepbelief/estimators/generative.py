@@ -26,12 +26,19 @@ from deepbelief.estimators.arrays import (
 )
 from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.learning import binarizer_of
+from deepbelief.estimators.rowwise import hash_of_each_row
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.rng import make_generator
 from deepbelief.types import Bound
 
 Array = NDArray[Any]
-LOG_Z_STREAM, SAMPLE_STREAM, COMPLETE_STREAM, BITS_STREAM = 101, 102, 103, 104  # apart from the streams of learning
+LOG_Z_STREAM, SAMPLE_STREAM, COMPLETE_STREAM, BITS_STREAM, START_STREAM = (
+    101,
+    102,
+    103,
+    104,
+    106,
+)  # apart from the streams of learning
 
 
 def encode(module: Any, columns: Columns, x: Any) -> Array:
@@ -131,3 +138,38 @@ def checked_codes(z: Any, width: int) -> Array:
     if codes.shape[1] != width:
         raise InvalidDataError(f"X must have {width} columns, one for each hidden unit. Got {codes.shape[1]}.")
     return codes
+
+
+@torch.no_grad()
+def likelihood_row_by_row(estimator: Any, module: Any, columns: Columns, x: Any, **options: Any) -> Bound:
+    """The module's `log_likelihood` of each case, by draws that depend on the seed and on that case alone.
+
+    So a case's score does not depend on its company. The errors of the cases' values are independent.
+    """
+    rows = all_rows(estimator, module, columns, checked(estimator, x))
+    twin, generator = in_type(module, rows.dtype), torch.Generator(device=rows.device)
+    found = []
+    for row, key in zip(rows, hash_of_each_row(rows.cpu().numpy(), seed_of_scores(estimator)), strict=True):
+        found.append(twin.log_likelihood(row.unsqueeze(0), generator=generator.manual_seed(int(key)), **options))
+    first = found[0]
+    ends = [_mean_of([getattr(bound, end) for bound in found]) for end in ("low", "high")]
+    error = float(np.sqrt(np.mean(np.square([bound.stderr for bound in found])) / len(found)))
+    value = torch.cat([bound.value for bound in found])
+    return on_data_scale(Bound(value, first.kind, error, first.method, *ends), columns)
+
+
+def values_of(bound: Bound) -> Array:
+    """The values of the cases as an array: (n_samples,)."""
+    assert isinstance(bound.value, Tensor)
+    return bound.value.cpu().numpy()
+
+
+def _mean_of(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def starting_rows(columns: Columns, x: Any, seed: int, dtype: torch.dtype) -> tuple[Tensor, NDArray[np.int64]]:
+    """Cases to start learning from, as the units see them, and which they are: of many a random part is enough."""
+    order = torch.randperm(x.shape[0], generator=make_generator(seed, stream=START_STREAM))[:CHUNK].numpy()
+    return to_tensor(columns.inward(next(dense_chunks(x[order]))), dtype, torch.device("cpu")), order

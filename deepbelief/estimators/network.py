@@ -29,6 +29,7 @@ from deepbelief.estimators.learning import (
 )
 from deepbelief.estimators.rowwise import hash_of_each_row
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import Filling, OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
 from deepbelief.types import Bound
@@ -37,7 +38,9 @@ Array = NDArray[Any]
 BOUND_CASES = 1000  # cases on which the bound is measured after each layer
 
 
-class DeepBeliefNetwork(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class DeepBeliefNetwork(
+    Filling, Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """A deep belief network (Hinton, Osindero & Teh 2006): deep features, samples, completions and a likelihood bound.
 
     Parameters
@@ -158,11 +161,6 @@ random_state
         return keep
 
     @property
-    def _columns(self) -> Columns:
-        check_is_fitted(self, "module_")
-        return Columns(self.visible_, self.mean_, self.scale_)
-
-    @property
     def _n_features_out(self) -> int:
         return self.module_.top.hidden.size
 
@@ -185,14 +183,6 @@ random_state
         """
         columns, state = self._columns, self.random_state if random_state is None else random_state
         return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
-
-    def complete(
-        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None
-    ) -> Array:
-        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        steps = {"n_steps": n_steps, "n_average": n_average}
-        return face.complete(self, self.module_, columns, X, known, state, **steps)
 
     @property
     def log_z_(self) -> Bound:
@@ -226,13 +216,3 @@ random_state
             generator.manual_seed(int(key))
             scores.append(log_weights(twin, row.expand(n_samples, -1), generator).mean())
         return (torch.stack(scores) - safe - columns.log_scale).cpu().numpy()
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """The mean lower bound in nats per case."""
-        return float(self.score_samples(X).mean())
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

@@ -31,6 +31,7 @@ from deepbelief.estimators.learning import (
     watch_of,
 )
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import Filling, OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator
@@ -44,7 +45,9 @@ Array = NDArray[Any]
 PARTIAL_STREAM = 105
 
 
-class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class RBM(
+    Filling, Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """A restricted Boltzmann machine: features, samples, completions and log-likelihoods of tables and images.
 
     Parameters
@@ -241,11 +244,6 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self._log_z = None
 
     @property
-    def _columns(self) -> Columns:
-        check_is_fitted(self, "module_")
-        return Columns(self.visible_, self.mean_, self.scale_)
-
-    @property
     def _n_features_out(self) -> int:
         return self.module_.hidden.size
 
@@ -283,14 +281,6 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         options = {"n_steps": n_steps, "mean": mean, "n_replicas": self.n_replicas}
         return face.sample_tempered(self.module_, columns, n_samples, state, **options)
 
-    def complete(
-        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None
-    ) -> Array:
-        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        steps = {"n_steps": n_steps, "n_average": n_average}
-        return face.complete(self, self.module_, columns, X, known, state, **steps)
-
     @property
     def log_z_(self) -> Bound:
         """log Z in nats with its kind."""
@@ -310,17 +300,3 @@ class RBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         columns = self._columns
         rows = face.all_rows(self, self.module_, columns, checked(self, X))
         return in_type(self.module_, rows.dtype).free_energy(rows).cpu().numpy() + columns.log_scale
-
-    def score_samples(self, X: Any) -> Array:
-        """The values of `log_likelihood` as an array: (n_samples,)."""
-        return self.log_likelihood(X).value.cpu().numpy()  # type: ignore[union-attr]
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """The mean log-likelihood in nats per case."""
-        return float(self.score_samples(X).mean())
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

@@ -25,6 +25,7 @@ ESTIMATOR_FILE, GENERATIVE_FOLDER, INNER_FOLDER = "estimator.json", "generative"
 ESTIMATORS: dict[str, str] = {
     "Autoencoder": "deepbelief.estimators.autoencoder",
     "AnomalyDetector": "deepbelief.estimators.anomaly",
+    "SeriesAnomalyDetector": "deepbelief.estimators.anomaly_series",
     "BernoulliRBM": "deepbelief.estimators.bernoulli_rbm",
     "BoltzmannMachine": "deepbelief.estimators.boltzmann",
     "RBM": "deepbelief.estimators.rbm",
@@ -41,6 +42,8 @@ ESTIMATORS: dict[str, str] = {
     "DeepBoltzmannClassifier": "deepbelief.estimators.boltzmann_classifier",
     "DeepBoltzmannMachine": "deepbelief.estimators.boltzmann_network",
     "VAE": "deepbelief.estimators.vae",
+    "RBMVAE": "deepbelief.estimators.rbm_vae",
+    "VAEStack": "deepbelief.estimators.vae_stack",
 }
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from deepbelief.autoencoders.elbo import ELBO
@@ -20,14 +19,11 @@ from deepbelief.autoencoders.vae_builders import convolutional_vae, dense_vae
 from deepbelief.errors import check, check_choice, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import (
-    CHUNK,
     checked,
     checked_weight,
-    dense_chunks,
     device_of,
     in_type,
     through,
-    to_tensor,
     without_weightless,
 )
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -43,16 +39,17 @@ from deepbelief.estimators.learning import (
 )
 from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import OnColumns
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound
 
 Array = NDArray[Any]
-SCORE_STREAM, START_STREAM = 105, 106
+SCORE_STREAM = 105
 
 
-class VAE(Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A variational autoencoder: codes, samples, completions and a lower bound of the likelihood.
 
     Parameters
@@ -215,11 +212,6 @@ class VAE(Conditions, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return [layer_sizes(part) for part in given]
 
     @property
-    def _columns(self) -> Columns:
-        check_is_fitted(self, "module_")
-        return Columns(self.visible_, self.mean_, self.scale_)
-
-    @property
     def _n_features_out(self) -> int:
         return int(self.module_.sizes[-1])
 
@@ -318,9 +310,7 @@ def _code_sizes(n_components: Any) -> list[int]:
 
 
 def _start(module: Model, columns: Columns, x: Any, condition: Any, weight: Any, seed: int) -> None:
-    """Biases at the data's rates, a VampPrior's inputs at some of the cases; of many cases a random part is enough."""
-    n = x.shape[0]
-    order = torch.randperm(n, generator=make_generator(seed, stream=START_STREAM))[:CHUNK].numpy()
-    rows = to_tensor(columns.inward(next(dense_chunks(x[order]))), module.visible.bias.dtype, torch.device("cpu"))
+    """Biases at the data's rates, a VampPrior's inputs at some of the cases."""
+    rows, order = face.starting_rows(columns, x, seed, module.visible.bias.dtype)
     c = None if condition is None else torch.as_tensor(condition[order]).to(rows.dtype)
     module.match_data(rows, None if weight is None else torch.as_tensor(weight[order]), c)

@@ -39,6 +39,28 @@ def anomaly_results(scores: Any, is_anomaly: Any, *, data: str, model_name: str)
     ]
 
 
+def alarm_results(alarms: Any, is_anomaly: Any, *, data: str, model_name: str) -> list[Result]:
+    """F1, the share of normal cases with an alarm and the share of anomalies without one, case by case.
+
+    F1 is to be read against that of an alarm for every case, the row beside it. Series are judged step by step: calling
+    a whole stretch found where one step of it was ("point adjustment") makes even random alarms look good (Kim et al.
+    2022, "Towards a Rigorous Evaluation of Time-series Anomaly Detection").
+    """
+    alarm, odd = to_numpy(alarms).astype(bool).reshape(-1), to_numpy(is_anomaly).astype(bool).reshape(-1)
+    check_same_length(alarm, odd, "alarms", "is_anomaly")
+    if odd.all() or not odd.any():
+        raise InvalidDataError(f"is_anomaly must mark some cases, and not all. Got {int(odd.sum())} of {len(odd)}.")
+    hits = int((alarm & odd).sum())
+    rows = {
+        "F1": 2 * hits / (int(alarm.sum()) + int(odd.sum())),
+        "false alarm rate": float(alarm[~odd].mean()),
+        "missed alarm rate": 1 - hits / int(odd.sum()),
+    }
+    found = [Result(name, value, "measured", None, "", data, model_name) for name, value in rows.items()]
+    share = float(odd.mean())
+    return [*found, Result("F1", 2 * share / (1 + share), "measured", None, "", data, "an alarm for every case")]
+
+
 def area_error(area: float, n_odd: int, n_normal: int) -> float:
     """The standard error of an area under the ROC curve (Hanley & McNeil 1982, equation 1).
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
-from deepbelief.errors import DataNotFoundError, InvalidArgumentError, check_choice
+from deepbelief.data.windows import frames_and_contexts
+from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError, check_choice
 from deepbelief.estimators.storage import ESTIMATORS
 from deepbelief.evaluation.classification import classification_results, regression_results
 from deepbelief.evaluation.measured import mean_result
@@ -24,6 +25,7 @@ from deepbelief.recipes.run_folder import MODEL, RESULTS, write_results
 from deepbelief.types import Bound, Result
 
 FIT_SETTINGS, CHECKPOINTS = "fit.yaml", "checkpoints"
+OF_SERIES = ("ConditionalRBM", "SeriesAnomalyDetector")  # the order of their cases is that of time
 OWN = ("checkpoint_dir", "verbose", "random_state")  # what the run decides itself
 
 
@@ -91,7 +93,7 @@ def fit_model(
         key=settings.key,
         target=settings.target,
         held_out=settings.held_out,
-        in_order=settings.estimator == "ConditionalRBM",
+        in_order=settings.estimator in OF_SERIES,
         seed=settings.seed,
         data_dir=settings.data_dir,
     )
@@ -124,12 +126,16 @@ def scores(estimator: Any, data: FitData) -> list[Result]:
     if hasattr(estimator, "perplexity"):
         rows += _bound_row("test perplexity", estimator.perplexity(test.x), "per word", where, name)
     if hasattr(estimator, "log_likelihood"):
-        given = [test.y] if getattr(estimator, "conditional", False) else []
+        given = [condition_of(test)] if getattr(estimator, "conditional", False) else []
         bound = estimator.log_likelihood(test.x, *given).mean()
         rows += _bound_row("test log-likelihood", bound, "nats per case", where, name)
     elif hasattr(estimator, "reconstruct"):
         what, errors = "test squared error of reconstructions", -estimator.score_samples(test.x)
         rows.append(mean_result(what, errors, unit="per case", data=where, model=name))
+    elif is_outlier_detector(estimator):
+        rows.append(
+            Result("share of alarms", float((estimator.predict(test.x) < 0).mean()), "measured", None, "", where, name)
+        )
     elif hasattr(estimator, "score_samples"):
         what = "test pseudo-log-likelihood (one flip)"  # what scikit-learn's BernoulliRBM scores by
         rows.append(mean_result(what, estimator.score_samples(test.x), unit="nats per case", data=where, model=name))
@@ -158,23 +164,33 @@ def _predictions(estimator: Any, test: Part, where: str, name: str) -> list[Resu
 
 def _forecasts(estimator: Any, test: Part, where: str, name: str) -> list[Result]:
     """The error of the expected next frame."""
-    from deepbelief.estimators.conditional_rbm import windows
-
-    frames, contexts = windows(test.x, estimator.order)
+    frames, contexts = frames_and_contexts(test.x, estimator.order)
     rows = regression_results(estimator.predict(contexts), frames, data=where, model_name=name)
     return [row for row in rows if row.quantity in ("test root mean squared error", "test R squared")]
 
 
 def _fit(estimator: Any, train: Part, resume_from: Path | None) -> None:
     more = {} if resume_from is None else {"resume_from": resume_from}
-    if train.y is None and is_classifier(estimator):
+    conditional = getattr(estimator, "conditional", False)
+    if train.y is None and (conditional or is_classifier(estimator)):
         raise InvalidArgumentError(
             f"{type(estimator).__name__} must be given classes. Got none. Name their column with --label."
         )
     named = type(estimator).__name__ in ("RatingsRBM", "CycleGAN")
     supervised = named or is_classifier(estimator) or is_regressor(estimator)
-    supervised |= getattr(estimator, "conditional", False)
-    estimator.fit(train.x, train.y if supervised else None, **more)
+    y = condition_of(train) if conditional else train.y if supervised else None
+    estimator.fit(train.x, y, **more)
+
+
+def condition_of(part: Part) -> Any:
+    """What conditional models are given with each case: class numbers, or values as rows of one number."""
+    if part.y is None or part.y.dtype.kind == "f":
+        return None if part.y is None else part.y[:, None]
+    if (part.y < 0).any():
+        raise InvalidDataError(
+            f"every case must have a label to be its condition. Got {int((part.y < 0).sum())} without."
+        )
+    return part.y
 
 
 def _open(settings: FitSettings, folder: Path, resume: bool, overwrite: bool) -> None:

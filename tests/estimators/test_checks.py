@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deepbelief.estimators.anomaly import AnomalyDetector
+from deepbelief.estimators.anomaly_series import SeriesAnomalyDetector
 from deepbelief.estimators.autoencoder import Autoencoder
 from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
 from deepbelief.estimators.boltzmann import BoltzmannMachine
@@ -21,9 +22,11 @@ from deepbelief.estimators.convolutional import ConvolutionalBeliefNetwork
 from deepbelief.estimators.gan import GAN
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
+from deepbelief.estimators.rbm_vae import RBMVAE
 from deepbelief.estimators.regressor import DeepBeliefRegressor
 from deepbelief.estimators.replicated_softmax import ReplicatedSoftmax
 from deepbelief.estimators.vae import VAE
+from deepbelief.estimators.vae_stack import VAEStack
 
 QUICK: dict[str, Any] = {
     "pretrain_epochs": 2,
@@ -40,6 +43,9 @@ ESTIMATORS = [
     Autoencoder((8,), n_components=3, epochs=3, precision="fp64"),
     Autoencoder((), n_components=3, pretrain="dbn", pretrain_epochs=2, epochs=3, precision="fp64"),
     AnomalyDetector(RBM(8, epochs=3, random_state=0, precision="fp64")),
+    SeriesAnomalyDetector(
+        RBM(8, epochs=3, random_state=0, precision="fp64"), window=1, held_out=0.0, contamination=0.1
+    ),
     BernoulliRBM(8, n_iter=3),
     RBM(8, epochs=3, precision="fp64"),
     ClassificationRBM(8, epochs=20, learning_rate=0.1, learning="pcd", precision="fp64"),
@@ -56,6 +62,8 @@ ESTIMATORS = [
     DeepBeliefRegressor((16,), precision="fp64", **QUICK),
     DeepBoltzmannClassifier((30, 20), epochs=2, precision="fp64", **OF_TWO_LAYERS),
     VAE(2, hidden_layer_sizes=(4,), epochs=2, n_importance_samples=20),
+    RBMVAE((4, 3), hidden_layer_sizes=(4,), epochs=2, n_importance_samples=20),
+    VAEStack(2, hidden_layer_sizes=(6,), top_hidden_layer_sizes=(4,), epochs=2, top_epochs=2, n_importance_samples=20),
 ]
 IN_LAW_ONLY = "some layers learn from one draw per row: weights equal repetitions in law, not digit by digit"
 
@@ -74,7 +82,7 @@ def expected_failures(estimator: BaseEstimator) -> dict[str, str]:
         return dict.fromkeys(SCORING_CHECKS, NOT_COUNTS)
     deep = isinstance(estimator, DeepBeliefNetwork) and len(estimator.hidden_layer_sizes) > 1
     deep = deep or (isinstance(estimator, Autoencoder) and estimator.pretrain == "dbn")  # CD draws once per row
-    deep |= isinstance(estimator, VAE)
+    deep |= isinstance(estimator, VAE | RBMVAE | VAEStack)
     checks = [f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")]
     return dict.fromkeys(checks, IN_LAW_ONLY) if deep else {}
 

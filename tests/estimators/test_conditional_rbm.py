@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from deepbelief import ConditionalRBM, load_estimator
+from deepbelief.data.windows import frames_and_contexts
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
-from deepbelief.estimators.conditional_rbm import windows
 
 TIME = np.arange(400)
 WAVE = np.stack([np.sin(TIME / 4), np.cos(TIME / 4), np.sin(TIME / 4 + 1)], 1) * [1, 10, 3] + [0, 5, -2]
@@ -19,13 +19,17 @@ def fitted(**settings: Any) -> ConditionalRBM:
     return ConditionalRBM(**options).fit(WAVE)
 
 
+def fitted_on(frames: Any) -> ConditionalRBM:
+    return ConditionalRBM(10, order=2, epochs=30, batch_size=50, random_state=0).fit(frames)
+
+
 @pytest.fixture(scope="module")
 def model() -> ConditionalRBM:
     return fitted()
 
 
 def test_it_goes_on_with_an_oscillation(model: ConditionalRBM) -> None:
-    frames, contexts = windows(WAVE, 2)
+    frames, contexts = frames_and_contexts(WAVE, 2)
     error = np.mean((model.predict(contexts) - frames) ** 2 / WAVE.var(0))
     stay = np.mean((WAVE[1:-1] - frames) ** 2 / WAVE.var(0))
     assert error < stay  # better than that the last frame stays
@@ -36,7 +40,7 @@ def test_it_goes_on_with_an_oscillation(model: ConditionalRBM) -> None:
 
 
 def test_gaps_in_a_frame_are_filled_from_what_came_before(model: ConditionalRBM) -> None:
-    frames, contexts = windows(WAVE[:100], 2)
+    frames, contexts = frames_and_contexts(WAVE[:100], 2)
     broken = frames.copy()
     broken[:, 1] = np.nan
     filled = model.complete(broken, contexts)
@@ -64,6 +68,21 @@ def test_contexts_of_ones_own(learning: str) -> None:
         model.forecast(bits)
     with pytest.raises(InvalidDataError, match="context must have 2 numbers"):
         model.predict(bits[:, :1])
+
+
+def test_frames_are_scored_by_their_exact_density_where_a_layer_is_small(model: ConditionalRBM) -> None:
+    frames, contexts = frames_and_contexts(WAVE, 2)
+    bound = model.log_likelihood(WAVE)
+    assert bound.kind == "exact"
+    assert np.array_equal(model.score_samples(frames, contexts), bound.value.numpy())
+    jumped = frames + WAVE.std(0)
+    assert (model.score_samples(jumped, contexts) < bound.value.numpy()).mean() > 0.9
+    double = fitted_on(2 * WAVE)  # standardized columns are the same, so the density falls by the scale
+    assert np.allclose(double.score_samples(2 * WAVE), bound.value - 3 * np.log(2), atol=1e-3)
+    assert not hasattr(ConditionalRBM(), "score_samples")
+    assert not hasattr(fitted(n_components=21, epochs=0), "score_samples")
+    with pytest.raises(InvalidDataError, match="one row per case"):
+        model.score_samples(frames, contexts[:3])
 
 
 def test_it_is_saved_and_resumed(tmp_path: Path) -> None:

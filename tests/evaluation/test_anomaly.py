@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepbelief.errors import InvalidDataError
-from deepbelief.evaluation.anomaly import anomaly_results, area_error
+from deepbelief.evaluation.anomaly import alarm_results, anomaly_results, area_error
 
 
 def test_area_is_the_share_of_pairs_in_order(generator: torch.Generator) -> None:
@@ -47,3 +47,15 @@ def test_error_of_the_area_is_that_of_repeated_data(generator: torch.Generator) 
 def test_bad_scores_are_refused(scores: list, odd: list, words: str) -> None:
     with pytest.raises(InvalidDataError, match=words):
         anomaly_results(scores, odd, data="d", model_name="m")
+
+
+def test_alarms_are_counted_step_by_step() -> None:
+    odd = [0, 0, 0, 0, 0, 1, 1, 1, 1, 0]
+    alarm = [1, 0, 0, 0, 0, 0, 1, 0, 0, 0]  # one step of the stretch is found, and none of its other three
+    f1, false, missed, always = alarm_results(alarm, odd, data="d", model_name="m")
+    assert (false.value, missed.value) == (pytest.approx(1 / 6), 0.75)
+    precision, recall = 1 / 2, 1 / 4
+    assert f1.value == pytest.approx(2 * precision * recall / (precision + recall))
+    assert always.value == pytest.approx(alarm_results([1] * 10, odd, data="d", model_name="m")[0].value)
+    with pytest.raises(InvalidDataError, match="not all"):
+        alarm_results([0, 1], [1, 1], data="d", model_name="m")
