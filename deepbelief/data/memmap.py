@@ -120,8 +120,9 @@ def reader_of(x: str | Path | NDArray[Any]) -> NpyReader | ArrayReader:
     if not isinstance(origin, Path):
         return ArrayReader(origin)
     mapped = open_npy(origin)
-    plain = isinstance(mapped, np.memmap) and mapped.flags.c_contiguous
-    return NpyReader(origin, mapped) if plain else ArrayReader(mapped)
+    if isinstance(mapped, np.memmap) and mapped.flags.c_contiguous:
+        return NpyReader(origin, mapped)
+    return ArrayReader(mapped)
 
 
 def release_pages(array: Any) -> None:
