@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from deepbelief.data.arrays import image_shape_of
 from deepbelief.data.base import Transform
+from deepbelief.data.bits import check_packed
 from deepbelief.data.blocks import BlockSource, blocks_of
 from deepbelief.errors import DataNotFoundError, InvalidDataError
 
@@ -39,12 +40,15 @@ class MemmapSource(BlockSource):
         transform: Transform | None = None,
         scale: float | None = None,
         device: torch.device | str = "cpu",
+        packed: int | None = None,
         block_size: int | None = None,
         buffer_blocks: int = 8,
     ) -> None:
         self._reader = reader_of(x)
         shape, dtype = self._reader.shape, self._reader.dtype
         _check_array(shape, dtype)
+        if packed is not None:
+            check_packed(packed, math.prod(shape[1:]), dtype == np.uint8)
         super().__init__(
             shape[0],
             math.prod(shape[1:]),
@@ -56,9 +60,10 @@ class MemmapSource(BlockSource):
             transform=transform,
             scale=scale,
             device=device,
+            packed=packed,
         )
-        self.image_shape = image_shape_of(self._reader)
-        self._bytes = self.n_features * (1 if dtype in (np.uint8, np.bool_) else 4)
+        self.image_shape = None if packed else image_shape_of(self._reader)
+        self._bytes = math.prod(shape[1:]) * (1 if dtype in (np.uint8, np.bool_) else 4)
         self.edges, self.block_size = blocks_of(self.n_cases, self._bytes, block_size, buffer_blocks)
         self.buffer_blocks = buffer_blocks
 
