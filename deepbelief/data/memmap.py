@@ -46,7 +46,7 @@ class MemmapSource(BlockSource):
     ) -> None:
         self._reader = reader_of(x)
         shape, dtype = self._reader.shape, self._reader.dtype
-        _check_array(shape, dtype)
+        check_array(shape, dtype)
         if packed is not None:
             check_packed(packed, math.prod(shape[1:]), dtype == np.uint8)
         super().__init__(
@@ -160,7 +160,8 @@ def _file_of(array: NDArray[Any]) -> Path | NDArray[Any]:
     return Path(name) if same else array
 
 
-def _check_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def check_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse arrays that are no cases of numbers."""
     if dtype.kind not in "buif":
         raise InvalidDataError(f"X must hold numbers. Got type {dtype}.")
     if not 2 <= len(shape) <= 4 or 0 in shape:

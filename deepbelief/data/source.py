@@ -17,6 +17,7 @@ from deepbelief.data.binarize import Binarizer
 from deepbelief.data.bits import check_packed
 from deepbelief.data.loader import LoaderSource
 from deepbelief.data.memmap import MemmapSource
+from deepbelief.data.shards import ShardSource
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 
 
@@ -139,7 +140,8 @@ def make_source(
 ) -> Source:
     """The source that fits `x`.
 
-    A path to a ``.npy`` file or a memory-mapped array streams (`MemmapSource`), a scipy sparse matrix stays sparse
+    A path to a ``.npy`` file or a memory-mapped array streams (`MemmapSource`), and so do a list of ``.npy`` and
+    ``.parquet`` files and one parquet file (`ShardSource`); a scipy sparse matrix stays sparse
     (`SparseSource`), a torch ``Dataset`` or ``DataLoader`` is read item by item (`LoaderSource`; a ``TensorDataset`` is
     kept as tensors), and all else becomes one tensor (`ArraySource`). ``batch_size=None`` means the loader's own, or
     100. A `binarizer` acts on the scaled values, before `transform`. A source is returned as it is. ``packed`` says
@@ -161,6 +163,9 @@ def make_source(
     if isinstance(x, TensorDataset):
         _check_no_extras(y, weight)
         x, y, weight = _unpack(x)
+    paths = _shards(x)
+    if paths:
+        return ShardSource(paths, y, weight, transform=_per_batch(binarizer, transform), scale=scale, **options, **bits)
     if isinstance(x, (str, Path, np.memmap)):
         return MemmapSource(x, y, weight, transform=_per_batch(binarizer, transform), scale=scale, **options, **bits)
     if sparse.issparse(x):
@@ -169,6 +174,13 @@ def make_source(
         x, scale = binarizer.prepare(as_matrix(x, dtype=None), scale)
         transform = _chain(binarizer.transform, transform)
     return ArraySource(x, y, weight, transform=transform, scale=scale, **options, **bits)
+
+
+def _shards(x: Any) -> list[str | Path]:
+    """The files of a list of paths, or of the path of a parquet file; else none."""
+    if isinstance(x, (list, tuple)) and x and all(isinstance(path, (str, Path)) for path in x):
+        return list(x)
+    return [x] if isinstance(x, (str, Path)) and Path(x).suffix.lower() == ".parquet" else []
 
 
 def _check_can_be_packed(x: Any, binarizer: Binarizer | None) -> None:

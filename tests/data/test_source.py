@@ -1,5 +1,8 @@
 """Every source obeys one contract: order from seed and epoch, shares that partition, resume in the middle."""
 
+import atexit
+import shutil
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from deepbelief.data.binarize import make_binarizer
 from deepbelief.data.loader import LoaderSource
 from deepbelief.data.memmap import MemmapSource
+from deepbelief.data.shards import ShardSource
 from deepbelief.data.source import ArraySource, SparseSource, make_source
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.protocols import BatchSource
@@ -50,7 +54,22 @@ def memmap_source(**options):
     return MemmapSource(X, Y, W, block_size=5, buffer_blocks=3, **options)
 
 
+def shard_source(**options):
+    """A .npy file, then two parquet files, of uneven blocks; made once, as `options` are many."""
+    if not SHARDS:
+        folder = Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        SHARDS.extend(folder / name for name in ("0.npy", "1.parquet", "2.parquet"))
+        np.save(SHARDS[0], X[:20])
+        for path, (first, stop) in zip(SHARDS[1:], [(20, 41), (41, N)], strict=True):
+            frame = pd.DataFrame(X[first:stop], columns=list("abc"))
+            frame.to_parquet(path, row_group_size=8)
+    return ShardSource(SHARDS, Y, W, block_size=6, buffer_blocks=3, **options)
+
+
+SHARDS: list[Path] = []
 SOURCES = {
+    "shards": shard_source,
     "array": lambda **options: ArraySource(X, Y, W, **options),
     "sparse": lambda **options: SparseSource(sparse.csr_matrix(X), Y, W, **options),
     "memmap": memmap_source,
