@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepbelief.data.arrays import as_matrix
+from deepbelief.data.arrays import as_matrix, check_finite
 from deepbelief.data.base import Source
 from deepbelief.data.order import order_generator, share
 from deepbelief.errors import check_range
@@ -31,10 +31,20 @@ class BlockSource(Source):
 
     edges: Tensor  # (n_blocks + 1,): where each block begins, and the number of cases
     buffer_blocks: int
+    _width: int  # of a row as it is kept: of bytes, or float32
+    _is_bytes: bool
+
+    @property
+    def _case_bytes(self) -> int:
+        return self._width * (1 if self._is_bytes else 4)
 
     @abstractmethod
     def _rows(self, first: int, stop: int) -> NDArray[Any]:
         """The cases from `first` up to `stop`, which are of one block, in memory of their own."""
+
+    def _rows_into(self, first: int, out: NDArray[Any]) -> bool:
+        """Put the cases from `first` on straight into `out`, if the file holds them as they are wanted."""
+        return False
 
     def _announce(self, first: int, stop: int) -> None:
         """The cases from `first` up to `stop` will be read soon."""
@@ -45,29 +55,29 @@ class BlockSource(Source):
         rows, place = torch.unique(index, return_inverse=True)
         return self._load(rows)[place]
 
-    def _load(self, rows: Tensor) -> Tensor:
-        """The cases `rows`, which rise, one stretch of the file after the other."""
-        loaded, filled = torch.empty(0), 0
+    def _load(self, rows: Tensor, room: Tensor | None = None) -> Tensor:
+        """The cases `rows`, which rise, one stretch of the file after the other; in `room` if they fit there."""
+        like = torch.empty(0, dtype=torch.uint8 if self._is_bytes else torch.float32)
+        fits = room is not None and len(room) >= len(rows)
+        loaded, filled = room[: len(rows)] if fits else like.new_empty(len(rows), self._width), 0  # type: ignore[index]
         for part in self._stretches(rows):
-            first, last = int(part[0]), int(part[-1])
-            stretch = as_matrix(self._rows(first, last + 1), name=f"X (cases {first} to {last})", dtype=None)
-            if not filled:
-                loaded = stretch.new_empty(len(rows), stretch.shape[1])
-            into = loaded[filled : filled + len(part)]
-            into.copy_(stretch) if len(part) == len(stretch) else torch.index_select(stretch, 0, part - first, out=into)
+            first, stop = int(part[0]), int(part[-1]) + 1
+            name, into = f"X (cases {first} to {stop - 1})", loaded[filled : filled + len(part)]
+            if stop - first == len(part) and self._rows_into(first, into.numpy()):
+                check_finite(into, name, None, allow_nan=False)
+            else:
+                stretch = as_matrix(self._rows(first, stop), name=name, dtype=None)
+                whole = len(part) == len(stretch)
+                into.copy_(stretch) if whole else torch.index_select(stretch, 0, part - first, out=into)
             filled += len(part)
         return loaded
 
     def _stretches(self, rows: Tensor) -> Iterator[Tensor]:
         """`rows` divided at the edges of blocks, and where skipping pays."""
-        gap = max(1, GAP_BYTES // self._bytes_per_case)
+        gap = max(1, GAP_BYTES // self._case_bytes)
         block = torch.bucketize(rows, self.edges, right=True)
         cuts = ((block.diff() > 0) | (rows.diff() > gap)).nonzero()[:, 0] + 1
         yield from rows.tensor_split(cuts)
-
-    @property
-    def _bytes_per_case(self) -> int:
-        return 4 * self.n_features
 
     def _groups(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The epoch's order, one group of blocks at a time, with the blocks of the group after it."""
@@ -81,7 +91,7 @@ class BlockSource(Source):
             yield (rows[torch.randperm(len(rows), generator=generator)] if self.shuffle else rows), following
 
     def _epoch(self, epoch: int, start: int, generator: torch.Generator, rank: int, world_size: int) -> Iterator[Any]:
-        number, position = start, 0
+        number, position, room = start, 0, None
         left, left_index = torch.empty(0), torch.empty(0, dtype=torch.int64)  # of a batch that the next group completes
         for group, following in self._groups(epoch):
             mine = group[self._is_mine(position, len(group), start, rank, world_size)]
@@ -89,7 +99,8 @@ class BlockSource(Source):
             if not len(mine):
                 continue
             rows, where = mine.sort()
-            loaded, place = self._load(rows), where.argsort()
+            room = loaded = self._load(rows, room)  # the same memory for every group that fits
+            place = where.argsort()
             for first, stop in zip(self.edges[following].tolist(), self.edges[following + 1].tolist(), strict=True):
                 self._announce(first, stop)
             while number < self.n_batches(world_size):
@@ -105,7 +116,6 @@ class BlockSource(Source):
                 number, taken = number + 1, end
             rest = loaded.index_select(0, place[taken:])
             left, left_index = (torch.cat([left, rest]) if len(left) else rest), torch.cat([left_index, mine[taken:]])
-            del loaded
 
     def _is_mine(self, position: int, size: int, start: int, rank: int, world_size: int) -> Tensor:
         """Which of the `size` positions from `position` on belong to this rank's share of a batch still to come."""

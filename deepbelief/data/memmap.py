@@ -63,16 +63,15 @@ class MemmapSource(BlockSource):
             packed=packed,
         )
         self.image_shape = None if packed else image_shape_of(self._reader)
-        self._bytes = math.prod(shape[1:]) * (1 if dtype in (np.uint8, np.bool_) else 4)
-        self.edges, self.block_size = blocks_of(self.n_cases, self._bytes, block_size, buffer_blocks)
+        self._width, self._is_bytes = math.prod(shape[1:]), dtype in (np.uint8, np.bool_)
+        self.edges, self.block_size = blocks_of(self.n_cases, self._case_bytes, block_size, buffer_blocks)
         self.buffer_blocks = buffer_blocks
-
-    @property
-    def _bytes_per_case(self) -> int:
-        return self._bytes
 
     def _rows(self, first: int, stop: int) -> NDArray[Any]:
         return self._reader.rows(first, stop)
+
+    def _rows_into(self, first: int, out: NDArray[Any]) -> bool:
+        return self._reader.rows_into(first, out)
 
     def _announce(self, first: int, stop: int) -> None:
         self._reader.announce(first, stop)
@@ -88,11 +87,26 @@ class NpyReader:
 
     def rows(self, first: int, stop: int) -> NDArray[Any]:
         """The rows from `first` up to `stop`, in memory of their own."""
-        count, start = (stop - first) * math.prod(self.shape[1:]), self.offset + first * self._row_bytes
-        read = np.fromfile(self.path, self.dtype, count=count, offset=start)
-        if len(read) < count:
-            raise InvalidDataError(f"{self.path.name} must stay whole while it is read. It is shorter than it was.")
-        return read.reshape(stop - first, *self.shape[1:])
+        read = np.empty((stop - first, *self.shape[1:]), dtype=self.dtype)
+        self._fill(first, read)
+        return read
+
+    def rows_into(self, first: int, out: NDArray[Any]) -> bool:
+        """Put rows straight into `out`, if they have its type."""
+        same = out.dtype == self.dtype
+        if same:
+            self._fill(first, out)
+        return same
+
+    def _fill(self, first: int, out: NDArray[Any]) -> None:
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.offset + first * self._row_bytes)
+            left = out.reshape(-1).view(np.uint8).data
+            while len(left):
+                got = file.readinto(left)
+                if not got:
+                    raise InvalidDataError(f"{self.path.name} must stay whole while it is read. It became shorter.")
+                left = left[got:]
 
     def announce(self, first: int, stop: int) -> None:
         """Ask the system to fetch these rows meanwhile."""
@@ -117,6 +131,10 @@ class ArrayReader:
 
     def announce(self, first: int, stop: int) -> None:
         """Nothing to fetch."""
+
+    def rows_into(self, first: int, out: NDArray[Any]) -> bool:
+        """An array's rows are copied by `rows`."""
+        return False
 
 
 def reader_of(x: str | Path | NDArray[Any]) -> NpyReader | ArrayReader:

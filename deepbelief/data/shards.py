@@ -38,6 +38,8 @@ class Shard(Protocol):
 
     def rows(self, first: int, stop: int) -> NDArray[Any]: ...
 
+    def rows_into(self, first: int, out: NDArray[Any]) -> bool: ...
+
     def announce(self, first: int, stop: int) -> None: ...
 
 
@@ -75,32 +77,37 @@ class ShardSource(BlockSource):
         super().__init__(
             self._starts[-1], width, y, weight, batch_size=batch_size, seed=seed, shuffle=shuffle, **options
         )
-        self._bytes = width * (1 if is_bytes else 4)
-        edges = [_edges(shard, self._bytes, block_size, buffer_blocks) for shard in self.shards]
+        self._width, self._is_bytes = width, is_bytes
+        edges = [_edges(shard, self._case_bytes, block_size, buffer_blocks) for shard in self.shards]
         joined = torch.cat([own[:-1] + start for own, start in zip(edges, self._starts[:-1], strict=True)])
         self.edges = torch.cat([joined, torch.tensor([self.n_cases])])
-        largest = int(self.edges.diff().max()) * self._bytes
+        largest = int(self.edges.diff().max()) * self._case_bytes
         self.buffer_blocks = max(1, min(buffer_blocks, GROUP_BYTES // largest))
-
-    @property
-    def _bytes_per_case(self) -> int:
-        return self._bytes
 
     def _rows(self, first: int, stop: int) -> NDArray[Any]:
         shard, start = self._shard_of(first)
-        if shard is not self._last and isinstance(self._last, ParquetReader):
-            self._last.forget()  # one decoded row group in memory, however many shards there are
-        self._last = shard
-        rows = shard.rows(first - start, stop - start)
+        rows = self._used(shard).rows(first - start, stop - start)
         return rows.reshape(len(rows), -1)
+
+    def _rows_into(self, first: int, out: NDArray[Any]) -> bool:
+        shard, start = self._shard_of(first)
+        return shard.rows_into(first - start, out)
 
     def _announce(self, first: int, stop: int) -> None:
         shard, start = self._shard_of(first)
         shard.announce(first - start, stop - start)
 
     def _shard_of(self, case: int) -> tuple[Shard, int]:
+        """The file that holds a case, and the number of its first case."""
         number = int(np.searchsorted(self._starts, case, side="right")) - 1
         return self.shards[number], self._starts[number]
+
+    def _used(self, shard: Shard) -> Shard:
+        """One decoded row group is in memory, however many shards there are."""
+        if shard is not self._last and isinstance(self._last, ParquetReader):
+            self._last.forget()
+        self._last = shard
+        return shard
 
 
 class ParquetReader:
@@ -142,6 +149,10 @@ class ParquetReader:
             self._kept = number, self._decoded(number)
         start = int(self.edges[number])
         return self._kept[1][first - start : stop - start]
+
+    def rows_into(self, first: int, out: NDArray[Any]) -> bool:
+        """Columns are put side by side by `rows`."""
+        return False
 
     def forget(self) -> None:
         """Let the decoded row group go."""

@@ -319,9 +319,9 @@ def test_memmap_reads_no_more_than_its_buffer_at_once(tmp_path):
     np.save(path, np.arange(1000, dtype=np.uint8)[:, None] % 100)
     source = MemmapSource(path, np.arange(1000), batch_size=30, block_size=16, buffer_blocks=4)
     sizes, read, load = [], [], source._load
-    source._load = lambda rows: sizes.append(len(rows)) or load(rows)
-    rows = source._rows
-    source._rows = lambda first, stop: read.append(stop - first) or rows(first, stop)
+    source._load = lambda rows, room: sizes.append(len(rows)) or load(rows, room)
+    fill = source._rows_into
+    source._rows_into = lambda first, out: read.append(len(out)) or fill(first, out)
     y = [case for batch in labels(source) for case in batch]
     assert sorted(y) == list(range(1000))
     assert sum(sizes) == sum(read) == 1000
@@ -340,8 +340,8 @@ def test_a_rank_skips_long_stretches_of_others(tmp_path):
     x = np.arange(40, dtype=np.float32)[:, None].repeat(1 << 15, axis=1)  # one case fills the gap that is read along
     np.save(tmp_path / "x.npy", x)
     source = MemmapSource(tmp_path / "x.npy", batch_size=8, shuffle=False)
-    read, rows = [], source._rows
-    source._rows = lambda first, stop: read.append((first, stop)) or rows(first, stop)
+    read, fill = [], source._rows_into
+    source._rows_into = lambda first, out: read.append((first, first + len(out))) or fill(first, out)
     batches = list(source.batches(0, generator=generator(), rank=1, world_size=2))
     assert [batch.x[:, 0].tolist() for batch in batches] == [
         [first + i for i in (4, 5, 6, 7)] for first in range(0, 40, 8)
