@@ -209,12 +209,13 @@ def main() -> None:
     last = min(options.seconds, 4.0) if options.quick else options.seconds
     marks = [last / 2**i for i in range(6, -1, -1)]
     all_learners = learners(task, next(iter(task.train.batches(0, generator=make_generator(0)))).x)
-    print(f"\n{'processor seconds':34}" + "".join(f"{mark:>9.3g}" for mark in marks))
     for mark in marks:
         for learner in all_learners:
             if crossing(learner.curve, task.target) is None:
                 learner.learn_until(mark, task)
                 learner.curve.append((learner.seconds, nats(task, learner)))
+                print(f"{learner.name:34}{learner.seconds:>8.2f} s{learner.curve[-1][1]:>9.1f} nats", flush=True)
+    print(f"\n{'nats after processor seconds':34}" + "".join(f"{mark:>9.3g}" for mark in marks))
     for learner in all_learners:
         print(f"{learner.name:34}" + "".join(f"{value:>9.1f}" for _, value in learner.curve))
     report(task, all_learners, last)

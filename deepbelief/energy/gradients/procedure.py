@@ -159,15 +159,16 @@ class LikelihoodLearning:
 
     def _put_other_gradients(self, positive: Moments, negative: Moments, shifts: tuple[Tensor, Tensor] | None) -> None:
         """Of the biases, which centring shifts against the weights' step, and of the units' further parameters."""
-        rbm, delta_v, delta_h = self.rbm, positive.v - negative.v, positive.h - negative.h
+        rbm, down_v, down_h = self.rbm, negative.v - positive.v, negative.h - positive.h
         if self.sparsity_target is not None:
-            delta_h = delta_h - self.sparsity_cost * (rbm.hidden_offset - self.sparsity_target)
+            down_h += self.sparsity_cost * (rbm.hidden_offset - self.sparsity_target)
         if shifts is not None:
-            delta_v, delta_h = delta_v - shifts[0], delta_h - shifts[1]
+            down_v += shifts[0]
+            down_h += shifts[1]
         others_v = {k: negative.visible[k] - positive.visible[k] for k in positive.visible}
         others_h = {k: negative.hidden[k] - positive.hidden[k] for k in positive.hidden}
-        rbm.visible.set_gradients(-delta_v, others_v)
-        rbm.hidden.set_gradients(-delta_h, others_h)
+        rbm.visible.set_gradients(down_v, others_v)
+        rbm.hidden.set_gradients(down_h, others_h)
 
     def advance(
         self, context: StepContext, mean_v: Tensor, mean_h: Tensor, *, meanwhile: Callable[[], None] | None = None
