@@ -4,7 +4,7 @@ The file is sparse: 20 GB of zeros that take no disk, read as any other file is.
 beyond what the process held before it: of all resident memory (VmHWM, which counts a mapped file's pages while they are
 mapped) and of the process's own (RssAnon, sampled every 5 ms).
 
-    python benchmarks/memory.py [--gigabytes 20] [--updates 2000] [--folder FOLDER]
+    python benchmarks/memory.py [--gigabytes 20] [--updates 500] [--folder FOLDER]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def peaks(stage: str) -> Iterator[None]:
     print(f"{stage:50}{total / 1e6:>12.0f}{(highest - own) / 1e6:>12.0f}{seconds:>10.1f}", flush=True)
 
 
-def measured(path: Path, n_visible: int, updates: int, whole: bool) -> None:
+def measured(path: Path, n_visible: int, updates: int, read: float) -> None:
     """All stages on one file."""
     generator = make_generator(0)
     rbm = RBM(n_visible, HIDDEN, generator=generator)
@@ -74,10 +75,10 @@ def measured(path: Path, n_visible: int, updates: int, whole: bool) -> None:
     rule = make_procedure(rbm, LearningSettings(n_chains=BATCH, epochs=1, learning_rate=0.05))
     with peaks(f"training, {updates} updates of {BATCH}"):
         Trainer(max_steps=updates, device="cpu", progress=False).fit(rule, source)
-    if whole:
-        with peaks("reading all batches of a shuffled epoch"):
-            for _ in source.batches(0, generator=generator):
-                pass
+    n_batches = int(read * 1e9) // (4 * n_visible * BATCH)
+    with peaks(f"reading {n_batches:,} batches of a shuffled epoch"):
+        for _ in islice(source.batches(0, generator=generator), n_batches):
+            pass
     with peaks("scoring 100,000 cases, read in chunks"):
         for number, batch in enumerate(source.chunks(4096)):
             chunked_log_likelihood(rbm, batch.x, generator=generator, log_z=Bound(0.0, "exact"))
@@ -91,7 +92,8 @@ def main() -> None:
     """Make the file, run every stage, remove it."""
     parser = argparse.ArgumentParser(description="Peak memory beyond the model, in megabytes")
     parser.add_argument("--gigabytes", type=float, default=20.0)
-    parser.add_argument("--updates", type=int, default=2000)
+    parser.add_argument("--read", type=float, default=4.0, help="gigabytes (as float32) to read beside training")
+    parser.add_argument("--updates", type=int, default=500)
     parser.add_argument("--folder", default=None, help="where the sparse file is made (default: a temporary folder)")
     parser.add_argument("--shapes", nargs="*", default=["784 float32", "12288 float32"], choices=SHAPES)
     options = parser.parse_args()
@@ -106,7 +108,7 @@ def main() -> None:
             title = f"{rows:,} rows of {shape}, {path.stat().st_size / 1e9:.1f} GB"
             print(f"\n{title}, {(free - shutil.disk_usage(folder).free) / 1e6:.1f} MB of disk")
             print(f"{'MB beyond what was held before':50}{'resident':>12}{'own':>12}{'seconds':>10}")
-            measured(path, n_visible, options.updates, whole=options.gigabytes <= 100)
+            measured(path, n_visible, options.updates, options.read)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -113,17 +113,14 @@ def as_rbm(task: Task, w: Tensor, b: Tensor, c: Tensor) -> RBM:
     return rbm
 
 
-def learners(task: Task, first: Tensor) -> list[Learner]:
-    """All libraries that are here, at both of their rates."""
-    found = [deepbelief(task, rate, first) for rate in RATES["deepbelief"]]
-    for rate in RATES["scikit-learn float32"]:
-        found.append(_of_scikit_learn(task, first, rate))
-    for rate in RATES["rbms"] if installed("rbms") else ():
-        found.append(_of_rbms(task, first, rate))
-    return found
+def learners(task: Task, first: Tensor, libraries: Sequence[str]) -> list[Learner]:
+    """These libraries, as far as they are here, at both of their rates."""
+    makers = {"deepbelief": deepbelief, "scikit-learn float32": _of_scikit_learn, "rbms": _of_rbms}
+    here = [name for name in libraries if name != "rbms" or installed("rbms")]
+    return [makers[name](task, rate, first) for name in here for rate in RATES[name]]
 
 
-def _of_scikit_learn(task: Task, first: Tensor, rate: float) -> Learner:
+def _of_scikit_learn(task: Task, rate: float, first: Tensor) -> Learner:
     model, update = scikit_learn(task.n_hidden, first, np.float32, rate)
 
     def now() -> RBM:
@@ -133,7 +130,7 @@ def _of_scikit_learn(task: Task, first: Tensor, rate: float) -> Learner:
     return Learner(f"scikit-learn float32, rate {rate}", update, now)
 
 
-def _of_rbms(task: Task, first: Tensor, rate: float) -> Learner:
+def _of_rbms(task: Task, rate: float, first: Tensor) -> Learner:
     start = task.train.x[:10_000] if isinstance(task.train, ArraySource) else first
     model, update = rbms(task.n_hidden, first, rate, start)
     return Learner(f"rbms, rate {rate}", update, lambda: as_rbm(task, model.weight_matrix, model.vbias, model.hbias))
@@ -199,16 +196,19 @@ def main() -> None:
     parser.add_argument("--data-dir", default=None, help="where MNIST is")
     parser.add_argument("--seconds", type=float, default=120.0, help="processor time for each learner (default 120)")
     parser.add_argument("--quick", action="store_true", help="digits instead of MNIST, in seconds")
+    parser.add_argument("--points", type=int, default=5, help="of each curve, each at twice the seconds (default 5)")
+    parser.add_argument("--libraries", nargs="*", default=list(RATES), choices=RATES)
     options = parser.parse_args()
     set_up(1)
     try:
         task = digits() if options.quick else mnist(options.data_dir)
     except DataNotFoundError as error:
-        print(f"not measured: {error}")
-        return
+        print(f"MNIST is not measured: {error} Digits instead:")
+        options.quick, task = True, digits()
     last = min(options.seconds, 4.0) if options.quick else options.seconds
-    marks = [last / 2**i for i in range(6, -1, -1)]
-    all_learners = learners(task, next(iter(task.train.batches(0, generator=make_generator(0)))).x)
+    marks = [last / 2**i for i in range(options.points - 1, -1, -1)]
+    first = next(iter(task.train.batches(0, generator=make_generator(0)))).x
+    all_learners = learners(task, first, options.libraries)
     for mark in marks:
         for learner in all_learners:
             if crossing(learner.curve, task.target) is None:
