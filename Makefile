@@ -9,6 +9,8 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_VENV := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/.installed
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SOURCES := deepbelief tests benchmarks
@@ -27,8 +29,8 @@ test: lint types floors ## lint, types, import floors, then every test that is n
 slow: $(STAMP) ## the published numbers and the long chains (hours)
 	$(PYTEST) -m slow --durations=10
 
-bench: $(STAMP) ## run every script in benchmarks/
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(BENCH_STAMP) ## run every script in benchmarks/, the peers in an environment of their own (an hour)
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BENCH_VENV)/bin/python $$script || exit 1; done
 
 lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff check $(SOURCES)
@@ -47,7 +49,7 @@ format: $(STAMP) ## repair style and formatting where that is safe
 env: $(STAMP) ## make the environment .venv with every pinned dependency
 
 clean: ## remove the environment, caches, built files and the demo's folder
-	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find deepbelief tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone, so that no other library's resolution can bring another build of it. The stamp is written
@@ -59,4 +61,13 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard setup.py deepbelief/native/*
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+# The benchmark's environment has this library, its peers and nothing that only developers need.
+$(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt $(wildcard setup.py deepbelief/native/*.c)
+	@echo "Making the environment $(BENCH_VENV) with the peers"
+	@test -x $(BENCH_VENV)/bin/pip || $(PYTHON) -m venv $(BENCH_VENV) || { rm -rf $(BENCH_VENV); exit 1; }
+	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt setuptools torch
+	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+	  --editable '.[frames]' --requirement benchmarks/requirements.txt
 	@touch $@

@@ -1,13 +1,12 @@
 """One update of an RBM against its five bare matrix products, scikit-learn, and loops written in PyTorch by hand.
 
-Every way sees the same rows in the same order; rbms and learnergy are measured where they are installed.
+Every way sees the same rows in the same order; benchmarks/peers.py measures the other libraries.
 
     python benchmarks/rbm_step.py [--rounds 20] [--threads 1]
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -106,19 +105,9 @@ def scikit_learn(n_visible: int, n_hidden: int, batch: int) -> Way:
     return lambda: [model.partial_fit(x) for x in data]
 
 
-def learnergy(n_visible: int, n_hidden: int, batch: int) -> Way:
-    """CD-1 of learnergy, one pass over the same rows."""
-    from learnergy.models.bernoulli import RBM as Peer
-    from torch.utils.data import TensorDataset
-
-    data = torch.cat(rows(n_visible, batch))
-    model = Peer(n_visible=n_visible, n_hidden=n_hidden, steps=1, learning_rate=0.05, use_gpu=False)
-    return lambda: model.fit(TensorDataset(data, torch.zeros(len(data))), batch_size=batch, epochs=1)
-
-
 def ways(shape: tuple[int, int, int]) -> dict[str, Way]:
     """All that can be measured here."""
-    found: dict[str, Way] = {
+    return {
         LIMIT: bare(*shape),
         "deepbelief PCD-1": ours("pcd", *shape),
         "deepbelief CD-1": ours("cd", *shape),
@@ -126,9 +115,6 @@ def ways(shape: tuple[int, int, int]) -> dict[str, Way]:
         "PyTorch by hand, plain, CD-1": plain_torch(*shape),
         "scikit-learn, PCD-1": scikit_learn(*shape),
     }
-    if importlib.util.find_spec("learnergy"):
-        found["learnergy CD-1"] = learnergy(*shape)
-    return found
 
 
 def main() -> None:

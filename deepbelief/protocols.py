@@ -5,7 +5,7 @@ Ask with ``isinstance(model, Density)``; the trainer, the evaluation and the est
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -62,7 +62,8 @@ class StepContext:
     """What the loop lends a procedure for one step.
 
     ``progress`` runs from 0 to 1 over the whole training and drives schedules; ``average`` replaces the ``.grad`` of
-    the given parameters by their mean over all processes (nothing to do with one process); ``autocast`` is the
+    the given parameters by their mean over all processes (nothing to do with one process), and with several takes
+    ``meanwhile=``, work to do while the sums travel; ``autocast`` is the
     precision context of the forward pass; ``rank`` and ``world_size`` say which share of the chains is ours.
     ``needs_gradients`` is set by a wrapper whose ``average`` changes the gradients of one process too: a procedure may
     otherwise spare the gradient that nobody looks at.
@@ -72,7 +73,7 @@ class StepContext:
     epoch: int
     progress: float
     generator: torch.Generator
-    average: Callable[[Iterable[Tensor]], None]
+    average: Callable[..., None]
     autocast: Callable[[], AbstractContextManager[Any]]
     rank: int = 0
     world_size: int = 1

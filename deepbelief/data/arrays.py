@@ -42,7 +42,7 @@ def as_matrix(
     raw = _to_tensor(x, name)
     _check_shape(raw, name)
     matrix = raw.reshape(len(raw), -1).to(_target_dtype(raw, dtype))
-    _check_finite(matrix, name, names or feature_names(x), allow_nan)
+    check_finite(matrix, name, names or feature_names(x), allow_nan)
     return matrix
 
 
@@ -60,7 +60,7 @@ def as_target(y: Any, n_cases: int, *, name: str = "y") -> Tensor:
     if len(raw) != n_cases:
         raise InvalidDataError(f"{name} must have one row per case. Got {len(raw)} rows for {n_cases} cases.")
     target = raw.to(torch.float32 if raw.is_floating_point() else torch.int64)
-    _check_finite(target.reshape(n_cases, -1), name, None, allow_nan=False)
+    check_finite(target.reshape(n_cases, -1), name, None, allow_nan=False)
     return target
 
 
@@ -201,8 +201,9 @@ def _check_shape(x: Tensor, name: str) -> None:
         raise InvalidDataError(f"{name} must have at least one case and one column. Got shape {shape}.")
 
 
-def _check_finite(x: Tensor, name: str, names: list[str] | None, allow_nan: bool) -> None:
-    if not x.is_floating_point() or bool(torch.isfinite(x.sum(dtype=torch.float64))):
+def check_finite(x: Tensor, name: str, names: list[str] | None, allow_nan: bool) -> None:
+    """Refuse infinities and (unless allowed) NaN in a matrix, with their place."""
+    if not x.is_floating_point() or bool(torch.isfinite(x.sum())):  # a sum that overflows is looked at entry by entry
         return
     bad = torch.isinf(x) if allow_nan else ~torch.isfinite(x)
     if not bool(bad.any()):

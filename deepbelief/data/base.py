@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.data.arrays import as_target, as_weight
+from deepbelief.data.bits import unpack
 from deepbelief.data.order import check_ranks, count_batches, epoch_order, share
 from deepbelief.errors import check_range
 from deepbelief.types import Batch
@@ -23,7 +24,8 @@ class Source(ABC):
     Rank r of W gets a contiguous share of every global batch, shares differing by at most one case. A ragged last
     batch is kept, unless it has fewer cases than there are ranks: then it is dropped for this epoch, so that no rank
     ever gets an empty batch. A batch's ``x`` is float32 (n, d), multiplied by ``scale`` and then passed through
-    ``transform(x, generator)``, the hook for stochastic binarization and noise. ``y`` and ``weight`` travel along.
+    ``transform(x, generator)``, the hook for stochastic binarization and noise. ``y`` and ``weight`` travel along. With
+    ``packed``, rows are that many bits, eight to a byte (`numpy.packbits`), and become 0 and 1 when a batch is made.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class Source(ABC):
         transform: Transform | None = None,
         scale: float | None = None,
         device: torch.device | str = "cpu",
+        packed: int | None = None,
     ) -> None:
         check_range("batch_size", batch_size, low=1)
         check_range("seed", seed, low=0)
-        self.n_cases, self.n_features = n_cases, n_features
+        self.n_cases, self.n_features = n_cases, packed or n_features
+        self.packed = packed
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self.transform, self.scale, self.device = transform, scale, torch.device(device)
         self.y = None if y is None else as_target(y, n_cases)
@@ -101,5 +105,6 @@ class Source(ABC):
 
     def _prepare(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         moved = rows.to(self.device)
+        moved = moved if self.packed is None else unpack(moved, self.packed)
         x = (moved if self.scale is None else moved * self.scale).to(torch.float32)
         return x if self.transform is None or generator is None else self.transform(x, generator)

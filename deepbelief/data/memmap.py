@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import mmap
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from deepbelief.data.arrays import as_matrix, image_shape_of
-from deepbelief.data.base import Source, Transform
-from deepbelief.data.order import order_generator, share
-from deepbelief.errors import DataNotFoundError, InvalidDataError, check_range
-from deepbelief.types import Batch
+from deepbelief.data.arrays import image_shape_of
+from deepbelief.data.base import Transform
+from deepbelief.data.bits import check_packed
+from deepbelief.data.blocks import BlockSource, blocks_of
+from deepbelief.errors import DataNotFoundError, InvalidDataError
 
 
-class MemmapSource(Source):
-    """Streams a memory-mapped array in an order that is random, yet reads the disk in long stretches.
+class MemmapSource(BlockSource):
+    """Streams a memory-mapped array in an order that is random, yet reads the disk in long stretches (`BlockSource`).
 
-    An epoch shuffles the order of blocks of ``block_size`` neighbouring cases and then the cases within each group of
-    ``buffer_blocks`` blocks; seed and epoch determine both. A group is read at once, so memory holds at most
-    ``block_size * buffer_blocks`` cases and one batch. A rank reads its own cases only. The finer order is less random
-    than a full shuffle: shuffle the file itself once where neighbours in it are alike.
-
-    ``x`` is the path of a ``.npy`` file or what ``np.load(path, mmap_mode="r")`` made of it (mapped anew for every
-    group, which returns its pages to the system), or any other array such as `numpy.memmap`. Entries are checked as
-    they are read. Other arguments are those of `Source`.
+    ``x`` is the path of a ``.npy`` file or what ``np.load(path, mmap_mode="r")`` made of it (read by plain reads, so
+    that no page of the file stays in this process's memory), or any other array such as `numpy.memmap` (whose pages are
+    given back after each block). ``block_size=None`` is 4096 cases, or as many as keep a group of blocks within 128
+    MiB: peak memory does not depend on the file. Other arguments are those of `Source`.
     """
 
     def __init__(
@@ -43,17 +40,18 @@ class MemmapSource(Source):
         transform: Transform | None = None,
         scale: float | None = None,
         device: torch.device | str = "cpu",
-        block_size: int = 4096,
+        packed: int | None = None,
+        block_size: int | None = None,
         buffer_blocks: int = 8,
     ) -> None:
-        check_range("block_size", block_size, low=1)
-        check_range("buffer_blocks", buffer_blocks, low=1)
-        self._origin = Path(x) if isinstance(x, (str, Path)) else _file_of(x)
-        array = self._open()
-        _check_array(array)
+        self._reader = reader_of(x)
+        shape, dtype = self._reader.shape, self._reader.dtype
+        check_array(shape, dtype)
+        if packed is not None:
+            check_packed(packed, math.prod(shape[1:]), dtype == np.uint8)
         super().__init__(
-            len(array),
-            int(np.prod(array.shape[1:])),
+            shape[0],
+            math.prod(shape[1:]),
             y,
             weight,
             batch_size=batch_size,
@@ -62,57 +60,102 @@ class MemmapSource(Source):
             transform=transform,
             scale=scale,
             device=device,
+            packed=packed,
         )
-        self.image_shape = image_shape_of(array)
-        self.block_size, self.buffer_blocks = block_size, buffer_blocks
+        self.image_shape = None if packed else image_shape_of(self._reader)
+        self._width, self._is_bytes = math.prod(shape[1:]), dtype in (np.uint8, np.bool_)
+        self.edges, self.block_size = blocks_of(self.n_cases, self._case_bytes, block_size, buffer_blocks)
+        self.buffer_blocks = buffer_blocks
 
-    def _open(self) -> NDArray[Any]:
-        return open_npy(self._origin) if isinstance(self._origin, Path) else self._origin
+    def _rows(self, first: int, stop: int) -> NDArray[Any]:
+        return self._reader.rows(first, stop)
 
-    def _read(self, index: Tensor) -> Tensor:
-        rows, inverse = torch.sort(index)
-        array = self._open()
-        contiguous = bool(len(rows)) and int(rows[-1]) - int(rows[0]) + 1 == len(rows)
-        block = array[int(rows[0]) : int(rows[-1]) + 1] if contiguous else array[rows.numpy()]
-        name = f"X (cases {int(rows[0])} to {int(rows[-1])})"
-        # np.array copies: the mapping may go, and torch wants memory that it may write to
-        return as_matrix(np.array(block), name=name, dtype=None)[inverse.argsort()]
+    def _rows_into(self, first: int, out: NDArray[Any]) -> bool:
+        return self._reader.rows_into(first, out)
 
-    def _groups(self, epoch: int) -> Iterator[Tensor]:
-        """The epoch's order, one group of blocks at a time."""
-        n_blocks = -(-self.n_cases // self.block_size)
-        generator = order_generator(self.seed, epoch)
-        blocks = torch.randperm(n_blocks, generator=generator) if self.shuffle else torch.arange(n_blocks)
-        for group in blocks.split(self.buffer_blocks):
-            starts = (group * self.block_size).tolist()
-            rows = torch.cat([torch.arange(s, min(s + self.block_size, self.n_cases)) for s in starts])
-            yield rows[torch.randperm(len(rows), generator=generator)] if self.shuffle else rows
+    def _announce(self, first: int, stop: int) -> None:
+        self._reader.announce(first, stop)
 
-    def _epoch(self, epoch: int, start: int, generator: torch.Generator, rank: int, world_size: int) -> Iterator[Batch]:
-        number, stop = start, self.n_batches(world_size)
-        position, index, rows = 0, torch.empty(0, dtype=torch.int64), None
-        for group in self._groups(epoch):
-            mine = group[self._is_mine(position, len(group), start, rank, world_size)]
-            position += len(group)
-            if len(mine):
-                block = self._read(mine)
-                rows = block if rows is None else torch.cat([rows, block])
-                index = torch.cat([index, mine])
-            while rows is not None and number < stop:
-                first, last = share(number, self.n_cases, self.batch_size, rank, world_size)
-                if len(rows) < last - first:
-                    break
-                yield self._finish(rows[: last - first], index[: last - first], generator)
-                rows, index, number = rows[last - first :], index[last - first :], number + 1
 
-    def _is_mine(self, position: int, size: int, start: int, rank: int, world_size: int) -> Tensor:
-        """Which of the `size` positions from `position` on belong to this rank's share of a batch still to come."""
-        where = torch.arange(position, position + size)
-        batch = where // self.batch_size
-        length = (self.n_cases - batch * self.batch_size).clamp(max=self.batch_size)
-        offset = where % self.batch_size
-        in_share = (offset >= length * rank // world_size) & (offset < length * (rank + 1) // world_size)
-        return in_share & (batch >= start) & (batch < self.n_batches(world_size))
+class NpyReader:
+    """Rows of a ``.npy`` file in C order, by reads: pages of a mapping would count as this process's memory."""
+
+    def __init__(self, path: Path, mapped: np.memmap[Any, Any]) -> None:
+        self.path, self.offset = path, mapped.offset
+        self.shape, self.dtype = mapped.shape, mapped.dtype
+        self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    def rows(self, first: int, stop: int) -> NDArray[Any]:
+        """The rows from `first` up to `stop`, in memory of their own."""
+        read = np.empty((stop - first, *self.shape[1:]), dtype=self.dtype)
+        self._fill(first, read)
+        return read
+
+    def rows_into(self, first: int, out: NDArray[Any]) -> bool:
+        """Put rows straight into `out`, if they have its type."""
+        same = out.dtype == self.dtype
+        if same:
+            self._fill(first, out)
+        return same
+
+    def _fill(self, first: int, out: NDArray[Any]) -> None:
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.offset + first * self._row_bytes)
+            left = out.reshape(-1).view(np.uint8).data
+            while len(left):
+                got = file.readinto(left)
+                if not got:
+                    raise InvalidDataError(f"{self.path.name} must stay whole while it is read. It became shorter.")
+                left = left[got:]
+
+    def announce(self, first: int, stop: int) -> None:
+        """Ask the system to fetch these rows meanwhile."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        with self.path.open("rb") as file:
+            span = self.offset + first * self._row_bytes, (stop - first) * self._row_bytes
+            os.posix_fadvise(file.fileno(), *span, os.POSIX_FADV_WILLNEED)
+
+
+class ArrayReader:
+    """Rows of any array, copied; the pages of a mapped one are given back after each read."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def rows(self, first: int, stop: int) -> NDArray[Any]:
+        """The rows from `first` up to `stop`, in memory of their own."""
+        copied = np.array(self.array[first:stop])
+        release_pages(self.array)
+        return copied
+
+    def announce(self, first: int, stop: int) -> None:
+        """Nothing to fetch."""
+
+    def rows_into(self, first: int, out: NDArray[Any]) -> bool:
+        """An array's rows are copied by `rows`."""
+        return False
+
+
+def reader_of(x: str | Path | NDArray[Any]) -> NpyReader | ArrayReader:
+    """What reads `x`, a path or an array."""
+    origin = Path(x) if isinstance(x, (str, Path)) else _file_of(x)
+    if not isinstance(origin, Path):
+        return ArrayReader(origin)
+    mapped = open_npy(origin)
+    if isinstance(mapped, np.memmap) and mapped.flags.c_contiguous:
+        return NpyReader(origin, mapped)
+    return ArrayReader(mapped)
+
+
+def release_pages(array: Any) -> None:
+    """Give back the pages of a mapped file that this process has touched; they are read again where they are needed.
+
+    Copy-on-write mappings keep theirs, for changes live nowhere else.
+    """
+    mapping = getattr(array, "_mmap", None)
+    if mapping is not None and getattr(array, "mode", "c") != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def open_npy(path: str | Path) -> NDArray[Any]:
@@ -128,17 +171,16 @@ def open_npy(path: str | Path) -> NDArray[Any]:
 def _file_of(array: NDArray[Any]) -> Path | NDArray[Any]:
     """The ``.npy`` file that `array` is the whole of, or else the array itself."""
     name = getattr(array, "filename", None)
-    if not isinstance(array, np.memmap) or name is None or Path(name).suffix != ".npy":
+    if not isinstance(array, np.memmap) or name is None or Path(name).suffix != ".npy" or array.mode == "c":
         return array
     whole = open_npy(name)
     same = (whole.shape, whole.dtype, whole.strides) == (array.shape, array.dtype, array.strides)
     return Path(name) if same else array
 
 
-def _check_array(array: NDArray[Any]) -> None:
-    if array.dtype.kind not in "buif":
-        raise InvalidDataError(f"X must hold numbers. Got type {array.dtype}.")
-    if not 2 <= array.ndim <= 4 or array.size == 0:
-        raise InvalidDataError(
-            f"X must be (cases, columns) or images (n, h, w[, c]) and not empty. Got shape {array.shape}."
-        )
+def check_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse arrays that are no cases of numbers."""
+    if dtype.kind not in "buif":
+        raise InvalidDataError(f"X must hold numbers. Got type {dtype}.")
+    if not 2 <= len(shape) <= 4 or 0 in shape:
+        raise InvalidDataError(f"X must be (cases, columns) or images (n, h, w[, c]) and not empty. Got shape {shape}.")

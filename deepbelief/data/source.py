@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from deepbelief.data.arrays import as_matrix
 from deepbelief.data.base import Source, Transform
 from deepbelief.data.binarize import Binarizer
+from deepbelief.data.bits import check_packed
 from deepbelief.data.loader import LoaderSource
 from deepbelief.data.memmap import MemmapSource
+from deepbelief.data.shards import ShardSource
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 
 
@@ -42,8 +44,11 @@ class ArraySource(Source):
         transform: Transform | None = None,
         scale: float | None = None,
         device: torch.device | str = "cpu",
+        packed: int | None = None,
     ) -> None:
         data = as_matrix(x, dtype=None)
+        if packed is not None:
+            check_packed(packed, data.shape[1], data.dtype == torch.uint8)
         super().__init__(
             data.shape[0],
             data.shape[1],
@@ -54,6 +59,7 @@ class ArraySource(Source):
             shuffle=shuffle,
             transform=transform,
             scale=scale,
+            packed=packed,
         )
         self.data = data
         self.to(device)
@@ -130,16 +136,22 @@ def make_source(
     transform: Transform | None = None,
     scale: float | None = None,
     device: torch.device | str = "cpu",
+    packed: int | None = None,
 ) -> Source:
     """The source that fits `x`.
 
-    A path to a ``.npy`` file or a memory-mapped array streams (`MemmapSource`), a scipy sparse matrix stays sparse
+    A path to a ``.npy`` file or a memory-mapped array streams (`MemmapSource`), and so do a list of ``.npy`` and
+    ``.parquet`` files and one parquet file (`ShardSource`); a scipy sparse matrix stays sparse
     (`SparseSource`), a torch ``Dataset`` or ``DataLoader`` is read item by item (`LoaderSource`; a ``TensorDataset`` is
     kept as tensors), and all else becomes one tensor (`ArraySource`). ``batch_size=None`` means the loader's own, or
-    100. A `binarizer` acts on the scaled values, before `transform`. A source is returned as it is.
+    100. A `binarizer` acts on the scaled values, before `transform`. A source is returned as it is. ``packed`` says
+    that `x` (an array or a ``.npy`` file) is ``np.packbits(bits, axis=1)`` of that many columns: the same batches from
+    an eighth of the bytes.
     """
     if isinstance(x, Source):
         return x
+    if packed is not None:
+        _check_can_be_packed(x, binarizer)
     if isinstance(x, (DataLoader, Dataset)) and not isinstance(x, TensorDataset):
         _check_no_extras(y, weight)
         steps = _per_batch(binarizer, transform)
@@ -147,17 +159,35 @@ def make_source(
             x, batch_size=batch_size, seed=seed, shuffle=shuffle, transform=steps, scale=scale, device=device
         )
     options: dict[str, Any] = {"batch_size": batch_size or 100, "seed": seed, "shuffle": shuffle, "device": device}
+    bits: dict[str, Any] = {} if packed is None else {"packed": packed}
     if isinstance(x, TensorDataset):
         _check_no_extras(y, weight)
         x, y, weight = _unpack(x)
+    paths = _shards(x)
+    if paths:
+        return ShardSource(paths, y, weight, transform=_per_batch(binarizer, transform), scale=scale, **options, **bits)
     if isinstance(x, (str, Path, np.memmap)):
-        return MemmapSource(x, y, weight, transform=_per_batch(binarizer, transform), scale=scale, **options)
+        return MemmapSource(x, y, weight, transform=_per_batch(binarizer, transform), scale=scale, **options, **bits)
     if sparse.issparse(x):
         return SparseSource(x, y, weight, transform=_per_batch(binarizer, transform), scale=scale, **options)
     if binarizer is not None:
         x, scale = binarizer.prepare(as_matrix(x, dtype=None), scale)
         transform = _chain(binarizer.transform, transform)
-    return ArraySource(x, y, weight, transform=transform, scale=scale, **options)
+    return ArraySource(x, y, weight, transform=transform, scale=scale, **options, **bits)
+
+
+def _shards(x: Any) -> list[str | Path]:
+    """The files of a list of paths, or of the path of a parquet file; else none."""
+    if isinstance(x, (list, tuple)) and x and all(isinstance(path, (str, Path)) for path in x):
+        return list(x)
+    return [x] if isinstance(x, (str, Path)) and Path(x).suffix.lower() == ".parquet" else []
+
+
+def _check_can_be_packed(x: Any, binarizer: Binarizer | None) -> None:
+    if sparse.issparse(x) or isinstance(x, (DataLoader, Dataset)):
+        raise InvalidArgumentError(f"packed must be left out for {type(x).__name__}. Pack an array or a .npy file.")
+    if binarizer is not None:
+        raise InvalidArgumentError("packed must be left out with a binarizer: packed data are bits already. Got both.")
 
 
 def _per_batch(binarizer: Binarizer | None, transform: Transform | None) -> Transform | None:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from deepbelief.data.arrays import as_weight, image_shape_of
+from deepbelief.data.memmap import release_pages
 
 TYPES = (np.float64, np.float32, np.uint8)  # kept as they are; all else becomes the first of them
 CHUNK = 8192  # rows made dense and moved to the device at a time
@@ -25,14 +26,26 @@ def flat(x: Any) -> Any:
     if isinstance(x, Tensor):
         dense = x.detach().cpu() if x.layout == torch.strided else x.detach().cpu().to_dense()
         x = (dense.float() if dense.dtype in (torch.bfloat16, torch.float16) else dense).numpy()
-    return np.asarray(x).reshape(len(x), -1) if image_shape_of(x) else x
+    if not image_shape_of(x):
+        return x
+    return (x if isinstance(x, np.memmap) else np.asarray(x)).reshape(len(x), -1)
 
 
 def checked(estimator: BaseEstimator, x: Any, *, reset: bool = False, allow_nan: bool = False) -> Any:
     """`x` as a matrix of floats or bytes (csr where it was sparse), with its width and column names checked."""
     finite: Any = "allow-nan" if allow_nan else True
     options = {"accept_sparse": "csr", "dtype": TYPES, "ensure_all_finite": finite}
+    if isinstance(x, np.memmap) and x.dtype in TYPES:
+        return _checked_in_chunks(estimator, flat(x), reset, options)
     return validate_data(estimator, flat(x), reset=reset, **options)
+
+
+def _checked_in_chunks(estimator: BaseEstimator, x: Any, reset: bool, options: dict[str, Any]) -> Any:
+    """A mapped file may be larger than memory: its pages must not all be here at once, and it stays a mapped file."""
+    validate_data(estimator, x, reset=reset, **options | {"ensure_all_finite": False})
+    for rows in dense_chunks(x):
+        validate_data(estimator, rows, reset=False, **options)
+    return x
 
 
 def checked_pair(estimator: BaseEstimator, x: Any, y: Any, **options: Any) -> tuple[Any, Any]:
@@ -63,6 +76,7 @@ def dense_chunks(x: Any, size: int = CHUNK) -> Iterator[NDArray[Any]]:
     for first in range(0, x.shape[0], size):
         rows = x[first : first + size]
         yield rows.toarray() if sparse.issparse(rows) else rows
+        release_pages(x)
 
 
 def to_tensor(rows: NDArray[Any], dtype: torch.dtype, device: torch.device) -> Tensor:

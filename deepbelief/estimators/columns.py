@@ -52,7 +52,7 @@ def choose_columns(x: Any, visible: str, weight: NDArray[Any] | None = None) -> 
     """The columns for ``visible="auto"`` (Bernoulli in [0, 1], else standardized Gaussian), or as they were named."""
     if visible != "auto":
         return Columns(visible)
-    if x.min() >= 0 and x.max() <= 1:
+    if all(rows.min() >= 0 and rows.max() <= 1 for rows in dense_chunks(x)):
         return Columns("bernoulli")
     mean, variance = _moments(x, weight)
     return Columns("gaussian", mean, np.sqrt(np.where(variance > 0, variance, 1.0)))

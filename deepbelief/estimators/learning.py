@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,7 +138,7 @@ def source_of(
     """Batches of `x` as the visible units see them, kept where the training runs."""
     options.setdefault("batch_size", estimator.batch_size)
     if columns.mean is not None:
-        if hasattr(x, "toarray"):
+        if hasattr(x, "toarray") or isinstance(x, np.memmap):
             options["transform"] = _standardize(columns)
         else:
             x = columns.inward(x)
@@ -147,7 +148,7 @@ def source_of(
 
 
 def _standardize(columns: Columns) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """Standardize each batch: sparse data are never dense as a whole."""
+    """Standardize each batch: sparse data are never dense as a whole, nor mapped files in memory."""
     mean, scale = (torch.as_tensor(numbers) for numbers in (columns.mean, columns.scale))
     return lambda x, generator: ((x - mean.to(x.device)) / scale.to(x.device)).to(x.dtype)
 

@@ -123,8 +123,8 @@ def _key(generator: torch.Generator | None) -> int:
 
 def over_threads(n: int, size: int, call: Callable[[int, int], None]) -> None:
     """``call(first, last)`` for parts of `n` pieces of `size` elements; ctypes lets the interpreter go meanwhile."""
-    parts = min(torch.get_num_threads(), n * size // GRAIN, n)
-    if parts < 2:
+    parts = min(n * size // GRAIN, n)
+    if parts < 2 or (parts := min(parts, torch.get_num_threads())) < 2:
         return call(0, n)
     ends = [n * i // parts for i in range(parts + 1)]
     others = [_threads().submit(call, first, last) for first, last in itertools.pairwise(ends[1:])]

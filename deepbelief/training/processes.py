@@ -39,22 +39,30 @@ class Processes:
     world_size: int = 1
     autocast: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
 
-    def average(self, parameters: Iterable[Tensor], weight: float = 1.0) -> None:
+    def average(
+        self, parameters: Iterable[Tensor], weight: float = 1.0, meanwhile: Callable[[], None] | None = None
+    ) -> None:
         """Replace every ``.grad`` by its mean over processes, weighted by `weight` (what its cases weigh).
 
         One all-reduce per dtype, of all gradients in one flat bucket. Every process must hold gradients for the same
-        parameters; tensors that are no parameters may send numbers along in their ``.grad``.
+        parameters; tensors that are no parameters may send numbers along in their ``.grad``. `meanwhile` is work for
+        the time that the sums travel; it must talk to no other process, and finds the gradients as they were.
         """
         if self.world_size == 1:
-            return
+            return meanwhile() if meanwhile is not None else None
         buckets: dict[torch.dtype, list[Tensor]] = {}
         for parameter in parameters:
             if parameter.grad is not None:
                 buckets.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+        travelling = []
         for dtype, gradients in buckets.items():
             share = torch.tensor([weight], dtype=dtype, device=gradients[0].device)
             flat = torch.cat([*(g.reshape(-1) * weight for g in gradients), share])
-            dist.all_reduce(flat)
+            travelling.append((gradients, flat, dist.all_reduce(flat, async_op=True)))
+        if meanwhile is not None:
+            meanwhile()
+        for gradients, flat, sent in travelling:
+            sent.wait()
             sizes = [g.numel() for g in gradients]
             for gradient, mean in zip(gradients, (flat[:-1] / flat[-1]).split(sizes), strict=True):
                 gradient.copy_(mean.view_as(gradient))

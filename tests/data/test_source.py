@@ -1,6 +1,10 @@
 """Every source obeys one contract: order from seed and epoch, shares that partition, resume in the middle."""
 
+import atexit
+import shutil
+import tempfile
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from deepbelief.data.binarize import make_binarizer
 from deepbelief.data.loader import LoaderSource
 from deepbelief.data.memmap import MemmapSource
+from deepbelief.data.shards import ShardSource
 from deepbelief.data.source import ArraySource, SparseSource, make_source
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.protocols import BatchSource
@@ -49,7 +54,22 @@ def memmap_source(**options):
     return MemmapSource(X, Y, W, block_size=5, buffer_blocks=3, **options)
 
 
+def shard_source(**options):
+    """A .npy file, then two parquet files, of uneven blocks; made once, as `options` are many."""
+    if not SHARDS:
+        folder = Path(tempfile.mkdtemp())
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        SHARDS.extend(folder / name for name in ("0.npy", "1.parquet", "2.parquet"))
+        np.save(SHARDS[0], X[:20])
+        for path, (first, stop) in zip(SHARDS[1:], [(20, 41), (41, N)], strict=True):
+            frame = pd.DataFrame(X[first:stop], columns=list("abc"))
+            frame.to_parquet(path, row_group_size=8)
+    return ShardSource(SHARDS, Y, W, block_size=6, buffer_blocks=3, **options)
+
+
+SHARDS: list[Path] = []
 SOURCES = {
+    "shards": shard_source,
     "array": lambda **options: ArraySource(X, Y, W, **options),
     "sparse": lambda **options: SparseSource(sparse.csr_matrix(X), Y, W, **options),
     "memmap": memmap_source,
@@ -292,23 +312,6 @@ def test_bad_datasets_get_a_sentence(make, sentence):
 def test_a_stream_without_length_may_be_given_one():
     source = LoaderSource(Endless(), n_cases=N, batch_size=10)
     assert sum(len(batch) for batch in source.batches(0, generator=generator())) == N
-
-
-def test_memmap_reads_no_more_than_its_buffer_at_once(tmp_path):
-    path = tmp_path / "x.npy"
-    np.save(path, np.arange(1000, dtype=np.uint8)[:, None] % 100)
-    source = MemmapSource(path, np.arange(1000), batch_size=30, block_size=16, buffer_blocks=4)
-    sizes, read = [], source._read
-
-    def counting(index):
-        sizes.append(len(index))
-        return read(index)
-
-    source._read = counting
-    y = [case for batch in labels(source) for case in batch]
-    assert sorted(y) == list(range(1000))
-    assert sum(sizes) == 1000
-    assert max(sizes) <= 16 * 4
 
 
 def test_a_part_of_a_mapped_file_stays_that_part(tmp_path):

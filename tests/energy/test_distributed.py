@@ -49,7 +49,7 @@ def rebuilt(state: dict[str, torch.Tensor]) -> RBM:
     return rbm
 
 
-@pytest.mark.parametrize("learning", ["exact", "pcd", "cd"])
+@pytest.mark.parametrize("learning", ["exact", "pcd", "cd", "ahead"])
 def test_both_processes_hold_one_model(two: list[dict[str, Any]], learning: str) -> None:
     for name, value in two[0][learning].items():
         assert torch.equal(value, two[1][learning][name]), name
@@ -62,7 +62,7 @@ def test_exact_learning_takes_the_steps_of_one_process(two: list[dict[str, Any]]
         torch.testing.assert_close(two[0]["exact"][name], value, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("learning", ["pcd", "cd"])
+@pytest.mark.parametrize("learning", ["pcd", "cd", "ahead"])
 def test_random_learning_has_the_law_of_one_process(
     two: list[dict[str, Any]], small: dict[str, Any], learning: str
 ) -> None:
@@ -76,6 +76,11 @@ def test_random_learning_has_the_law_of_one_process(
     mine = reached(rebuilt(two[0][learning]))
     # a prediction interval of Student's t with 11 degrees of freedom; its two-sided 1e-6 point is 9.7
     assert abs(mine - alone.mean()) < 9.7 * alone.std() * (1 + 1 / len(alone)) ** 0.5
+
+
+def test_what_is_done_meanwhile_neither_sees_nor_changes_what_travels(two: list[dict[str, Any]]) -> None:
+    for name, value in two[0]["in turns"].items():
+        assert torch.equal(value, two[0]["ahead"][name]), name
 
 
 def test_each_process_has_its_own_share_of_the_chains(two: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from deepbelief.energy.partition.ais import ais, reverse_ais
 from deepbelief.energy.rbm import RBM
 from deepbelief.rng import make_generator
 from deepbelief.storage import write_state
-from deepbelief.training.processes import connect
+from deepbelief.training.processes import Processes, connect
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
 
@@ -31,16 +32,34 @@ def train(learning: str, seed: int) -> RBM:
     """An RBM trained for a few epochs; with "exact" learning nothing is random but the order of the cases."""
     rbm = RBM(6, 3, generator=make_generator(1))
     rbm.match_data(data())
-    settings = LearningSettings(learning=learning, epochs=30, learning_rate=0.2, n_chains=40)
+    ahead = learning == "ahead"
+    rule = "pcd" if ahead else learning
+    settings = LearningSettings(learning=rule, epochs=30, learning_rate=0.2, n_chains=40, ahead=ahead)
     trainer = Trainer(epochs=settings.epochs, seed=seed, progress=False, device="cpu")
     trainer.fit(make_procedure(rbm, settings), make_source(data(), batch_size=45, seed=0))
     return rbm
 
 
+def train_in_turns(seed: int) -> RBM:
+    """The rule "ahead" where the chains move first and the gradients travel then."""
+    average = Processes.average
+
+    def in_turns(self: Processes, parameters: Any, weight: float = 1.0, meanwhile: Any = None) -> None:
+        if meanwhile is not None:
+            meanwhile()
+        average(self, parameters, weight)
+
+    Processes.average = in_turns  # type: ignore[method-assign]
+    try:
+        return train("ahead", seed)
+    finally:
+        Processes.average = average  # type: ignore[method-assign]
+
+
 def main(out: str) -> None:
     """Train by every rule and anneal; each process writes what it holds."""
     processes = connect("cpu")
-    exact, pcd, cd = (train(learning, seed=3) for learning in ("exact", "pcd", "cd"))
+    exact, pcd, cd, ahead = (train(learning, seed=3) for learning in ("exact", "pcd", "cd", "ahead"))
     generator = make_generator(5)
     forward = ais(exact, n_chains=N_CHAINS, betas=BETAS, generator=generator, processes=processes)
     reverse = reverse_ais(exact, forward.v, betas=BETAS, generator=generator, processes=processes)
@@ -50,6 +69,8 @@ def main(out: str) -> None:
         "exact": exact.state_dict(),
         "pcd": pcd.state_dict(),
         "cd": cd.state_dict(),
+        "ahead": ahead.state_dict(),
+        "in turns": train_in_turns(seed=3).state_dict(),
         "forward": [forward.log_z, forward.stderr, forward.log_weights],
         "reverse": [reverse.log_z, reverse.stderr, reverse.log_weights],
         "chains": procedure.negative.state_dict()["h"].shape[0],

@@ -41,6 +41,8 @@ def moments(rbm: Bipartite, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: T
     are Rao-Blackwell averages: h enters by its conditional mean. Averages are taken in the type of `v` even where a
     lower precision serves for sampling: a gradient is a small difference of large sums.
     """
+    if not torch.is_autocast_enabled(v.device.type):  # entering the context costs as much as a product of small layers
+        return _moments(rbm, v, inputs, mean_h, weight)
     with torch.autocast(v.device.type, enabled=False):
         return _moments(rbm, v, inputs, mean_h, weight)
 

@@ -52,6 +52,15 @@ def as_rbm(model: Bipartite, name: str) -> RBM:
 
 
 @runtime_checkable
+class Ahead(Protocol):
+    """A negative phase whose chains can move for the next update before this one reaches the weights."""
+
+    ahead: bool
+
+    def go_ahead(self, rbm: RBM, data: Tensor, generator: Generator) -> None: ...
+
+
+@runtime_checkable
 class Follower(Protocol):
     """A negative phase that looks at the update its moments led to: the gradients are still in the parameters."""
 

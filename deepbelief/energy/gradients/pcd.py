@@ -27,11 +27,15 @@ class PersistentChains:
 
     The state is h: its next visible layer is drawn with the new weights, so one step costs two products. Chains start
     at independent units with the data's means, or at the first batch (``start_at="data"``).
+
+    With ``ahead``, the chains make the steps of the next update before this one reaches the weights, while its gradient
+    travels between processes: they follow weights that are one update old. Persistent chains lag behind the model by
+    construction; nothing else changes.
     """
 
     name = "pcd"
 
-    def __init__(self, n_chains: int = 100, k: int = 1, *, start_at: str = "base") -> None:
+    def __init__(self, n_chains: int = 100, k: int = 1, *, start_at: str = "base", ahead: bool = False) -> None:
         check_range("n_chains", n_chains, low=1)
         check_range("k", k, low=1)
         check(start_at in ("base", "data"), f"start_at must be 'base' or 'data'. Got start_at={start_at!r}.")
@@ -39,6 +43,8 @@ class PersistentChains:
         self.v = torch.empty(0)
         self.h = torch.empty(0)
         self.updates = 0
+        self.ahead = ahead
+        self._moved: tuple[Tensor, Tensor] | None = None  # inputs and mean of h of the steps made ahead
 
     @torch.no_grad()
     def start(self, rbm: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
@@ -51,14 +57,19 @@ class PersistentChains:
             state = kernel.start_at(v, generator=generator)
         else:
             state = kernel.init(mine, generator=generator)
-        self.v, self.h, self.updates = state.v, state.h, 0
+        self.v, self.h, self.updates, self._moved = state.v, state.h, 0, None
 
     @torch.no_grad()
     def moments(
         self, rbm: Bipartite, positive: PositivePhase, generator: Generator
     ) -> tuple[Moments, Mapping[str, Tensor]]:
-        inputs, mean_h = self.advance(rbm, positive.v, generator)
+        moved, self._moved = self._moved, None
+        inputs, mean_h = self.advance(rbm, positive.v, generator) if moved is None else moved
         return moments(rbm, self.v, inputs, mean_h), {}
+
+    def go_ahead(self, rbm: Bipartite, data: Tensor, generator: Generator) -> None:
+        """Make the next update's steps now."""
+        self._moved = self.advance(rbm, data, generator)
 
     def advance(self, rbm: Bipartite, data: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Move the chains by `k` steps of `rbm`; the inputs and the mean of h that their states were drawn from."""
@@ -71,10 +82,12 @@ class PersistentChains:
         return inputs, mean_h
 
     def state_dict(self) -> dict[str, Any]:
-        return {"v": self.v, "h": self.h, "updates": self.updates}
+        moved = {} if self._moved is None else {"moved": list(self._moved)}
+        return {"v": self.v, "h": self.h, "updates": self.updates, **moved}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.v, self.h, self.updates = state["v"], state["h"], state["updates"]
+        self._moved = (state["moved"][0], state["moved"][1]) if "moved" in state else None
 
 
 def check_alive(rbm: Bipartite, v: Tensor, h: Tensor, data: Tensor, updates: int) -> None:

@@ -11,14 +11,14 @@ so moving an offset never changes the model. The checklist of the rest is Hinton
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
-from deepbelief.energy.gradients.negative import Follower, NegativePhase, PositivePhase
+from deepbelief.energy.gradients.negative import Ahead, Follower, NegativePhase, PositivePhase
 from deepbelief.energy.gradients.sparsity import check_groups, with_group_sparsity
 from deepbelief.energy.gradients.update import Factor, Update, move_offsets
 from deepbelief.energy.rbm import RBM
@@ -64,6 +64,7 @@ class LikelihoodLearning:
         self.module: torch.nn.Module = rbm if module is None else module
         self.rbm, self.negative = rbm, negative
         self._follows = isinstance(negative, Follower)
+        self._ahead = isinstance(negative, Ahead) and negative.ahead
         self.l2, self.l1 = l2, l1
         self.centred, self.offset_rate = centred, offset_rate
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
@@ -86,10 +87,25 @@ class LikelihoodLearning:
             phase = PositivePhase(batch.x, inputs, self.rbm.hidden.mean(inputs), batch.weight)
             negative, watched = self.negative.moments(self.rbm, phase, context.generator)
         positive = moments(self.rbm, phase.v, phase.inputs, phase.mean_h, batch.weight)
-        put = self.put_step if self._in_one_product(context) else self.put_gradients
-        put(self.sparse(positive, phase), negative, context)
-        self.advance(context, positive.v, positive.h)
+        ahead = self._move_ahead(batch, context) if self._ahead else None
+        if self._in_one_product(context):
+            if ahead is not None:
+                ahead()  # before the weights move
+            self.put_step(self.sparse(positive, phase), negative, context)
+            self.advance(context, positive.v, positive.h)
+        else:
+            self.put_gradients(self.sparse(positive, phase), negative, context)
+            self.advance(context, positive.v, positive.h, meanwhile=ahead)
         return watched
+
+    def _move_ahead(self, batch: Batch, context: StepContext) -> Callable[[], None]:
+        """The chains' steps for the next update, to be made while this one's gradient travels."""
+
+        def move() -> None:
+            with context.autocast():
+                self.negative.go_ahead(self.rbm, batch.x, context.generator)  # type: ignore[attr-defined]
+
+        return move
 
     def _in_one_product(self, context: StepContext) -> bool:
         """Whether nothing needs the weights' gradient itself: no other process, no momentum, no penalty but decay."""
@@ -143,20 +159,23 @@ class LikelihoodLearning:
 
     def _put_other_gradients(self, positive: Moments, negative: Moments, shifts: tuple[Tensor, Tensor] | None) -> None:
         """Of the biases, which centring shifts against the weights' step, and of the units' further parameters."""
-        rbm, delta_v, delta_h = self.rbm, positive.v - negative.v, positive.h - negative.h
+        rbm, down_v, down_h = self.rbm, negative.v - positive.v, negative.h - positive.h
         if self.sparsity_target is not None:
-            delta_h = delta_h - self.sparsity_cost * (rbm.hidden_offset - self.sparsity_target)
+            down_h += self.sparsity_cost * (rbm.hidden_offset - self.sparsity_target)
         if shifts is not None:
-            delta_v, delta_h = delta_v - shifts[0], delta_h - shifts[1]
+            down_v += shifts[0]
+            down_h += shifts[1]
         others_v = {k: negative.visible[k] - positive.visible[k] for k in positive.visible}
         others_h = {k: negative.hidden[k] - positive.hidden[k] for k in positive.hidden}
-        rbm.visible.set_gradients(-delta_v, others_v)
-        rbm.hidden.set_gradients(-delta_h, others_h)
+        rbm.visible.set_gradients(down_v, others_v)
+        rbm.hidden.set_gradients(down_h, others_h)
 
-    def advance(self, context: StepContext, mean_v: Tensor, mean_h: Tensor) -> None:
+    def advance(
+        self, context: StepContext, mean_v: Tensor, mean_h: Tensor, *, meanwhile: Callable[[], None] | None = None
+    ) -> None:
         """Follow the gradients that are in place, and move the offsets towards the data's means of v and h."""
         self.rbm.visible_offset.grad, self.rbm.hidden_offset.grad = mean_v, mean_h
-        self.update.apply(context, travellers=(self.rbm.visible_offset, self.rbm.hidden_offset))
+        self.update.apply(context, travellers=(self.rbm.visible_offset, self.rbm.hidden_offset), meanwhile=meanwhile)
         move_offsets(self.rbm, self.offset_rate)
         if self._follows:
             self.negative.follow(self.rbm)  # type: ignore[attr-defined]

@@ -51,7 +51,8 @@ class LearningSettings:
     Persistent chains start at independent units, or at the first cases (``chains_start="data"``: for a model that is
     good already, such as a tied layer). The learning rate follows `schedule` over the training; ``averaging`` is the
     decay of the running average of the parameters that the model holds in the end (None for none), which removes most
-    of the noise of a constant rate.
+    of the noise of a constant rate. ``ahead`` lets the persistent chains of several processes move while the gradient
+    travels, on weights that are one update old ("pcd" alone).
     """
 
     learning: Literal["pcd", "cd", "fpcd", "pt", "ptt", "exact", "pl", "ratio", "score", "tap"] = "pcd"
@@ -77,6 +78,7 @@ class LearningSettings:
     fast_rate: float | None = None
     swap_acceptance: float = 0.3
     ladder_every: int = 10
+    ahead: bool = False
 
     def __post_init__(self) -> None:
         check_choice("learning", self.learning, RULES)
@@ -89,6 +91,8 @@ class LearningSettings:
                 f"sparsity_target and group_size need learning to be one of {', '.join(set(RULES) - set(OBJECTIVES))}. "
                 f"Got learning={self.learning!r}. Use None for both."
             )
+        if self.ahead and self.learning != "pcd":
+            raise InvalidArgumentError(f'ahead needs learning="pcd". Got learning={self.learning!r}. Use ahead=False.')
         check_choice("schedule", self.schedule, SCHEDULES)
         check_range("k", self.k, low=1)
         check_range("n_chains", self.n_chains, low=1)
@@ -146,7 +150,7 @@ def make_negative(settings: LearningSettings) -> NegativePhase:
     """The model's half of the gradient that `settings` name, for rules that have one."""
     chains: dict[str, Any] = {"n_chains": settings.n_chains, "k": settings.k, "start_at": settings.chains_start}
     if settings.learning == "pcd":
-        return PersistentChains(**chains)
+        return PersistentChains(**chains, ahead=settings.ahead)
     if settings.learning == "fpcd":
         rate = settings.learning_rate if settings.fast_rate is None else settings.fast_rate
         return FastPersistentChains(**chains, fast_rate=rate)

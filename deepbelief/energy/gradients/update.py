@@ -47,9 +47,17 @@ class Update:
         """The learning rate at this point of the training."""
         return self.learning_rate * (1.0 if self.schedule is None else self.schedule(context.progress))
 
-    def apply(self, context: StepContext, travellers: Iterable[Tensor] = ()) -> None:
-        """One step; the ``.grad`` of `travellers` (running offsets and the like) is averaged too, and left in place."""
-        context.average([*self.parameters, *travellers])
+    def apply(
+        self, context: StepContext, travellers: Iterable[Tensor] = (), meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        """One step; the ``.grad`` of `travellers` (running offsets and the like) is averaged too, and left in place.
+
+        `meanwhile` is work to be done before the parameters move, while gradients travel between processes.
+        """
+        if meanwhile is not None and context.world_size == 1:
+            meanwhile()
+        later = {} if meanwhile is None or context.world_size == 1 else {"meanwhile": meanwhile}
+        context.average([*self.parameters, *travellers], **later)
         rate = self.rate(context)
         if self.adam is None:
             self._descend(rate)

@@ -13,7 +13,7 @@ Murray 2008; Burda, Grosse & Salakhutdinov 2015; Grosse, Ghahramani & Adams 2015
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from deepbelief.types import Bound
 from deepbelief.units.base import Units
 
 Progress = Callable[[int, int], None]  # (temperatures done, temperatures in all)
+CHAINS = 10_000  # that run side by side: more of them run in turns, so that memory stays bounded
 Inputs = Any  # a path's own: one tensor, or several
 
 
@@ -184,6 +185,21 @@ def anneal(
     return log_weights, v
 
 
+def _in_turns(
+    path: Path, starts: Iterable[Tensor], turns: int, schedule: list[float], generator: Generator, told: Progress | None
+) -> tuple[Tensor, Tensor]:
+    """`anneal` for each of `turns` sets of chains after the other, joined."""
+    done = []
+    for turn, v in enumerate(starts):
+        tell = None if told is None else _of_all(told, turn, turns)
+        done.append(anneal(path, v, schedule, generator, tell))
+    return torch.cat([weights for weights, _ in done]), torch.cat([v for _, v in done])
+
+
+def _of_all(progress: Progress, turn: int, turns: int) -> Progress:
+    return lambda k, total: progress(turn * total + k, turns * total)
+
+
 def _share(processes: Processes | None, generator: Generator) -> tuple[Processes, Generator]:
     """Who runs which chains: all here, or each process its own share with its own random numbers."""
     if processes is None or processes.world_size == 1:
@@ -215,8 +231,9 @@ def ais(
     schedule, path = check_schedule(betas), path_to(model)
     peers, generator = _share(processes, generator)
     mine = len(range(peers.rank, n_chains, peers.world_size))
-    log_weights, v = anneal(path, path.draw_base(mine, generator), schedule, generator, progress)
-    log_weights, v = _gather(peers, log_weights, v)
+    sizes = [min(CHAINS, mine - first) for first in range(0, mine, CHAINS)] or [0]
+    starts = (path.draw_base(n, generator) for n in sizes)
+    log_weights, v = _gather(peers, *_in_turns(path, starts, len(sizes), schedule, generator, progress))
     mean = log_mean_exp(log_weights)
     log_z = path.independent_log_z() + mean.value
     return AISResult(log_z, mean.stderr, mean.effective_size, log_weights, v, "forward")
@@ -240,8 +257,8 @@ def reverse_ais(
     check_range("the number of samples", len(samples), low=2)
     schedule, path = check_schedule(betas), path_to(model)
     peers, generator = _share(processes, generator)
-    mine = samples[peers.rank :: peers.world_size]
-    log_weights, v = _gather(peers, *anneal(path, mine, schedule[::-1], generator, progress))
+    starts = samples[peers.rank :: peers.world_size].split(CHAINS)
+    log_weights, v = _gather(peers, *_in_turns(path, starts, len(starts), schedule[::-1], generator, progress))
     mean = log_mean_exp(log_weights)
     log_z = path.independent_log_z() - mean.value
     return AISResult(log_z, mean.stderr, mean.effective_size, log_weights, v, "reverse")

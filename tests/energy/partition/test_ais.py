@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+import deepbelief.energy.partition.ais as annealing
 from deepbelief.energy.partition.ais import ais, bracket, linear_betas, reverse_ais
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.rbm import RBM
@@ -24,6 +25,26 @@ COARSE = [0.0, 0.5, 1.0]
 def test_weights_are_unbiased(visible: str, hidden: str, reverse: bool, generator: torch.Generator) -> None:
     rbm = tiny_rbm(visible, hidden, generator)
     assert annealing_is_unbiased(rbm, 10_000, generator, reverse=reverse) > FALSE_ALARM
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+def test_more_chains_than_run_side_by_side_run_in_turns(
+    turns: int, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rbm, told, widest = tiny_rbm("bernoulli", "bernoulli", generator), [], []
+    monkeypatch.setattr(annealing, "CHAINS", 4)
+    sizes = [4] * (turns - 1) + [3]
+    state, samples = generator.get_state(), rbm.base().visible.sample(torch.zeros(sum(sizes), 3), generator)
+    generator.set_state(state)
+    one_by_one = [ais(rbm, n_chains=n, betas=COARSE, generator=generator).log_weights for n in sizes]
+    generator.set_state(state)
+    product = rbm.input_h_from_v
+    monkeypatch.setattr(rbm, "input_h_from_v", lambda v: widest.append(len(v)) or product(v))
+    joined = ais(rbm, n_chains=sum(sizes), betas=COARSE, generator=generator, progress=lambda k, n: told.append((k, n)))
+    assert torch.equal(joined.log_weights, torch.cat(one_by_one))
+    assert len(joined.v) == len(reverse_ais(rbm, samples, betas=COARSE, generator=generator).v) == sum(sizes)
+    assert max(widest) <= 4
+    assert told == [(k, 2 * turns) for k in range(1, 2 * turns + 1)]
 
 
 @pytest.fixture
