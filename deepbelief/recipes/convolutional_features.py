@@ -115,8 +115,8 @@ RECIPE = Recipe(
     paper="Lee, Grosse, Ranganath & Ng 2009, Convolutional deep belief networks (table 2)",
     published="2.62 % with 1,000 labels, 1.91 % with 3,000",
     setting="40 filters of 9 x 9, then 40 of 5 x 5, blocks of 2 x 2; CD-1 with a sparsity target, no labels seen",
-    reached="not run whole",
-    time="not measured",
+    reached="5.12 +- 0.22 % with 1,000 labels and 2.90 +- 0.17 % with 3,000 (seed 0); not reached",
+    time="12 minutes of one core",
     reproduce=reproduce,
 )
 

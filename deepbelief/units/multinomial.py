@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.errors import InvalidDataError, check
-from deepbelief.units.base import Units
+from deepbelief.units.base import Units, check_whole_groups
 from deepbelief.units.bernoulli import CLIP
 
 MOST_LISTED = 1 << 22  # states that fit in memory as a table
@@ -81,6 +81,9 @@ class Multinomial(Units):
 
     def from_digits(self, digits: Tensor) -> Tensor:
         return self._table.to(digits.device)[digits[:, 0]]
+
+    def check_known(self, known: Tensor) -> None:
+        check_whole_groups(known.unsqueeze(-2))
 
     def check_values(self, x: Tensor, name: str = "X") -> None:
         if x.numel() == 0:

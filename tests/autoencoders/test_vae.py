@@ -18,10 +18,12 @@ from deepbelief.autoencoders.vae import VAE
 from deepbelief.autoencoders.vae_builders import convolutional_vae, dense_vae
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.protocols import Coder, Completer, Density, Sampler, Storable
+from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
 from deepbelief.types import Clamp
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.categorical import Categorical
+from tests.oracle.checks import known_parts
 from tests.oracle.pvalues import FALSE_ALARM, at_most_p_value, counts_p_value, means_p_value
 from tests.oracle.variational import (
     GRID,
@@ -261,7 +263,9 @@ def test_models_have_their_capabilities_and_come_back_from_disk(
     for use in (
         lambda m: m.decode(m.encode(x, **c), **c),
         lambda m: m.log_likelihood(x, generator=torch.Generator().manual_seed(1), n_samples=5, **c).value,
-        lambda m: m.complete(x, x > 0, generator=torch.Generator().manual_seed(1), n_steps=4, n_average=2, **c),
+        lambda m: m.complete(
+            x, known_parts(m), generator=torch.Generator().manual_seed(1), n_steps=4, n_average=2, **c
+        ),
         lambda m: m.sample(3, mean=True, generator=torch.Generator().manual_seed(1), **c),
     ):
         assert torch.equal(use(vae), use(twin))

@@ -18,6 +18,7 @@ from deepbelief.protocols import Coder, Completer, Density, Sampler, Storable
 from deepbelief.storage import load_model, save_model
 from tests.belief.conftest import STACKS
 from tests.oracle import stack, untied
+from tests.oracle.checks import known_parts
 from tests.oracle.joint import find
 from tests.oracle.pvalues import FALSE_ALARM, counts_p_value, means_p_value
 
@@ -41,7 +42,9 @@ def test_an_untied_copy_does_what_the_dbn_does(dbn: DBN, x: Tensor) -> None:
         lambda m: m.reconstruct(x),
         lambda m: m.upward(x, sample=True, generator=torch.Generator().manual_seed(1)),
         lambda m: m.sample(7, n_steps=3, generator=torch.Generator().manual_seed(1)),
-        lambda m: m.complete(x, x > 0.5, n_steps=3, n_average=2, generator=torch.Generator().manual_seed(1)),
+        lambda m: m.complete(
+            x, known_parts(m).expand_as(x), n_steps=3, n_average=2, generator=torch.Generator().manual_seed(1)
+        ),
         lambda m: m.log_likelihood(x, generator=torch.Generator().manual_seed(1)).value,
         lambda m: m.classify(x) if m.n_classes else x,
     ):

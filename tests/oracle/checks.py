@@ -38,7 +38,7 @@ def unit_law(units: Units, inputs: Tensor, n: int, generator: torch.Generator) -
     return joint.p_value(torch.cat([draws, draws.new_zeros(n, 1)], 1))
 
 
-def known_parts(rbm: RBM) -> Tensor:
+def known_parts(rbm: Any) -> Tensor:
     """A mask of visible entries to clamp: the first variable of the layer, with all columns that it has."""
     first = rbm.visible.part(0) if hasattr(rbm.visible, "parts") else rbm.visible  # type: ignore[operator]
     groups = {"categorical": "n_values", "pooled": "group_size", "multinomial": "size"}

@@ -19,6 +19,7 @@ from deepbelief.rng import make_generator
 from deepbelief.types import Clamp
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.categorical import Categorical
+from deepbelief.units.multinomial import Multinomial
 from deepbelief.units.pooled import Pooled
 from deepbelief.units.side_by_side import SideBySide
 
@@ -69,6 +70,8 @@ def test_pooled_groups_are_held_whole() -> None:
     check_clamp(Pooled(2, 2), Clamp(torch.zeros(4), torch.tensor([True, True, False, False])))
     with pytest.raises(InvalidDataError, match="all 2 entries"):
         check_clamp(Pooled(2, 2), Clamp(torch.zeros(4), torch.tensor([True, False, False, False])))
+    with pytest.raises(InvalidDataError, match="all 3 entries"):  # counts that share a total are one variable
+        check_clamp(Multinomial(3, 5), Clamp(torch.zeros(3), torch.tensor([True, False, False])))
 
 
 class Counter:
