@@ -18,7 +18,6 @@ from deepbelief.autoencoders.vae import VAE
 from deepbelief.autoencoders.vae_builders import convolutional_vae, dense_vae
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.protocols import Coder, Completer, Density, Sampler, Storable
-from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
 from deepbelief.types import Clamp
 from deepbelief.units.bernoulli import Bernoulli
