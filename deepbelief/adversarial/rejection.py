@@ -78,8 +78,12 @@ class CriticRejection:
         labels: Tensor | None = None,
         generator: Generator = None,
     ) -> Tensor:
-        """`n` cases that passed. Raises `InvalidDataError` where next to nothing does."""
+        """`n` cases that passed, of one class if `labels` names it. Raises `InvalidDataError` where nearly none passes."""
         check_range("n", n, low=1)
+        check(
+            labels is None or labels.numel() == 1,
+            "labels must be one class for all cases, since draws are refused one by one. Got several. Sample by class.",
+        )
         check(
             labels is None or self.gan.n_classes is not None,
             "labels must be None. Got some. This GAN has learned without labels.",
@@ -87,7 +91,7 @@ class CriticRejection:
         kept, missing = [], n
         for _ in range(MOST_ROUNDS):
             size = min(10 * CHUNK, math.ceil(1.2 * missing / max(self.rate, 0.01)) + 1)
-            named = self.gan.draw_labels(size, generator) if labels is None else labels.expand(size)
+            named = self.gan.draw_labels(size, generator) if labels is None else labels.reshape(1).expand(size)
             x = self.gan.sample(size, condition=condition, labels=named, generator=generator)
             chance = torch.exp((self.log_ratio(x, named) - self.log_bound).double())
             kept.append(x[uniform_like(chance, generator) < chance][:missing])

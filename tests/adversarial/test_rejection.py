@@ -86,6 +86,8 @@ def test_cases_of_a_class_and_what_is_refused() -> None:
         CriticRejection.fitted(gan, x[:5], labels=labels[:5])
     with pytest.raises(InvalidArgumentError, match="labels must be None"):
         CriticRejection(GAN(Points(), Scores(), 2), 2.0, 3.0, 1.0).sample(2, labels=torch.tensor(0))
+    with pytest.raises(InvalidArgumentError, match="labels must be one class for all"):
+        passing.sample(3, labels=torch.tensor([0, 1, 2]))
     nothing = CriticRejection(GAN(Points(), Scores(), 2), 2.0, 3.0, 60.0)
     with pytest.raises(InvalidDataError, match="must let some draws pass"):
         nothing.sample(2, generator=torch.Generator().manual_seed(1))
