@@ -78,7 +78,7 @@ class CriticRejection:
         labels: Tensor | None = None,
         generator: Generator = None,
     ) -> Tensor:
-        """`n` cases that passed, of one class if `labels` names it. Raises `InvalidDataError` where nearly none passes."""
+        """`n` cases that passed, of one class if `labels` names it; `InvalidDataError` where nearly none passes."""
         check_range("n", n, low=1)
         check(
             labels is None or labels.numel() == 1,
