@@ -29,9 +29,10 @@ from deepbelief.types import Bound, Result
 
 CASES, SMALL, LARGE = 100, 16, 500
 RULES = ("pcd", "ptt")
-EPOCHS = {SMALL: 30_000, LARGE: 6_000}  # of one batch each: all 100 images
+EPOCHS = {SMALL: 30_000, LARGE: 3_000}  # of one batch each: all 100 images
 SHARED: dict[str, Any] = {"k": 1, "n_chains": 100, "schedule": "constant"}
-RATE = {SMALL: 0.05, LARGE: 0.05}
+RATE = {SMALL: 0.05, LARGE: 0.01}
+LADDER_EVERY = {SMALL: 1, LARGE: 2}  # so few images change the model so fast that reservoirs must be renewed as often
 LOOKS = 10
 
 
@@ -56,7 +57,8 @@ def _train(x: Tensor, size: int, rule: str, options: Options) -> list[Result]:
     rbm = RBM(x.shape[1], hidden, generator=make_generator(options.seed))
     rbm.match_data(x)
     epochs = options.epochs(EPOCHS[size])
-    plan = LearningSettings(learning=rule, learning_rate=RATE[size], epochs=epochs, **SHARED)  # type: ignore[arg-type]
+    how = {"learning_rate": RATE[size], "ladder_every": LADDER_EVERY[size], **SHARED}
+    plan = LearningSettings(learning=rule, epochs=epochs, **how)  # type: ignore[arg-type]
     curve = _Curve(rbm, x, options)
     trainer = Trainer(
         epochs=epochs,
