@@ -16,13 +16,12 @@ import math
 import torch
 from torch import Tensor
 
-from deepbelief.adversarial.gan import GAN
+from deepbelief.adversarial.gan import CHUNK, GAN
 from deepbelief.errors import InvalidDataError, check, check_range
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 from deepbelief.types import Clamp
 
-CHUNK = 1000
 FEWEST = 10  # held-out cases below which nothing can be fitted
 MOST_ROUNDS = 1000
 

@@ -17,8 +17,8 @@ from deepbelief.autoencoders.completion import complete_by_gibbs
 from deepbelief.autoencoders.diagonal import Diagonal, Generated, Inferred, normal_noise
 from deepbelief.autoencoders.importance import importance_weighted
 from deepbelief.autoencoders.priors import Prior, StandardNormal, VampPrior, prior_from_config
-from deepbelief.autoencoders.vae_networks import network_config, network_from_config, on_rows
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check
+from deepbelief.networks.parts import network_config, network_from_config, on_rows
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from deepbelief.autoencoders.vae_networks import network_config, network_from_config, on_rows
+from deepbelief.networks.parts import network_config, network_from_config, on_rows
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 from deepbelief.units.catalog import units_from_config

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from deepbelief.autoencoders.importance import importance_weighted
 from deepbelief.autoencoders.vae import VAE
-from deepbelief.autoencoders.vae_networks import network_config, network_from_config, on_rows
 from deepbelief.belief.bit_decoder import BitDecoder
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check, check_range
+from deepbelief.networks.parts import network_config, network_from_config, on_rows
 from deepbelief.protocols import Generator
 from deepbelief.rng import bernoulli
 from deepbelief.types import Bound, Clamp

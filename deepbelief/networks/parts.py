@@ -1,4 +1,4 @@
-"""Networks inside a model: their settings by name, so that the model can be saved and built again."""
+"""Networks inside a model: rows of any shape through them, and their settings by name, for saving and rebuilding."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from deepbelief.errors import InvalidArgumentError, check_choice
 
@@ -15,6 +15,17 @@ NETWORKS = {
     "ConvolutionalEncoder": "deepbelief.networks.convolutional",
     "ConvolutionalDecoder": "deepbelief.networks.convolutional",
 }
+
+
+def on_rows(network: nn.Module, rows: Tensor) -> Tensor:
+    """``network(rows)`` in the type of `rows`, with any number of leading axes: networks see (n, width).
+
+    In mixed precision a network gives short numbers, in which no likelihood should be summed.
+    """
+    if rows.ndim == 2:  # apart, so that an exported network keeps any number of rows
+        outputs: Tensor = network(rows)
+        return outputs.to(rows.dtype)
+    return network(rows.flatten(0, -2)).to(rows.dtype).unflatten(0, rows.shape[:-1])
 
 
 def network_config(network: nn.Module) -> dict[str, Any]:

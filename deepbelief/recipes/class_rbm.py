@@ -88,7 +88,7 @@ def learn(plan: Plan, train: DataSet, options: Options) -> ClassificationRBM:
         seed=options.seed,
         averaging=AVERAGING,
         checkpoint_dir=folder / "checkpoint",
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     trainer.fit(procedure, source, resume_from=_checkpoint(folder, options))
     save_model(model, folder / "model")

@@ -63,7 +63,7 @@ def train(options: Options) -> tuple[DBM, torch.Tensor]:
         averaging=AVERAGING,
         checkpoint_dir=folder / "checkpoint",
         log_dir=folder / "log",
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     resume = folder / "checkpoint" if options.resume and (folder / "checkpoint").exists() else None
     trainer.fit(procedure, source, resume_from=resume)

@@ -99,7 +99,7 @@ def _train_top(first: RBM, options: Options) -> tuple[DBN, torch.Tensor]:
         seed=options.seed,
         averaging=LEARNING.averaging,
         checkpoint_dir=folder / "checkpoint",
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     resume = folder / "checkpoint" if options.resume and (folder / "checkpoint").exists() else None
     trainer.fit(procedure, LayerSource(source, dbn, 1), resume_from=resume)

@@ -83,7 +83,7 @@ def fine_tune(net: DeepAutoencoder, train: DataSet, options: Options) -> None:
         checkpoint_dir=folder,
         checkpoint_every=("epoch", 5),
         averaging=AVERAGING,
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     source = make_source(train.x, scale=train.scale, batch_size=BATCH, seed=options.seed)
     learning = AutoencoderLearning(net, loss="squared_error", learning_rate=RATE, schedule="linear")

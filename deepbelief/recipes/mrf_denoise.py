@@ -98,7 +98,7 @@ def learn_field(train: Tensor, shape: Sequence[int], options: Options) -> Boltzm
         averaging=LEARNING.averaging,
         checkpoint_dir=folder / "checkpoint",
         log_dir=folder / "log",
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     resume = folder / "checkpoint" if options.resume and (folder / "checkpoint").exists() else None
     trainer.fit(make_pairwise_procedure(field, LEARNING), source, resume_from=resume)

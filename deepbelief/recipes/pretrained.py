@@ -73,7 +73,7 @@ def fine_tune(
         checkpoint_dir=folder,
         checkpoint_every=("epoch", 10),
         averaging=averaging,
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     source = make_source(x, y, scale=data.scale, batch_size=batch_size, seed=options.seed)
     resume = folder if options.resume and folder.exists() else None

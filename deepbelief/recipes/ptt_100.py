@@ -67,7 +67,7 @@ def _train(x: Tensor, size: int, rule: str, options: Options) -> list[Result]:
         checkpoint_every=("epoch", max(1, epochs // LOOKS)),
         log_dir=folder / "log",
         callbacks=[Watch(max(1, epochs // LOOKS), curve)],
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     source = make_source(x, batch_size=CASES, seed=options.seed)
     procedure = make_procedure(rbm, plan)

@@ -37,7 +37,7 @@ def _train(options: Options, inverted: bool) -> Result:
         seed=options.seed,
         checkpoint_dir=folder / "checkpoint",
         checkpoint_every=("epoch", 10),
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     resume = folder / "checkpoint" if options.resume and (folder / "checkpoint").exists() else None
     trainer.fit(make_procedure(rbm, LEARNING), source, resume_from=resume)

@@ -71,7 +71,7 @@ def train(options: Options, plan: LearningSettings = LEARNING, name: str = NAME)
         checkpoint_dir=folder / "checkpoint",
         log_dir=folder / "log",
         callbacks=[_watch(rbm, options)],
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     trainer.fit(procedure, source, resume_from=_checkpoint(folder, options))
     save_model(rbm, folder / "model")

@@ -63,7 +63,7 @@ def trained(options: Options) -> RBMVAE:
         averaging=0.9995,
         checkpoint_dir=folder / "checkpoint",
         log_dir=folder / "log",
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     checkpoint = folder / "checkpoint"
     resume = checkpoint if options.resume and checkpoint.exists() else None

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class Options:
         """Where this seed's checkpoints and models go."""
         return self.out / recipe / f"seed-{self.seed}"
 
-    def trainer(self, **more: object) -> dict[str, object]:
+    def trainer(self, **more: object) -> dict[str, Any]:
         """Arguments for every trainer of the recipe."""
         return {"progress": self.progress, "threads": self.threads, **more}
 

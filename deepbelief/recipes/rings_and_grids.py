@@ -67,7 +67,7 @@ def trained(mixture: Mixture, kind: str, options: Options) -> GAN:
         checkpoint_dir=folder / "checkpoint",
         checkpoint_every=("epoch", 10),
         device="cpu",
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     saved = folder / "checkpoint" / LATEST
     trainer.fit(

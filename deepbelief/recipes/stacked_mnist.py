@@ -87,7 +87,7 @@ def trained_classifier(train: DataSet, test: DataSet, options: Options) -> tuple
         shape = picture_shape(train, 1)
         net = ConvolutionalEncoder(shape, 10, channels=CLASSIFIER_CHANNELS, normalization="batch", generator=generator)
         source = make_source(train.x, train.y, scale=train.scale, batch_size=100, seed=options.seed)
-        trainer = Trainer(epochs=options.epochs(CLASSIFIER_EPOCHS), seed=options.seed, **options.trainer())  # type: ignore[arg-type]
+        trainer = Trainer(epochs=options.epochs(CLASSIFIER_EPOCHS), seed=options.seed, **options.trainer())
         trainer.fit(SupervisedProcedure(net, learning_rate=2e-3, schedule="cosine"), source)
         save_model(net.eval(), folder)
     assert test.y is not None
@@ -118,7 +118,7 @@ def trained_gan(train: DataSet, classifier: torch.nn.Module, options: Options) -
         checkpoint_dir=folder / "checkpoint",
         checkpoint_every=("step", 200),
         callbacks=[Watch(WATCH_EVERY, modes)],
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     saved = folder / "checkpoint" / LATEST
     trainer.fit(

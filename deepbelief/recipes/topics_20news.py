@@ -77,7 +77,7 @@ def _trained(train: Tensor, options: Options) -> ReplicatedSoftmax:
         seed=options.seed,
         checkpoint_dir=folder / "checkpoint",
         log_dir=folder / "log",
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     source = make_source(sparse.csr_matrix(train.numpy()), batch_size=100, seed=options.seed)
     trainer.fit(learning, source, resume_from=_checkpoint(folder, options))

@@ -80,7 +80,7 @@ def learn(
         seed=options.seed,
         averaging=averaging,
         checkpoint_dir=folder,
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     trainer.fit(rule, source, resume_from=folder if options.resume and folder.exists() else None)
 

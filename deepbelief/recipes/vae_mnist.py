@@ -93,7 +93,7 @@ def _train(vae: VAE, plan: Plan, stage: int, source: object, folder: Path, optio
         averaging=AVERAGING,
         checkpoint_dir=folder / "checkpoint",
         log_dir=folder / "log",
-        **options.trainer(),  # type: ignore[arg-type]
+        **options.trainer(),
     )
     checkpoint = folder / "checkpoint"
     resume = checkpoint if options.resume and checkpoint.exists() else None

@@ -24,6 +24,7 @@ class Steps(Protocol[State, Info]):
 
 def to_average(n_steps: int, n_average: int | None) -> int:
     """How many steps at the end of a chain a completion averages: what is asked for, or three quarters of them all."""
+    check_range("n_steps", n_steps, low=1)
     if n_average is None:
         return max(1, 3 * n_steps // 4)
     check_range("n_average", n_average, low=1, high=n_steps)

@@ -14,7 +14,7 @@ from deepbelief.energy.conditional_rbm import ConditionalRBM
 from deepbelief.energy.dbm import DBM
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidDataError
+from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.rng import make_generator
 from deepbelief.types import Clamp
 from deepbelief.units.bernoulli import Bernoulli
@@ -51,6 +51,12 @@ def fillers() -> dict[str, Fill]:
 
 
 X = torch.tensor([[1.0, 0, 0, 1, 0, 0, 0, 1]]).expand(3, -1)
+
+
+def test_a_chain_of_no_steps_fills_in_nothing_and_is_refused() -> None:
+    for rbm in (RBM(4, 3), DBN.of_sizes([4, 3, 2])):
+        with pytest.raises(InvalidArgumentError, match="n_steps must be at least 1"):
+            rbm.complete(torch.ones(2, 4), torch.arange(4) < 2, n_steps=0)
 
 
 @pytest.mark.parametrize("name", fillers())
