@@ -1,54 +1,67 @@
 """One step of our VAE against a plain PyTorch one and against its networks' bare forward and backward passes.
 
-    python benchmarks/vae_step.py [--rounds 40]
+    python benchmarks/vae_step.py [--rounds 20]
 
-All three take their turns in every round, so that a loaded machine slows them alike; medians are printed, and ratios.
-784-200-200-50 with tanh, one draw, batches of 100, Adam, one thread.
+All three take their turns in every round; processor time, medians, and ratios. With tanh, one draw, Adam. What a step
+adds (the draw, the likelihood, the optimizer's pass over the weights) costs the same whatever the networks cost, so
+small networks and small batches pay most for it: hence four of them.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from _measure import interleaved, parser, print_table, set_up
-from torch import nn
 
 from deepbelief.autoencoders.elbo import ELBO
-from deepbelief.autoencoders.vae_builders import dense_vae
+from deepbelief.autoencoders.vae import VAE
+from deepbelief.autoencoders.vae_builders import convolutional_vae, dense_vae
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
 from deepbelief.units.bernoulli import Bernoulli
 
-STEPS = 5
 LIMIT = "limit: bare forward and backward passes"
+PIXELS, CODES = 784, 50
 
 
-def networks() -> tuple[nn.Sequential, nn.Sequential]:
-    """The encoder and the decoder as anyone would write them."""
-    encoder = nn.Sequential(nn.Linear(784, 200), nn.Tanh(), nn.Linear(200, 200), nn.Tanh(), nn.Linear(200, 100))
-    decoder = nn.Sequential(nn.Linear(50, 200), nn.Tanh(), nn.Linear(200, 200), nn.Tanh(), nn.Linear(200, 784))
-    return encoder, decoder
+def dense(width: int) -> VAE:
+    """A VAE of two hidden layers each way."""
+    return dense_vae(Bernoulli(PIXELS), [CODES], hidden=[[width, width]], generator=torch.Generator().manual_seed(0))
 
 
-def bare(x: torch.Tensor) -> Callable[[], None]:
+def convolutional() -> VAE:
+    """A VAE of two strided convolutions each way."""
+    return convolutional_vae(Bernoulli(PIXELS), CODES, (1, 28, 28), generator=torch.Generator().manual_seed(0))
+
+
+CASES: dict[str, tuple[Callable[[], VAE], int]] = {
+    "784-200-200-50, batch 100": (lambda: dense(200), 100),
+    "784-500-500-50, batch 100": (lambda: dense(500), 100),
+    "784-500-500-50, batch 500": (lambda: dense(500), 500),
+    "convolutional, 32 and 64 channels, batch 100": (convolutional, 100),
+}
+
+
+def bare(vae: VAE, x: torch.Tensor) -> Callable[[], None]:
     """Both networks forward and backward with given gradients: no draw, no likelihood, no optimizer."""
-    encoder, decoder = networks()
-    seed, parameters = torch.ones(len(x), 784), [*encoder.parameters(), *decoder.parameters()]
+    encoder, decoder = vae.encoders[0], vae.decoders[0]
+    seed, parameters = torch.ones_like(x), [*encoder.parameters(), *decoder.parameters()]
 
     def step() -> None:
         for parameter in parameters:
             parameter.grad = None
-        decoder(encoder(x)[:, :50]).backward(seed)
+        decoder(encoder(x)[:, :CODES]).backward(seed)
 
     return step
 
 
-def plain(x: torch.Tensor) -> Callable[[], None]:
-    """The whole step in plain PyTorch: draw, binary cross-entropy, KL, fused Adam."""
-    encoder, decoder = networks()
+def plain(vae: VAE, x: torch.Tensor) -> Callable[[], None]:
+    """The whole step in plain PyTorch with the same networks: draw, binary cross-entropy, KL, fused Adam."""
+    encoder, decoder = vae.encoders[0], vae.decoders[0]
     optimizer = torch.optim.AdamW([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
 
     def step() -> None:
@@ -63,10 +76,10 @@ def plain(x: torch.Tensor) -> Callable[[], None]:
     return step
 
 
-def ours(x: torch.Tensor) -> Callable[[], None]:
+def ours(vae: VAE, x: torch.Tensor) -> Callable[[], None]:
     """`ELBO.step`."""
+    procedure = ELBO(vae)
     generator = torch.Generator().manual_seed(0)
-    procedure = ELBO(dense_vae(Bernoulli(784), [50], hidden=[[200, 200]], generator=generator))
     context = StepContext(0, 0, 0.0, generator, average=lambda parameters: None, autocast=nullcontext)
 
     def step() -> None:
@@ -75,24 +88,15 @@ def ours(x: torch.Tensor) -> Callable[[], None]:
     return step
 
 
-def in_a_row(step: Callable[[], None]) -> Callable[[], None]:
-    """`STEPS` steps, so that a round is longer than the clock's noise."""
-
-    def run() -> None:
-        for _ in range(STEPS):
-            step()
-
-    return run
-
-
 def main() -> None:
-    """Time the three in turns."""
-    options = parser("Milliseconds per step of a VAE", 40).parse_args()
+    """Time the three in turns, for networks small and large."""
+    options = parser("Milliseconds per step of a VAE", 20).parse_args()
     set_up(options.threads)
-    x = (torch.rand(100, 784, generator=torch.Generator().manual_seed(0)) < 0.13).float()
-    steps = {LIMIT: bare(x), "plain PyTorch": plain(x), "deepbelief": ours(x)}
-    seconds = interleaved({name: in_a_row(step) for name, step in steps.items()}, options.rounds)
-    print_table("VAE 784-200-200-50, batch 100: one step", seconds, limit=LIMIT, per=STEPS)
+    for name, (make, n) in CASES.items():
+        x = (torch.rand(n, PIXELS, generator=torch.Generator().manual_seed(0)) < 0.13).float()
+        steps = {LIMIT: bare(make(), x), "plain PyTorch": plain(make(), x), "deepbelief": ours(make(), x)}
+        seconds = interleaved(steps, options.rounds, time.process_time)
+        print_table(f"VAE {name}: one step, processor time", seconds, limit=LIMIT)
 
 
 if __name__ == "__main__":

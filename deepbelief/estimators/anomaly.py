@@ -17,8 +17,10 @@ from deepbelief.estimators.storage import ESTIMATORS, Savable
 from deepbelief.rng import make_generator
 
 Array = NDArray[Any]
-METHODS = ("auto", "free_energy", "score_samples", "reconstruction")
-HOLD_OUT_STREAM = 111
+OWN_SCORES = ("free_energy", "score_samples", "reconstruction")
+BY_NEIGHBORS = ("neighbors", "combined")
+METHODS = ("auto", *OWN_SCORES, *BY_NEIGHBORS)
+NEEDED = {"reconstruction": ("transform", "inverse_transform")} | dict.fromkeys(BY_NEIGHBORS, ("transform",))
 
 
 class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
@@ -29,11 +31,16 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
     estimator : estimator, pipeline, the name of an estimator of this library, or None
         What scores: anything with `score_samples` (higher is more normal), e.g. ``RBM(30)``, ``DeepBeliefNetwork()``,
         ``make_pipeline(QuantileTransformer(output_distribution="normal"), RBM(30))``. None is ``RBM()``.
-    method : "auto", "free_energy", "score_samples" or "reconstruction"
+    method : "auto", "free_energy", "score_samples", "reconstruction", "neighbors" or "combined"
         The score: minus the free energy of an RBM (the log-likelihood but for log Z, which moves all cases alike and so
         changes no decision); the model's own; or minus the squared error of decoding a case's code, each column in its
         standard deviations, for any model with `transform` and `inverse_transform`. "auto" is the first of
-        them that the model has.
+        them that the model has. "neighbors": minus the Euclidean distance d of a case's code (`transform`) to the
+        `n_neighbors`-th nearest code of the cases learned from. "combined": ``((s - <s>) / std(s) - (d - <d>) / std(d))
+        / 2`` with the score s of "auto" and means and deviations over the cases learned from, each of which is left out
+        of its own neighbours; the density and the neighbourhood err on different cases.
+    n_neighbors : int
+        Which neighbour's distance counts, for "neighbors" and "combined". These keep the codes of all cases.
     contamination : float in (0, 0.5]
         The share of the cases of `fit` that lie below the threshold. Where these are all normal, it is the rate of
         false alarms that is accepted.
@@ -50,6 +57,10 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
         What scores.
     scale_ : array or None
         For the reconstruction: the standard deviations of the columns that the model saw.
+    codes_ : array (n_learned, n_codes) or None
+        With neighbours: the codes of the cases learned from.
+    moments_ : array (2, 2) or None
+        For "combined": mean and standard deviation of the model's own score, then of the distance.
     offset_ : float
         The threshold: ``decision_function(X) = score_samples(X) - offset_``.
 
@@ -63,8 +74,9 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
     [1, -1]
     """
 
-    _stored: tuple[str, ...] = ("offset_", "method_", "scale_")
+    _stored: tuple[str, ...] = ("offset_", "method_", "scale_", "moments_")
     _stored_estimator = "estimator_"
+    _stored_state: str | None = "codes_"
     _methods: tuple[str, ...] = METHODS
 
     def __init__(
@@ -72,11 +84,12 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
         estimator: Any = None,
         *,
         method: str = "auto",
+        n_neighbors: int = 5,
         contamination: float = 0.1,
         held_out: float = 0.0,
         random_state: Any = None,
     ) -> None:
-        self.estimator, self.method = estimator, method
+        self.estimator, self.method, self.n_neighbors = estimator, method, n_neighbors
         self.contamination, self.held_out, self.random_state = contamination, held_out, random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -100,8 +113,27 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
     def _learn_rows(self, rows: Any) -> None:
         """Fit the model to cases, and what its score needs beside it."""
         self.method_ = _choose_method(self.estimator_, self.method)
+        by_neighbors = self.method_ in BY_NEIGHBORS
+        if by_neighbors:
+            check(
+                1 <= self.n_neighbors < rows.shape[0],
+                f"n_neighbors must be at least 1 and below the {rows.shape[0]} cases learned from. "
+                f"Got {self.n_neighbors}.",
+            )
         self.estimator_.fit(rows)
-        self.scale_ = _scale(_after_pipeline(self.estimator_, rows)[1]) if self.method_ == "reconstruction" else None
+        model, inner = _after_pipeline(self.estimator_, rows)
+        self.scale_ = _scale(inner) if self._own_method == "reconstruction" else None
+        self.codes_ = np.asarray(model.transform(inner)) if by_neighbors else None
+        self.moments_: Array | None = self._moments(rows) if self.method_ == "combined" else None
+
+    @property
+    def _own_method(self) -> str:
+        """The model's own score, which "combined" joins with the distance."""
+        return _choose_method(self.estimator_, "auto") if self.method_ == "combined" else self.method_
+
+    def _moments(self, rows: Any) -> Array:
+        found = self._own_scores(rows), kth_distance(self.codes_, None, self.n_neighbors)
+        return np.array([(values.mean(), values.std() or 1.0) for values in found])
 
     def _check_arguments(self) -> None:
         check_choice("method", self.method, self._methods)
@@ -138,10 +170,22 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def _scores(self, x: Any) -> Array:
-        if self.method_ == "score_samples":
+        if self.method_ not in BY_NEIGHBORS:
+            return self._own_scores(x)
+        model, rows = _after_pipeline(self.estimator_, x)
+        distance = kth_distance(self.codes_, np.asarray(model.transform(rows)), self.n_neighbors)
+        if self.method_ == "neighbors":
+            return -distance
+        assert self.moments_ is not None
+        (own_mean, own_std), (mean, std) = self.moments_
+        return ((self._own_scores(x) - own_mean) / own_std - (distance - mean) / std) / 2
+
+    def _own_scores(self, x: Any) -> Array:
+        own = self._own_method
+        if own == "score_samples":
             return np.asarray(self.estimator_.score_samples(x))
         model, rows = _after_pipeline(self.estimator_, x)
-        if self.method_ == "free_energy":
+        if own == "free_energy":
             return -np.asarray(model.free_energy(rows))
         dense = rows.toarray() if hasattr(rows, "toarray") else rows
         return -np.square((dense - model.inverse_transform(model.transform(rows))) / self.scale_).sum(1)
@@ -159,6 +203,13 @@ def _after_pipeline(estimator: Any, x: Any) -> tuple[Any, Any]:
     return estimator, x
 
 
+def kth_distance(reference: Array | None, x: Array | None, k: int) -> Array:
+    """The Euclidean distance of each row of `x` to its k-th nearest in `reference`; None asks of each row of that."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=k).fit(reference).kneighbors(x)[0][:, -1]
+
+
 def _scale(x: Any) -> Array:
     from sklearn.preprocessing import StandardScaler
 
@@ -167,12 +218,11 @@ def _scale(x: Any) -> Array:
 
 def _choose_method(estimator: Any, method: str) -> str:
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
-    wanted = METHODS[1:] if method == "auto" else [method]
+    wanted = OWN_SCORES if method == "auto" else (method,)
     for name in wanted:
-        needed = ("transform", "inverse_transform") if name == "reconstruction" else (name,)
-        if all(hasattr(last, part) for part in needed):
+        if all(hasattr(last, part) for part in NEEDED.get(name, (name,))):
             return name
     raise InvalidArgumentError(
-        f"estimator must have {' or '.join(wanted)} (reconstruction: transform and inverse_transform). "
+        f"estimator must have {' or '.join(' and '.join(NEEDED.get(name, (name,))) for name in wanted)}. "
         f"Got {type(last).__name__}, which has not. Choose another."
     )

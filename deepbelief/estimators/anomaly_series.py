@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepbelief.data.windows import scores_of_steps, windows
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_range
-from deepbelief.estimators.anomaly import METHODS, AnomalyDetector
+from deepbelief.estimators.anomaly import OWN_SCORES, AnomalyDetector
 from deepbelief.estimators.arrays import flat
 from deepbelief.estimators.conditional_rbm import ConditionalRBM
 
@@ -63,7 +63,8 @@ class SeriesAnomalyDetector(AnomalyDetector):
     """
 
     _stored = ("offset_", "method_", "scale_", "column_mean_", "column_scale_")
-    _methods = (*METHODS, SURPRISE)
+    _stored_state = None
+    _methods = ("auto", *OWN_SCORES, SURPRISE)  # windows overlap: neighbours in time are no neighbours
 
     def __init__(
         self,

@@ -2,26 +2,30 @@
 
 A folder holds the module (``config.json``, ``model.safetensors``), ``estimator.json`` with the class's name, the
 arguments and the fitted attributes, and where there is one the generative module in ``generative/``. An estimator
-around another keeps that in ``inner/`` and has no module of its own. Nothing is pickled.
+around another keeps that in ``inner/`` and has no module of its own, and a large array in ``estimator.safetensors``.
+Nothing is pickled.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import deepbelief
 from deepbelief.errors import InvalidArgumentError, StorageError
-from deepbelief.files import atomic_write_text
-from deepbelief.storage import CONFIG_FILE, load_model, save_model
+from deepbelief.files import atomic_write_bytes, atomic_write_text
+from deepbelief.storage import CONFIG_FILE, load_model, save_model, state_from_bytes, state_to_bytes
 from deepbelief.types import Bound
 
 FORMAT = 1
-ESTIMATOR_FILE, GENERATIVE_FOLDER, INNER_FOLDER = "estimator.json", "generative", "inner"
+ESTIMATOR_FILE, STATE_FILE = "estimator.json", "estimator.safetensors"
+GENERATIVE_FOLDER, INNER_FOLDER = "generative", "inner"
 ESTIMATORS: dict[str, str] = {
     "Autoencoder": "deepbelief.estimators.autoencoder",
     "AnomalyDetector": "deepbelief.estimators.anomaly",
@@ -48,11 +52,15 @@ ESTIMATORS: dict[str, str] = {
 
 
 class Savable:
-    """Gives an estimator `save`; `_stored` names its fitted attributes, `_stored_arrays` those that are its module."""
+    """Gives an estimator `save`; `_stored` names its fitted attributes, `_stored_arrays` those that are its module.
+
+    `_stored_state` names one fitted array too large for JSON, None where a fit made none.
+    """
 
     _stored: tuple[str, ...] = ()
     _stored_arrays: tuple[str, ...] = ()
     _stored_module: str | None = None
+    _stored_state: str | None = None
     _stored_estimator: str | None = (
         None  # the fitted attribute of an estimator around another, its argument `estimator`
     )
@@ -88,6 +96,7 @@ def save_estimator(estimator: Any, folder: str | Path) -> Path:
         "version": deepbelief.__version__,
         "estimator": name,
         "weights_sha256": _checksum(folder),
+        "state_sha256": _save_state(estimator, folder),
         "parameters": parameters,
         "fitted": fitted,
     }
@@ -115,6 +124,8 @@ def load_estimator(folder: str | Path, *, device: str = "cpu") -> Any:
         _load_inner(estimator, folder, "estimator" in record["parameters"], device)
     elif not estimator._stored_arrays:
         estimator.module_ = load_model(folder, device=device).eval()
+    if estimator._stored_state is not None:
+        setattr(estimator, estimator._stored_state, _load_state(folder, record.get("state_sha256")))
     if estimator._stored_module is not None:
         setattr(estimator, estimator._stored_module, load_model(folder / GENERATIVE_FOLDER, device=device).eval())
     return estimator
@@ -129,6 +140,28 @@ def _save_inner(estimator: Any, folder: Path) -> Path:
         )
     save_estimator(inner, folder / INNER_FOLDER)
     return folder
+
+
+def _save_state(estimator: Any, folder: Path) -> str | None:
+    """Write the large array where there is one; returns its checksum."""
+    values = None if estimator._stored_state is None else getattr(estimator, estimator._stored_state, None)
+    if values is None:
+        return None
+    data = state_to_bytes(torch.from_numpy(values))
+    atomic_write_bytes(folder / STATE_FILE, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _load_state(folder: Path, checksum: str | None) -> Any:
+    if checksum is None:
+        return None
+    try:
+        data = (folder / STATE_FILE).read_bytes()
+    except OSError as error:
+        raise StorageError(f"{folder} must hold {STATE_FILE}. Got {error.strerror}. Copy or save it again.") from error
+    if hashlib.sha256(data).hexdigest() != checksum:
+        raise StorageError(f"{folder / STATE_FILE} must match its checksum. It is damaged. Copy or save it again.")
+    return state_from_bytes(data, source=str(folder / STATE_FILE)).numpy()
 
 
 def _load_inner(estimator: Any, folder: Path, is_named: bool, device: str) -> None:

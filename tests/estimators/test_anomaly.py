@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from deepbelief import load_estimator
 from deepbelief.errors import InvalidArgumentError, StorageError
-from deepbelief.estimators.anomaly import AnomalyDetector
+from deepbelief.estimators.anomaly import METHODS, AnomalyDetector
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
 from tests.oracle.pvalues import FALSE_ALARM
@@ -29,7 +29,7 @@ def small_rbm() -> RBM:
     return RBM(4, epochs=2, random_state=0)
 
 
-@pytest.mark.parametrize("method", ["auto", "free_energy", "score_samples", "reconstruction"])
+@pytest.mark.parametrize("method", METHODS)
 def test_odd_cases_are_found_and_the_threshold_is_the_quantile(method: str) -> None:
     detector = AnomalyDetector(small_rbm(), method=method, contamination=0.05).fit(NORMAL)
     assert (detector.predict(ODD) == -1).all()
@@ -82,6 +82,38 @@ def test_what_was_saved_is_what_is_loaded(named: bool, tmp_path: Path) -> None:
         load_estimator(tmp_path / "model")
 
 
+def test_neighbours_are_those_of_the_codes() -> None:
+    detector = AnomalyDetector(small_rbm(), method="neighbors", n_neighbors=3).fit(NORMAL)
+    codes, odd = (detector.estimator_.transform(x).astype(np.float64) for x in (NORMAL, ODD))
+    every = np.sort(np.linalg.norm(odd[:, None] - codes, axis=2), axis=1)
+    assert_allclose(detector.score_samples(ODD), -every[:, 2], rtol=1e-5)
+
+
+def test_both_parts_of_the_combined_score_are_standardized_on_what_was_learned() -> None:
+    detector = AnomalyDetector(small_rbm(), method="combined", n_neighbors=2).fit(NORMAL)
+    energy = AnomalyDetector(small_rbm(), method="free_energy").fit(NORMAL)
+    codes = detector.estimator_.transform(NORMAL).astype(np.float64)
+    own = np.sort(np.linalg.norm(codes[:, None] - codes, axis=2), axis=1)[:, 2]  # the nearest is the case itself
+    near = np.sort(np.linalg.norm(detector.estimator_.transform(ODD)[:, None] - codes, axis=2), axis=1)[:, 1]
+    s, s_odd = energy.score_samples(NORMAL), energy.score_samples(ODD)
+    wanted = ((s_odd - s.mean()) / s.std() - (near - own.mean()) / own.std()) / 2
+    assert_allclose(detector.score_samples(ODD), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_codes_are_saved_beside_the_model(tmp_path: Path) -> None:
+    detector = AnomalyDetector(small_rbm(), method="combined").fit(NORMAL)
+    detector.save(tmp_path / "model")
+    assert_array_equal(load_estimator(tmp_path / "model").score_samples(ODD), detector.score_samples(ODD))
+    path = tmp_path / "model" / "estimator.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(StorageError, match="must match its checksum"):
+        load_estimator(tmp_path / "model")
+    path.unlink()
+    with pytest.raises(StorageError, match=r"must hold estimator\.safetensors"):
+        load_estimator(tmp_path / "model")
+
+
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="contamination must be above 0"):
         AnomalyDetector(small_rbm(), contamination=0.6).fit(NORMAL)
@@ -91,6 +123,10 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         AnomalyDetector(StandardScaler(with_mean=False).set_output(), method="auto").set_params(
             estimator=EmpiricalCovariance()
         ).fit(NORMAL)
+    with pytest.raises(InvalidArgumentError, match=r"n_neighbors must be at least 1 and below the 400 cases"):
+        AnomalyDetector(small_rbm(), method="neighbors", n_neighbors=400).fit(NORMAL)
+    with pytest.raises(InvalidArgumentError, match="estimator must have transform"):
+        AnomalyDetector(EmpiricalCovariance(), method="combined").fit(NORMAL)
     with pytest.raises(InvalidArgumentError, match="Did you mean 'RBM'"):
         AnomalyDetector("RBMs").fit(NORMAL)
     with pytest.raises(InvalidArgumentError, match="to be saved"):
