@@ -37,6 +37,10 @@ class AdversarialLearning:
         None takes `learning_rate`, which is the generator's.
     r1
         Weight of ``E |grad s|^2 / 2`` on data, for any loss.
+    pack
+        Cases that the critic sees at once, side by side (its inputs are that many times as wide), all of the data or
+        all generated: a generator that lacks modes then shows it in every pair (Lin, Khetan, Fanti & Oh 2018, PacGAN).
+        For a GAN without labels; cases of a batch that fill no row are left out.
     augment
         ``augment(x, generator)``: a random, differentiable change of the cases that the critic sees, data and generated
         alike (Zhao et al. 2020).
@@ -61,6 +65,7 @@ class AdversarialLearning:
         penalty: float = 10.0,
         clip: float = 0.01,
         r1: float = 0.0,
+        pack: int = 1,
         augment: Augmentation | None = None,
         averaging: float = 0.999,
         max_gradient_norm: float | None = None,
@@ -70,12 +75,17 @@ class AdversarialLearning:
         check_range("n_critic", self.n_critic, low=1)
         check_range("penalty", penalty, low=0)
         check_range("r1", r1, low=0)
+        check_range("pack", pack, low=1)
+        check(
+            pack == 1 or gan.n_classes is None,
+            f"pack must be 1 for a GAN with labels: cases of several classes would share a row. Got pack={pack}.",
+        )
         check(clip > 0, f"clip must be above 0. Got clip={clip}.")
         check(0 <= averaging < 1, f"averaging must be at least 0 and below 1. Got averaging={averaging}. Try 0.999.")
         self.gan = gan
         self.module: nn.Module = gan
         self.loss, self.penalty, self.clip, self.r1 = loss, penalty if loss == "wgan-gp" else 0.0, clip, r1
-        self.augment, self.averaging, self.learning_rate = augment, averaging, learning_rate
+        self.pack, self.augment, self.averaging, self.learning_rate = pack, augment, averaging, learning_rate
         self._mixes = has_batch_norm(gan.critic)
         check(
             not (self._mixes and (self.penalty or r1)),
@@ -107,7 +117,13 @@ class AdversarialLearning:
             raise InvalidDataError(
                 f"cases must have {made.shape[1]} columns, as the generator makes them. Got {first.x.shape[1]}."
             )
-        shape = tuple(self.gan.critic(first.x[:2]).shape[1:])
+        rows = packed(first.x[:1].repeat(2 * self.pack, 1), self.pack)
+        try:
+            shape = tuple(self.gan.critic(rows).shape[1:])
+        except RuntimeError as error:
+            raise InvalidDataError(
+                f"the critic must take rows of {rows.shape[1]} columns, {self.pack} of {first.x.shape[1]}. {error}"
+            ) from error
         check(
             shape == (self.gan.n_classes or 1,),
             f"the critic must give {self.gan.n_classes or 1} scores for each case. Got outputs of shape {shape}.",
@@ -117,7 +133,8 @@ class AdversarialLearning:
         """One step of the critic, and of the generator where it is its turn; returns what is watched."""
         if not self.gan.training:
             self.gan.train()
-        batch = _twice(batch) if len(batch) == 1 else batch
+        fewest = max(2, self.pack)  # one case has no spread to normalise by, and too few fill no row
+        batch = _repeated(batch, fewest) if len(batch) < fewest else batch
         metrics = self._critic_step(batch, context)
         self.critic_steps += 1
         if self.critic_steps % self.n_critic == 0:
@@ -129,11 +146,11 @@ class AdversarialLearning:
     def _critic_step(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
         labels = self._labels(batch)
         with torch.no_grad():
-            fake = self._changed(self._generated(len(batch), labels, context), context)
-            real = self._changed(batch.x, context)
+            fake = self._seen(self._generated(len(batch), labels, context), context)
+            real = self._seen(batch.x, context)
         with context.autocast():
             of_real, of_fake = self._both_scores(real, fake, labels)
-        loss = self.critic_loss(of_real, of_fake, batch.weight)
+        loss = self.critic_loss(of_real, of_fake, self._weight_of_rows(batch.weight))
         metrics = {"critic_loss": loss.detach(), **critic_accuracy(of_real, of_fake, LOSSES[self.loss].middle)}
         if self.penalty:
             term, norm = gradient_penalty(self._score_of(labels), real, fake, generator=context.generator)
@@ -175,7 +192,7 @@ class AdversarialLearning:
         labels = self._labels(batch)
         made = self._generated(len(batch), labels, context)
         with context.autocast():
-            scores = self.gan.scores(self._changed(made, context), labels)
+            scores = self.gan.scores(self._seen(made, context), labels)
         loss = LOSSES[self.loss].generator(scores if scores.dtype == torch.float64 else scores.float()).mean()
         self.generator_descent.step(loss, context)
         self.generator_steps += 1
@@ -187,8 +204,12 @@ class AdversarialLearning:
         with context.autocast():
             return self.gan.generate(z, labels, averaged=False).to(z.dtype)
 
-    def _changed(self, x: Tensor, context: StepContext) -> Tensor:
-        return x if self.augment is None else self.augment(x, context.generator)
+    def _seen(self, x: Tensor, context: StepContext) -> Tensor:
+        """Cases as the critic sees them: changed at random, and several to a row."""
+        return packed(x if self.augment is None else self.augment(x, context.generator), self.pack)
+
+    def _weight_of_rows(self, weight: Tensor | None) -> Tensor | None:
+        return None if weight is None else packed(weight.unsqueeze(1), self.pack).mean(1)
 
     def _labels(self, batch: Batch) -> Tensor | None:
         """Generated cases get the labels of the batch: their law is then that of the data."""
@@ -227,8 +248,15 @@ def check_labels(y: Tensor | None, n_classes: int) -> None:
         )
 
 
-def _twice(batch: Batch) -> Batch:
-    """A lone last case, counted twice: one case has no spread to normalise by."""
-    parts = [None if part is None else torch.cat([part, part]) for part in (batch.x, batch.y, batch.weight)]
-    assert parts[0] is not None
-    return Batch(parts[0], parts[1], parts[2])
+def packed(x: Tensor, m: int) -> Tensor:
+    """Cases side by side, `m` to a row: (n, columns) -> (n // m, m * columns). Channel upon channel, for pictures."""
+    n = len(x) // m
+    return x if m == 1 else x[: n * m].reshape(n, m * x.shape[1])
+
+
+def _repeated(batch: Batch, n: int) -> Batch:
+    """`n` cases out of fewer, each repeated in its turn."""
+    rows = torch.arange(n, device=batch.x.device) % len(batch)
+    x, y, weight = (None if part is None else part[rows] for part in (batch.x, batch.y, batch.weight))
+    assert x is not None
+    return Batch(x, y, weight)

@@ -69,6 +69,8 @@ class GAN(Savable, BaseEstimator):
         Spectral normalisation of the critic (Miyato et al. 2018); None takes it for the hinge loss.
     r1 : float
         Weight of ``E |grad s|^2 / 2`` on the data.
+    pack : int
+        Cases that the critic sees at once (Lin et al. 2018), against lost modes; 1 where there are labels.
     augment : sequence of "translation", "cutout" and "color"
         Differentiable augmentation of pictures (Zhao et al. 2020), for small data.
     averaging : float
@@ -119,6 +121,7 @@ class GAN(Savable, BaseEstimator):
         penalty: float = 10.0,
         clip: float = 0.01,
         r1: float = 0.0,
+        pack: int = 1,
         augment: Sequence[str] = (),
         averaging: float = 0.999,
         epochs: int = 100,
@@ -137,7 +140,7 @@ class GAN(Savable, BaseEstimator):
         self.hidden_layer_sizes, self.n_filters, self.image_shape = hidden_layer_sizes, n_filters, image_shape
         self.conditional, self.values = conditional, values
         self.loss, self.n_critic, self.spectral = loss, n_critic, spectral
-        self.penalty, self.clip, self.r1 = penalty, clip, r1
+        self.penalty, self.clip, self.r1, self.pack = penalty, clip, r1, pack
         self.augment, self.averaging = augment, averaging
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.critic_learning_rate = learning_rate, critic_learning_rate
@@ -208,13 +211,14 @@ class GAN(Savable, BaseEstimator):
             sizes = layer_sizes(self.hidden_layer_sizes)
             maker = DenseNetwork((n_inputs, *sizes), activation="relu", output=width, **how)
             critic = DenseNetwork(
-                (width, *reversed(sizes)), activation="relu", output=n_scores, spectral=spectral, **how
+                (self.pack * width, *reversed(sizes)), activation="relu", output=n_scores, spectral=spectral, **how
             )
         else:
             how |= {"channels": layer_sizes(self.n_filters)}
             assert self.image_shape_ is not None
             maker = ConvolutionalDecoder(n_inputs, self.image_shape_, normalization="batch", **how)
-            critic = ConvolutionalEncoder(self.image_shape_, n_scores, spectral=spectral, **how)
+            channels, *size = self.image_shape_
+            critic = ConvolutionalEncoder((self.pack * channels, *size), n_scores, spectral=spectral, **how)
         values = "unit" if columns.kind == "bernoulli" else "real"
         module = GANModule(maker, critic, self.n_components, values=values, n_classes=n_classes, n_codes=self.n_codes)
         return module.to(parameter_type(self))
@@ -233,6 +237,7 @@ class GAN(Savable, BaseEstimator):
             penalty=self.penalty,
             clip=self.clip,
             r1=self.r1,
+            pack=self.pack,
             augment=augment,
             averaging=self.averaging,
         )
