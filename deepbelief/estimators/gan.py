@@ -13,11 +13,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from deepbelief.adversarial.augmentation import Augmentation
+from deepbelief.adversarial.augmentation import Augmentation, InstanceNoise, in_turn
 from deepbelief.adversarial.gan import GAN as GANModule
 from deepbelief.adversarial.learning import AdversarialLearning
 from deepbelief.adversarial.losses import LOSSES
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_pair, device_of
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -71,6 +71,9 @@ class GAN(Savable, BaseEstimator):
         Weight of ``E |grad s|^2 / 2`` on the data.
     pack : int
         Cases that the critic sees at once (Lin et al. 2018), against lost modes; 1 where there are labels.
+    instance_noise : float
+        The widest normal noise on what the critic sees, data and generated cases alike: modes that stand apart then
+        overlap for the critic. In the columns' standard deviations where these are standardized; 0 for none.
     augment : sequence of "translation", "cutout" and "color"
         Differentiable augmentation of pictures (Zhao et al. 2020), for small data.
     averaging : float
@@ -122,6 +125,7 @@ class GAN(Savable, BaseEstimator):
         clip: float = 0.01,
         r1: float = 0.0,
         pack: int = 1,
+        instance_noise: float = 0.0,
         augment: Sequence[str] = (),
         averaging: float = 0.999,
         epochs: int = 100,
@@ -141,7 +145,7 @@ class GAN(Savable, BaseEstimator):
         self.conditional, self.values = conditional, values
         self.loss, self.n_critic, self.spectral = loss, n_critic, spectral
         self.penalty, self.clip, self.r1, self.pack = penalty, clip, r1, pack
-        self.augment, self.averaging = augment, averaging
+        self.instance_noise, self.augment, self.averaging = instance_noise, augment, averaging
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.critic_learning_rate = learning_rate, critic_learning_rate
         self.betas, self.schedule = betas, schedule
@@ -156,6 +160,8 @@ class GAN(Savable, BaseEstimator):
         check_choice("network", self.network, ["dense", "convolutional"])
         check_choice("values", self.values, ["auto", "unit", "real"])
         check_choice("loss", self.loss, LOSSES)
+        check_range("pack", self.pack, low=1)
+        check_range("instance_noise", self.instance_noise, low=0)
         given = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         X, codes = self._checked_cases(X, y)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
@@ -224,8 +230,9 @@ class GAN(Savable, BaseEstimator):
         return module.to(parameter_type(self))
 
     def _procedure(self, module: GANModule) -> AdversarialLearning:
-        shape = self.image_shape_
-        augment = Augmentation(self.augment, shape) if len(self.augment) and shape else None
+        shape, pictures = self.image_shape_, len(self.augment) > 0
+        changes: list[Augmentation | InstanceNoise] = [Augmentation(self.augment, shape)] if pictures and shape else []
+        changes += [InstanceNoise(self.instance_noise)] if self.instance_noise else []
         return AdversarialLearning(
             module,
             loss=self.loss,
@@ -238,7 +245,7 @@ class GAN(Savable, BaseEstimator):
             clip=self.clip,
             r1=self.r1,
             pack=self.pack,
-            augment=augment,
+            augment=in_turn(changes),
             averaging=self.averaging,
         )
 

@@ -12,6 +12,7 @@ from deepbelief.errors import InvalidArgumentError, check_choice
 
 NETWORKS = {
     "DenseNetwork": "deepbelief.networks.dense",
+    "FourierNetwork": "deepbelief.networks.fourier",
     "ConvolutionalEncoder": "deepbelief.networks.convolutional",
     "ConvolutionalDecoder": "deepbelief.networks.convolutional",
 }

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import norm
 from torch import Tensor, nn
 
 from deepbelief.adversarial import learning as learning_file
-from deepbelief.adversarial.augmentation import Augmentation
+from deepbelief.adversarial.augmentation import Augmentation, InstanceNoise
 from deepbelief.adversarial.gan import GAN
 from deepbelief.adversarial.learning import AdversarialLearning
 from deepbelief.adversarial.losses import LOSSES, AdversarialLoss, negated
@@ -24,6 +25,7 @@ from deepbelief.training.optimization import Descent
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
 from tests.oracle.checks import make_context
+from tests.oracle.pvalues import FALSE_ALARM
 
 TINY_RATE = 1e-40  # a step that moves nothing
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -280,6 +282,32 @@ def test_average_is_the_exponential_one() -> None:
         expected.count(gan, 0.9)
     assert torch.allclose(weights(gan.averaged), expected.mean)
     assert not torch.allclose(weights(gan.averaged), weights(gan.generator))
+
+
+# -- instance noise ---------------------------------------------------------------------------------------------------
+
+
+def test_the_noise_has_the_moments_of_its_widths_and_lets_gradients_through() -> None:
+    n, scale, power = 40_000, 0.7, 3.0
+    x = torch.zeros(n, 2, dtype=torch.float64, requires_grad=True)
+    seen = InstanceNoise(scale, power=power)(x, torch.Generator().manual_seed(0))
+    seen.sum().backward()
+    assert x.grad is not None
+    assert bool((x.grad == 1).all())
+    squares = seen.detach().square().mean(1)  # of one case: width^2 times a mean of two chi-squares
+    second, fourth = scale**2 / (2 * power + 1), 2 * scale**4 / (4 * power + 1)
+    deviation = (float(squares.mean()) - second) / ((fourth - second**2) / n) ** 0.5
+    assert 2 * norm.sf(abs(deviation)) > FALSE_ALARM
+    for wrong in (1.0, 2.0):
+        off = (float(squares.mean()) - scale**2 / (2 * wrong + 1)) / ((fourth - second**2) / n) ** 0.5
+        assert 2 * norm.sf(abs(off)) < FALSE_ALARM
+
+
+def test_noise_of_no_width_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="scale must be above 0"):
+        InstanceNoise(0.0)
+    with pytest.raises(InvalidArgumentError, match="power must be above 0"):
+        InstanceNoise(0.5, power=0.0)
 
 
 # -- several cases to a row -----------------------------------------------------------------------------------------

@@ -62,6 +62,21 @@ def test_pictures_of_any_shape() -> None:
         GAN(3, augment=("flip",), **settings).fit(x)
 
 
+@pytest.mark.parametrize("network", ["dense", "convolutional"])
+def test_a_critic_of_several_noisy_cases_at_once(network: str) -> None:
+    x = np.random.default_rng(0).random((20, 5, 6))
+    settings: dict[str, Any] = {
+        "network": network,
+        "n_filters": (4, 6),
+        "hidden_layer_sizes": (5,),
+        "image_shape": (5, 6),
+    }
+    gan = GAN(3, pack=2, instance_noise=0.3, augment=("cutout",), epochs=1, random_state=0, **settings)
+    gan.fit(x.reshape(20, 30))
+    assert gan.module_.critic(gan.module_.sample(4).reshape(2, 60)).shape == (2, 1)
+    assert gan.sample(2).shape == (2, 30)
+
+
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
@@ -70,6 +85,8 @@ def test_pictures_of_any_shape() -> None:
         ({"n_critic": 0}, "n_critic must be at least 1"),
         ({"averaging": 1.0}, "averaging must be"),
         ({"n_codes": -1}, "n_codes must be at least 0"),
+        ({"pack": 0}, "pack must be at least 1"),
+        ({"instance_noise": -1.0}, "instance_noise must be at least 0"),
         ({"values": "unit"}, "must lie in"),
     ],
 )
