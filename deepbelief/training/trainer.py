@@ -23,6 +23,7 @@ from deepbelief.training.interrupts import Interrupts
 from deepbelief.training.logs import observers
 from deepbelief.training.processes import Processes, connect
 from deepbelief.training.record import Meter, TrainingRecord, combined_means
+from deepbelief.training.running_statistics import average_statistics, running_statistics
 from deepbelief.types import Batch
 
 AGREE_EVERY = 8  # with several processes: steps between two agreements on the clock and on stopping
@@ -157,6 +158,7 @@ class Trainer:
         self.procedure, self.source = procedure, source
         self.module: nn.Module = procedure.module
         self.module.to(self.processes.device)
+        self._statistics = running_statistics(self.module) if self.processes.world_size > 1 else []
         stream = 1000 + 10 * self.rank  # below 1000 is for the callers' own uses of the seed
         self.generator = make_generator(self.seed, self.processes.device, stream=stream)
         self.data_generator = make_generator(self.seed, getattr(source, "device", "cpu"), stream=stream + 1)
@@ -247,6 +249,7 @@ class Trainer:
         except DivergenceError as error:
             self._guard.restore()
             raise DivergenceError(f"{error} {self._guard.aftermath(self.record.checkpoint)}") from error
+        average_statistics(self._statistics, context.average)
         self.step += 1
         self.batch += 1
         self.record.cases += len(batch)

@@ -1,0 +1,100 @@
+"""Every training of `wings` in one process or in several: with noise that belongs to cases, whole, and resumed.
+
+As a script: ``two_processes.py OUT`` writes what this process holds to OUT.RANK, and checkpoints beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from deepbelief.adversarial.cycle_learning import History
+from deepbelief.estimators.gan import GAN
+from deepbelief.storage import write_state
+from deepbelief.training.processes import connect
+from tests.contracts import wings
+
+DRAWS = ("rand", "randn", "randint")
+CRASH_AT = 4  # the checkpoint of step 3 lies in the middle of the second epoch
+
+
+@contextlib.contextmanager
+def noise_by_case(rank: int, world_size: int) -> Iterator[None]:
+    """Every draw is that of the whole batch, of which each process takes the rows of its own cases.
+
+    Rows of cases are axes of an odd multiple of a share's size (some draws for each case); other axes are as they are.
+    """
+    share = wings.BATCH // world_size
+    calls = itertools.count()
+
+    def rows(size: int) -> bool:
+        return size % share == 0 and (world_size == 1 or size // share % 2 == 1)
+
+    def wrap(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def drawn(*args: Any, generator: Any = None, **options: Any) -> Tensor:
+            *before, wanted = args
+            shape = (wanted,) if isinstance(wanted, int) else tuple(wanted)
+            axes = [axis for axis, size in enumerate(shape) if rows(size)]
+            assert len(axes) < 2, shape
+            own = torch.Generator().manual_seed(next(calls))
+            if not axes:
+                return draw(*before, shape, generator=own, **options)
+            axis, times = axes[0], shape[axes[0]] // share
+            whole = (*shape[:axis], times, wings.BATCH, *shape[axis + 1 :])
+            part = draw(*before, whole, generator=own, **options).narrow(axis + 1, rank * share, share)
+            return part.flatten(axis, axis + 1).contiguous()
+
+        return drawn
+
+    with contextlib.ExitStack() as patches:
+        for name in DRAWS:
+            patches.enter_context(mock.patch.object(torch, name, wrap(getattr(torch, name))))
+        yield
+
+
+def by_case(rank: int = 0, world_size: int = 1) -> dict[str, Any]:
+    """What the models hold after learning with noise that belongs to the cases."""
+    names = [name for name in wings.EVERY if name == wings.STACK or wings.WINGS[name].by_case]
+    return {name: wings.train(name, noise=noise_by_case(rank, world_size))["module"] for name in names}
+
+
+def estimated() -> dict[str, Any]:
+    """An estimator learns in as many processes as there are."""
+    gan = GAN(2, hidden_layer_sizes=(5,), epochs=2, batch_size=wings.BATCH, device="cpu", random_state=0)
+    return dict(gan.fit(wings.bits().numpy()).module_.state_dict())
+
+
+def without(what: str) -> Any:
+    """A bug: something that must travel between the processes stays at home."""
+    if what == "statistics":
+        return mock.patch("deepbelief.training.trainer.average_statistics", lambda *_: None)
+    if what == "joint mean":
+        return contextlib.ExitStack()
+    return mock.patch.object(History, "share_out", lambda *_: None)
+
+
+def main(out: str) -> None:
+    """All trainings; each process writes what it holds, and offers its checkpoints in a folder of its own."""
+    processes = connect("cpu")
+    folder = Path(out).parent
+    states: dict[str, Any] = {"by case": by_case(processes.rank, processes.world_size), "estimator": estimated()}
+    states["whole"] = {name: wings.train(name) for name in wings.EVERY}
+    states["resumed"] = {}
+    for number, name in enumerate(wings.EVERY):
+        try:
+            wings.train(name, crash_at=CRASH_AT, checkpoint_dir=folder / f"{processes.rank}-{number}")
+        except wings.PulledPlugError:
+            states["resumed"][name] = wings.train(name, resume_from=folder / f"0-{number}")
+    write_state(f"{out}.{processes.rank}", states)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
