@@ -19,6 +19,7 @@ from torch import Tensor
 from deepbelief.adversarial.cycle_learning import History
 from deepbelief.estimators.gan import GAN
 from deepbelief.storage import write_state
+from deepbelief.training.optimization import Descent
 from deepbelief.training.processes import connect
 from tests.contracts import wings
 
@@ -60,10 +61,9 @@ def noise_by_case(rank: int, world_size: int) -> Iterator[None]:
         yield
 
 
-def by_case(rank: int = 0, world_size: int = 1) -> dict[str, Any]:
-    """What the models hold after learning with noise that belongs to the cases."""
-    names = [name for name in wings.EVERY if name == wings.STACK or wings.WINGS[name].by_case]
-    return {name: wings.train(name, noise=noise_by_case(rank, world_size))["module"] for name in names}
+def with_noise_by_case(name: str, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
+    """What a model holds after learning with noise that belongs to the cases."""
+    return wings.train(name, noise=noise_by_case(rank, world_size))["module"]
 
 
 def estimated() -> dict[str, Any]:
@@ -72,28 +72,55 @@ def estimated() -> dict[str, Any]:
     return dict(gan.fit(wings.bits().numpy()).module_.state_dict())
 
 
-def without(what: str) -> Any:
-    """A bug: something that must travel between the processes stays at home."""
-    if what == "statistics":
-        return mock.patch("deepbelief.training.trainer.average_statistics", lambda *_: None)
-    if what == "joint mean":
-        return contextlib.ExitStack()
-    return mock.patch.object(History, "share_out", lambda *_: None)
+def at_home(own: Tensor, context: Any) -> Tensor:
+    """A mean over this process's cases that is taken for that over all."""
+    return own
+
+
+def step_without_travellers(self: Descent, loss: Tensor, context: Any, travellers: Any = ()) -> None:
+    """A step that averages the gradients alone."""
+    STEP(self, loss, context)
+
+
+STEP = Descent.step
+BUGS: dict[str, tuple[str, Any]] = {  # what must travel and stays at home, where it shows
+    "statistics": (
+        "dcgan, batch norm in both",
+        mock.patch("deepbelief.training.trainer.average_statistics", lambda *_: None),
+    ),
+    "offsets": ("rbm vae, relaxed", mock.patch.object(Descent, "step", step_without_travellers)),
+    "history": ("cycle gan, history", mock.patch.object(History, "share_out", lambda *_: None)),
+    "rates": (
+        "autoencoder, sparse, denoising, contractive",
+        mock.patch("deepbelief.autoencoders.learning.joint_mean", at_home),
+    ),
+    "free bits": ("vae, free bits", mock.patch("deepbelief.autoencoders.elbo.joint_mean", at_home)),
+}
+
+
+def with_bugs(rank: int, world_size: int) -> dict[str, Any]:
+    """What the models hold where something stays at home."""
+    states = {}
+    for bug, (name, patch) in BUGS.items():
+        noise = noise_by_case(rank, world_size) if wings.WINGS[name].by_case and bug != "offsets" else None
+        with patch:
+            states[bug] = wings.train(name, noise=noise)
+    return states
 
 
 def main(out: str) -> None:
     """All trainings; each process writes what it holds, and offers its checkpoints in a folder of its own."""
-    processes = connect("cpu")
-    folder = Path(out).parent
-    states: dict[str, Any] = {"by case": by_case(processes.rank, processes.world_size), "estimator": estimated()}
+    peers = connect("cpu")
+    ours, folder = (peers.rank, peers.world_size), Path(out).parent
+    by_case = [name for name in wings.EVERY if name == wings.STACK or wings.WINGS[name].by_case]
+    states: dict[str, Any] = {"by case": {name: with_noise_by_case(name, *ours) for name in by_case}}
+    states |= {"estimator": estimated(), "bugs": with_bugs(*ours), "resumed": {}}
     states["whole"] = {name: wings.train(name) for name in wings.EVERY}
-    states["resumed"] = {}
     for number, name in enumerate(wings.EVERY):
-        try:
-            wings.train(name, crash_at=CRASH_AT, checkpoint_dir=folder / f"{processes.rank}-{number}")
-        except wings.PulledPlugError:
-            states["resumed"][name] = wings.train(name, resume_from=folder / f"0-{number}")
-    write_state(f"{out}.{processes.rank}", states)
+        with contextlib.suppress(wings.PulledPlugError):
+            wings.train(name, crash_at=CRASH_AT, checkpoint_dir=folder / f"{peers.rank}-{number}")
+        states["resumed"][name] = wings.train(name, resume_from=folder / f"0-{number}")
+    write_state(f"{out}.{peers.rank}", states)
 
 
 if __name__ == "__main__":
