@@ -85,7 +85,7 @@ class GAN(nn.Module):
 
     def generate(self, z: Tensor, labels: Tensor | None = None, *, averaged: bool = True) -> Tensor:
         """Cases from noise, by the averaged generator or the one that learns: (n, noise) -> (n, n_features)."""
-        inputs = z if self.n_classes is None else torch.cat([z, self._one_hot(labels, len(z)).to(z.dtype)], 1)
+        inputs = z if self.n_classes is None else torch.cat([z, self._one_hot(labels, z.shape[0]).to(z.dtype)], 1)
         x = (self.averaged if averaged else self.generator)(inputs)
         return torch.sigmoid(x) if self.values == "unit" else x
 
@@ -94,7 +94,7 @@ class GAN(nn.Module):
         scores = self.critic(2 * x - 1 if self.values == "unit" else x)
         if self.n_classes is None:
             return scores.squeeze(1)
-        return (scores * self._one_hot(labels, len(x)).to(scores.dtype)).sum(1)
+        return (scores * self._one_hot(labels, x.shape[0]).to(scores.dtype)).sum(1)
 
     def _one_hot(self, labels: Tensor | None, n: int) -> Tensor:
         assert self.n_classes is not None

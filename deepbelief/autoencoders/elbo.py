@@ -95,9 +95,7 @@ class ELBO:
         if not self.module.training:
             self.module.train()
         beta = self.beta * (min(1.0, context.progress / self.warmup) if self.warmup else 1.0)
-        objective, bound, codes_part = self.objective(
-            batch.x, self.condition(batch), beta, context, batch.weight
-        )
+        objective, bound, codes_part = self.objective(batch.x, self.condition(batch), beta, context, batch.weight)
         loss = -_weighted(objective, batch.weight)
         self.descent.step(loss, context)
         with torch.no_grad():

@@ -267,7 +267,8 @@ class VAE(nn.Module):
             raise InvalidArgumentError(f"condition must be {wanted}. Got {got}.")
         if values is None:
             return None
-        if values.shape[-1] != self.n_condition or (values.ndim == 2 and len(values) not in (1, n)) or values.ndim > 2:
+        rows = values.shape[0] if values.ndim == 2 else 1  # len() would fix the number of cases of an exported model
+        if values.shape[-1] != self.n_condition or values.ndim > 2 or (rows != n and rows != 1):
             raise InvalidDataError(
                 f"condition must have shape ({self.n_condition},) or ({n}, {self.n_condition}). "
                 f"Got {tuple(values.shape)}. Give one vector for all cases or one for each."

@@ -153,7 +153,7 @@ class RBMVAE(nn.Module):
         """The means of the data given bits or their probabilities: (n, n_bits) -> (n, visible.size)."""
         if isinstance(self.below, BitDecoder):
             return self.below.decode(z)
-        codes = z.new_zeros(len(z), self.below.sizes[-1])  # the middle of the standard normal codes
+        codes = z.new_zeros(z.shape[0], self.below.sizes[-1])  # the middle of the standard normal codes
         return self.below.decode(codes, condition=z)
 
     @torch.no_grad()

@@ -72,9 +72,9 @@ def _method_of(module: nn.Module, method: str) -> str:
     """`method`, if the module has it; a module that has no forward pass of its own has torch's, which only raises."""
     missing = method == "forward" and type(module).forward is nn.Module.forward
     if missing or not callable(getattr(module, method, None)):
-        known = [name for name in WAYS if callable(getattr(module, name, None))]
+        known = " or ".join(repr(way) for way in WAYS if way != method and callable(getattr(module, way, None)))
         raise InvalidArgumentError(
-            f"method must be one that the module has. Got method={method!r}. Use {' or '.join(map(repr, known)) or 'forward'}."
+            f"method must be one that the module has. Got method={method!r}. Use {known or 'a method of its own'}."
         )
     return method
 
@@ -88,14 +88,15 @@ def _check_repeats(call: _Call, examples: _Examples, method: str) -> None:
         except DeepBeliefError:
             raise
         except Exception as error:
+            taken = " and ".join([f"(cases, {rows[0].shape[1]}) numbers", *call.also])
             raise InvalidArgumentError(
-                f"method must take (cases, {rows[0].shape[1]}) numbers and {list(call.also)}. {method!r} failed with: "
-                f"{error}. Use another method, or give its further inputs in also=."
+                f"method must take {taken}. {method!r} does not: {_first_line(error)}. "
+                "Give the method, n_inputs and also= that belong together."
             ) from error
     if not isinstance(first, Tensor) or len(first) != len(rows[0]) or not torch.equal(first, second):
         raise InvalidArgumentError(
             f"method must give one row for each case, the same each time. Got method={method!r}, which does not. "
-            f"Export what it draws from: {' or '.join(map(repr, WAYS[1:]))}."
+            "Export the way that it draws from, such as 'encode', 'decode' or 'generate'."
         )
 
 
@@ -162,7 +163,7 @@ def _first_line(error: BaseException) -> str:
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """The exporter warns of its own internals and of libraries that this one never uses."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
