@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deepbelief.adversarial.cycle_gan import CycleGAN
 from deepbelief.adversarial.losses import LOSSES
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.optimization import Descent
 from deepbelief.training.schedules import Schedule, make_schedule
@@ -28,14 +28,14 @@ class History:
     """
 
     def __init__(self, size: int) -> None:
-        check_range("history", size, low=0)
+        check_count("history", size, low=0)
         self.size = size
         self.cases: Tensor | None = None
 
     def share_out(self, rank: int, world_size: int) -> None:
         """Keep the part of this process."""
         if self.size:
-            check_range("history", self.size, low=world_size, remedy="Each process needs a case, or give 0 for none.")
+            check_count("history", self.size, low=world_size, remedy="Each process needs a case, or give 0 for none.")
         self.size = len(range(rank, self.size, world_size))
 
     def mix(self, new: Tensor, generator: torch.Generator) -> Tensor:

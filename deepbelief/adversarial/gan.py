@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count, check_range
 from deepbelief.networks.parts import network_config, network_from_config
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
@@ -64,11 +64,11 @@ class GAN(nn.Module):
         n_codes: int = 0,
     ) -> None:
         super().__init__()
-        check_range("n_latent", n_latent, low=1)
-        check_range("n_codes", n_codes, low=0)
+        check_count("n_latent", n_latent, low=1)
+        check_count("n_codes", n_codes, low=0)
         check_choice("values", values, VALUES)
         if n_classes is not None:
-            check_range("n_classes", n_classes, low=2)
+            check_count("n_classes", n_classes, low=2)
         self.n_latent, self.values, self.n_classes, self.n_codes = n_latent, values, n_classes, n_codes
         self.generator, self.critic = generator, critic
         self.averaged = copy.deepcopy(generator).requires_grad_(False).eval()

@@ -12,7 +12,7 @@ from torch import Tensor
 from deepbelief.autoencoders.diagonal import Inferred
 from deepbelief.autoencoders.priors import StandardNormal
 from deepbelief.autoencoders.vae import VAE
-from deepbelief.errors import InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.optimization import Descent, joint_mean
 from deepbelief.types import Batch
@@ -35,8 +35,8 @@ class ELBO:
     warmup
         Part of the training over which beta rises from 0 (Bowman et al. 2016).
     free_bits
-        Nats per code unit below which its KL, averaged over the batch (by the case weights), is not lowered (Kingma et al. 2016); for
-        ``k = 1``, one layer of codes and the standard normal prior.
+        Nats per code unit below which its KL, averaged over the batch by the case weights, is not lowered (Kingma et
+        al. 2016); for ``k = 1``, one layer of codes and the standard normal prior.
     gradient
         "reparameterized", or "dreg": the encoder's gradient without the score term, whose noise does not drown the
         signal as k grows (Tucker et al. 2019); for one layer of codes and ``beta = 1``.
@@ -55,7 +55,7 @@ class ELBO:
         gradient: str = "reparameterized",
         **descent: Any,
     ) -> None:
-        check_range("k", k, low=1)
+        check_count("k", k, low=1)
         check_range("beta", beta, low=0)
         check_range("warmup", warmup, low=0, high=1)
         check_range("free_bits", free_bits, low=0)

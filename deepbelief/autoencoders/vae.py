@@ -17,7 +17,7 @@ from deepbelief.autoencoders.completion import complete_by_gibbs
 from deepbelief.autoencoders.diagonal import Diagonal, Generated, Inferred, normal_noise
 from deepbelief.autoencoders.importance import importance_weighted
 from deepbelief.autoencoders.priors import Prior, StandardNormal, VampPrior, prior_from_config
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_count
 from deepbelief.networks.parts import network_config, network_from_config, on_rows
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
@@ -71,6 +71,9 @@ class VAE(nn.Module):
             "encoders, decoders and sizes must have one entry for each layer of codes. "
             f"Got {len(encoders)}, {len(decoders)} and {len(sizes)}.",
         )
+        for size in sizes:
+            check_count("every size", size, low=1)
+        check_count("n_condition", n_condition, low=0)
         self.visible, self.sizes, self.n_condition = visible, tuple(sizes), n_condition
         self.encoders, self.decoders = nn.ModuleList(encoders), nn.ModuleList(decoders)
         self.prior = StandardNormal(sizes[-1]) if prior is None else prior

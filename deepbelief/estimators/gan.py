@@ -17,7 +17,7 @@ from deepbelief.adversarial.augmentation import Augmentation
 from deepbelief.adversarial.gan import GAN as GANModule
 from deepbelief.adversarial.learning import AdversarialLearning
 from deepbelief.adversarial.losses import LOSSES
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_pair, device_of
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -153,6 +153,8 @@ class GAN(Savable, BaseEstimator):
         check_choice("network", self.network, ["dense", "convolutional"])
         check_choice("values", self.values, ["auto", "unit", "real"])
         check_choice("loss", self.loss, LOSSES)
+        check_count("n_components", self.n_components, low=1)
+        check_count("n_codes", self.n_codes, low=0)
         given = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         X, codes = self._checked_cases(X, y)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
@@ -211,7 +213,7 @@ class GAN(Savable, BaseEstimator):
                 (width, *reversed(sizes)), activation="relu", output=n_scores, spectral=spectral, **how
             )
         else:
-            how |= {"channels": layer_sizes(self.n_filters)}
+            how |= {"channels": layer_sizes(self.n_filters, "n_filters")}
             assert self.image_shape_ is not None
             maker = ConvolutionalDecoder(n_inputs, self.image_shape_, normalization="batch", **how)
             critic = ConvolutionalEncoder(self.image_shape_, n_scores, spectral=spectral, **how)

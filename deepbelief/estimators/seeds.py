@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from sklearn.utils import check_random_state
 
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 
 TOP = 2**31 - 1
 
@@ -20,7 +20,7 @@ def seed_of(random_state: Any) -> int:
     7
     """
     if isinstance(random_state, Integral):
-        check_range("random_state", int(random_state), low=0)
+        check_count("random_state", int(random_state), low=0)
         return int(random_state)
     if isinstance(random_state, torch.Generator):
         device = random_state.device

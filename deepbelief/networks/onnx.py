@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepbelief.errors import DeepBeliefError, InvalidArgumentError, check_range, missing_extra
+from deepbelief.errors import DeepBeliefError, InvalidArgumentError, check_count, missing_extra
 from deepbelief.rng import make_generator
 from deepbelief.storage import atomic_write_bytes
 
@@ -47,7 +47,7 @@ def export_onnx(
     >>> export_onnx(encoder, "encoder.onnx", 784, names=("v", "h"))  # doctest: +SKIP
     5.96e-08
     """
-    check_range("n_inputs", n_inputs, low=1)
+    check_count("n_inputs", n_inputs, low=1)
     also = also or {}
     given = (*names, *also)
     if len(set(given)) != len(given) or len(names) != 2:

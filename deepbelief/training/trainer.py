@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepbelief.errors import DivergenceError, InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import DivergenceError, InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator
 from deepbelief.training import checkpoint
@@ -88,11 +88,12 @@ class Trainer:
         )
         for name, value in (limits | {"check_every": check_every, "threads": threads}).items():
             if value is not None:
-                check_range(name, value, low=0 if name in limits else 1)
+                check_any = check_range if name == "max_seconds" else check_count
+                check_any(name, value, low=0 if name in limits else 1)
         check_choice("monitor_mode", monitor_mode, ["min", "max"])
         self.every = ("step", checkpoint_every) if isinstance(checkpoint_every, int) else checkpoint_every
         check_choice("checkpoint_every", self.every[0], ["epoch", "step"])
-        check_range("checkpoint_every", self.every[1], low=1)
+        check_count("checkpoint_every", self.every[1], low=1)
         check(
             monitor is None or checkpoint_dir is not None,
             f"checkpoint_dir must be given with a monitor. Got monitor={monitor!r}. Say where the best one is kept.",

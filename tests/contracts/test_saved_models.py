@@ -1,4 +1,4 @@
-"""Every model that has a name: saved and loaded it is the same, nothing is unpickled, and no write is seen half done."""
+"""Every model that has a name: saved and loaded it is the same, nothing is unpickled, no write is seen half done."""
 
 from __future__ import annotations
 
