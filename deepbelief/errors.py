@@ -59,7 +59,7 @@ def check_range(
         raise InvalidArgumentError(f"{message} {remedy}".strip())
 
 
-def check_count(name: str, value: int, low: int | None = None, high: int | None = None, *, remedy: str = "") -> None:
+def check_count(name: str, value: float, low: int | None = None, high: int | None = None, *, remedy: str = "") -> None:
     """Check that `value` is a whole number in this range.
 
     >>> check_count("n_codes", 2.5, low=0)

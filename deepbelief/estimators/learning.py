@@ -100,7 +100,7 @@ def most_epochs(value: Any) -> int:
 
 def layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> list[int]:
     """``hidden_layer_sizes``, or another argument of its kind, as a list: one integer, or a sequence of them."""
-    sizes = [value] if isinstance(value, Real) else list(value)
+    sizes: list[Any] = [value] if isinstance(value, Real) else list(value)
     check(len(sizes) >= 1, f"{name} must name at least 1 layer. Got none.")
     for size in sizes:
         check(isinstance(size, Integral), f"{name} must be integers. Got {name}={value!r}.")

@@ -104,7 +104,7 @@ def test_what_is_fitted(name: str, estimator: Any, y: Any) -> None:
 @pytest.mark.parametrize("kind", [Autoencoder, VAE, RBMVAE, VAEStack, GAN, CycleGAN])
 def test_layers_of_an_estimator(kind: Any) -> None:
     for sizes in ((5, 2.5), 2.5):
-        with pytest.raises(InvalidArgumentError, match="must be integers|must be a whole number"):
+        with pytest.raises(InvalidArgumentError, match=r"must be (integers|a whole number)"):
             kind(hidden_layer_sizes=sizes).fit(X, Y)
 
 
