@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from deepbelief import load_estimator
 from deepbelief.storage import read_state, state_to_bytes
 from tests.contracts import two_processes, wings
 
@@ -46,6 +47,13 @@ def same(a: Any, b: Any) -> bool:
     return state_to_bytes(a) == state_to_bytes(b)
 
 
+def read_state_of(folder: Path) -> dict[str, Any]:
+    """The weights in a saved model's folder, or in that of a checkpoint."""
+    if (folder / "config.json").exists():
+        return dict(load_estimator(folder).module_.state_dict())
+    return read_state(folder / "checkpoint.safetensors")["module"]
+
+
 def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
     return max(float((value.double() - other[name].double()).abs().amax()) for name, value in one.items())
 
@@ -72,7 +80,10 @@ def test_resume_in_two_processes_is_exact(two: Both, name: str) -> None:
 
 def test_only_the_first_process_writes(two: Both, folder: Path) -> None:
     written = {path.name for path in folder.iterdir()} - {"out.0", "out.1"}
-    assert written == {f"0-{number}" for number in range(len(wings.EVERY))}
+    assert written == {f"0-{number}" for number in range(len(wings.EVERY))} | {"fit"}
+    assert {path.name for path in (folder / "fit").iterdir()} == {"checkpoints", "fit.yaml", "model", "results.json"}
+    saved, learned = (read_state_of(folder / "fit" / name) for name in ("model", "checkpoints"))
+    assert same(saved, learned)
 
 
 def test_each_process_has_chains_and_a_history_of_its_own(two: Both) -> None:

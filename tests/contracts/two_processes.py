@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from deepbelief.adversarial.cycle_learning import History
+from deepbelief.errors import InvalidArgumentError
 from deepbelief.estimators.gan import GAN
+from deepbelief.recipes.fit_model import FitSettings, fit_model
 from deepbelief.storage import write_state
 from deepbelief.training.optimization import Descent
 from deepbelief.training.processes import connect
@@ -67,9 +69,18 @@ def with_noise_by_case(name: str, rank: int = 0, world_size: int = 1) -> dict[st
 
 
 def estimated() -> dict[str, Any]:
-    """An estimator learns in as many processes as there are."""
+    """An estimator learns in as many processes as there are, from an order of the cases that all know."""
+    with contextlib.suppress(InvalidArgumentError):
+        GAN(2).fit(wings.bits().numpy())
+        raise AssertionError("two processes drew two orders of the cases")
     gan = GAN(2, hidden_layer_sizes=(5,), epochs=2, batch_size=wings.BATCH, device="cpu", random_state=0)
     return dict(gan.fit(wings.bits().numpy()).module_.state_dict())
+
+
+def fit_by_name(folder: Path) -> None:
+    """What `deepbelief fit` does, in as many processes as there are."""
+    arguments = {"epochs": 1, "batch_size": 700, "hidden_layer_sizes": [5], "device": "cpu"}
+    fit_model(FitSettings("GAN", "digits", arguments=arguments), folder)
 
 
 def at_home(own: Tensor, context: Any) -> Tensor:
@@ -115,6 +126,7 @@ def main(out: str) -> None:
     by_case = [name for name in wings.EVERY if name == wings.STACK or wings.WINGS[name].by_case]
     states: dict[str, Any] = {"by case": {name: with_noise_by_case(name, *ours) for name in by_case}}
     states |= {"estimator": estimated(), "bugs": with_bugs(*ours), "resumed": {}}
+    fit_by_name(folder / "fit")
     states["whole"] = {name: wings.train(name) for name in wings.EVERY}
     for number, name in enumerate(wings.EVERY):
         with contextlib.suppress(wings.PulledPlugError):
