@@ -78,7 +78,7 @@ def test_what_was_saved_is_what_is_loaded(name: str, tmp_path: Path) -> None:
     loaded = load_estimator(tmp_path / "model")
     assert type(loaded) is type(estimator)
     assert str(loaded.get_params()) == str(estimator.get_params())
-    given = {"condition": y} if name == "VAE of labels" else {}
+    given = {"y": y} if name == "VAE of labels" else {}
     for method in ("transform", "predict", "predict_proba", "score_samples"):
         if hasattr(estimator, method):
             np.testing.assert_array_equal(
@@ -86,7 +86,7 @@ def test_what_was_saved_is_what_is_loaded(name: str, tmp_path: Path) -> None:
             )
     if hasattr(estimator, "sample"):
         steps = {"n_steps": 3} if "n_steps" in inspect.signature(estimator.sample).parameters else {}
-        steps |= {"condition": y[:2]} if given else {}
+        steps |= {"label": y[:2]} if given else {}
         np.testing.assert_array_equal(loaded.sample(2, **steps), estimator.sample(2, **steps))
     if hasattr(estimator, "bounds_"):
         assert loaded.bounds_ == estimator.bounds_
