@@ -4,7 +4,9 @@ All are ``ValueError`` or ``RuntimeError`` underneath, so code written for sciki
 """
 
 import difflib
+import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 
 class DeepBeliefError(Exception):
@@ -55,6 +57,21 @@ def check_range(
         ends = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
         message = f"{name} must be {' and '.join(ends)}. Got {name}={value}."
         raise InvalidArgumentError(f"{message} {remedy}".strip())
+
+
+def check_count(name: str, value: float, low: int | None = None, high: int | None = None, *, remedy: str = "") -> None:
+    """Check that `value` is a whole number in this range.
+
+    >>> check_count("n_codes", 2.5, low=0)
+    Traceback (most recent call last):
+    ...
+    deepbelief.errors.InvalidArgumentError: n_codes must be a whole number. Got n_codes=2.5. Use n_codes=2.
+    """
+    if not isinstance(value, Integral):
+        near = isinstance(value, Real) and abs(value) < math.inf  # neither NaN nor infinity
+        hint = f" Use {name}={max(math.floor(value), low or 0)}." if near else ""
+        raise InvalidArgumentError(f"{name} must be a whole number. Got {name}={value!r}.{hint}")
+    check_range(name, int(value), low, high, remedy=remedy)
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:

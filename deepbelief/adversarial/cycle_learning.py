@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deepbelief.adversarial.cycle_gan import CycleGAN
 from deepbelief.adversarial.losses import LOSSES
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.optimization import Descent
 from deepbelief.training.schedules import Schedule, make_schedule
@@ -23,12 +23,20 @@ class History:
 
     `mix` puts new cases in and gives as many back: while there is room, the new ones; after that each, with probability
     1/2, an old one whose place the new one takes (Shrivastava et al. 2017).
+
+    With several processes `share_out` gives each its part of `size`: a case then stays for as many steps as with one.
     """
 
     def __init__(self, size: int) -> None:
-        check_range("history", size, low=0)
+        check_count("history", size, low=0)
         self.size = size
         self.cases: Tensor | None = None
+
+    def share_out(self, rank: int, world_size: int) -> None:
+        """Keep the part of this process."""
+        if self.size:
+            check_count("history", self.size, low=world_size, remedy="Each process needs a case, or give 0 for none.")
+        self.size = len(range(rank, self.size, world_size))
 
     def mix(self, new: Tensor, generator: torch.Generator) -> Tensor:
         """(n, d) -> (n, d)."""
@@ -63,7 +71,7 @@ class CycleLearning:
     cycle, identity
         Weights; `identity` needs sets of equal widths, and 0 leaves it out.
     history
-        Generated cases of each set that are kept for the critics; 0 for none.
+        Generated cases of each set that are kept for the critics, in all processes together; 0 for none.
     """
 
     def __init__(
@@ -104,6 +112,8 @@ class CycleLearning:
             raise InvalidDataError(
                 f"the generators must give {y.shape[1]} and {x.shape[1]} columns. Got {found[0][1]} and {found[1][1]}."
             )
+        for history in (self.made_x, self.made_y):
+            history.share_out(rank, world_size)
 
     def step(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float]:
         """One step of the generators and one of the critics."""
@@ -147,6 +157,7 @@ class CycleLearning:
             "critics": self.critic_descent.state_dict(),
             "made_x": self.made_x.cases,
             "made_y": self.made_y.cases,
+            "history": self.made_x.size,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -154,3 +165,4 @@ class CycleLearning:
         self.generator_descent.load_state_dict(state["generators"])
         self.critic_descent.load_state_dict(state["critics"])
         self.made_x.cases, self.made_y.cases = state["made_x"], state["made_y"]
+        self.made_x.size = self.made_y.size = state["history"]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count, check_range
 from deepbelief.networks.parts import network_config, network_from_config
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
@@ -64,11 +64,11 @@ class GAN(nn.Module):
         n_codes: int = 0,
     ) -> None:
         super().__init__()
-        check_range("n_latent", n_latent, low=1)
-        check_range("n_codes", n_codes, low=0)
+        check_count("n_latent", n_latent, low=1)
+        check_count("n_codes", n_codes, low=0)
         check_choice("values", values, VALUES)
         if n_classes is not None:
-            check_range("n_classes", n_classes, low=2)
+            check_count("n_classes", n_classes, low=2)
         self.n_latent, self.values, self.n_classes, self.n_codes = n_latent, values, n_classes, n_codes
         self.generator, self.critic = generator, critic
         self.averaged = copy.deepcopy(generator).requires_grad_(False).eval()
@@ -85,7 +85,7 @@ class GAN(nn.Module):
 
     def generate(self, z: Tensor, labels: Tensor | None = None, *, averaged: bool = True) -> Tensor:
         """Cases from noise, by the averaged generator or the one that learns: (n, noise) -> (n, n_features)."""
-        inputs = z if self.n_classes is None else torch.cat([z, self._one_hot(labels, len(z)).to(z.dtype)], 1)
+        inputs = z if self.n_classes is None else torch.cat([z, self._one_hot(labels, z.shape[0]).to(z.dtype)], 1)
         x = (self.averaged if averaged else self.generator)(inputs)
         return torch.sigmoid(x) if self.values == "unit" else x
 
@@ -94,7 +94,7 @@ class GAN(nn.Module):
         scores = self.critic(2 * x - 1 if self.values == "unit" else x)
         if self.n_classes is None:
             return scores.squeeze(1)
-        return (scores * self._one_hot(labels, len(x)).to(scores.dtype)).sum(1)
+        return (scores * self._one_hot(labels, x.shape[0]).to(scores.dtype)).sum(1)
 
     def _one_hot(self, labels: Tensor | None, n: int) -> Tensor:
         assert self.n_classes is not None

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from deepbelief.adversarial.gan import GAN
 from deepbelief.adversarial.losses import LOSSES, gradient_penalty, r1_penalty
 from deepbelief.adversarial.watch import critic_accuracy, diversity
-from deepbelief.errors import InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.averaging import decay_after
 from deepbelief.training.optimization import Descent
@@ -72,10 +72,10 @@ class AdversarialLearning:
     ) -> None:
         check_choice("loss", loss, LOSSES)
         self.n_critic = CRITIC_STEPS.get(loss, 1) if n_critic is None else n_critic
-        check_range("n_critic", self.n_critic, low=1)
+        check_count("n_critic", self.n_critic, low=1)
         check_range("penalty", penalty, low=0)
         check_range("r1", r1, low=0)
-        check_range("pack", pack, low=1)
+        check_count("pack", pack, low=1)
         check(
             pack == 1 or gan.n_classes is None,
             f"pack must be 1 for a GAN with labels: cases of several classes would share a row. Got pack={pack}.",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.adversarial.gan import CHUNK, GAN
-from deepbelief.errors import InvalidDataError, check, check_range
+from deepbelief.errors import InvalidDataError, check, check_count
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 from deepbelief.types import Clamp
@@ -44,7 +44,7 @@ class CriticRejection:
         """Fit the log ratio on `x`, cases that the GAN has not learned from (with their labels), and on `n` draws."""
         from sklearn.linear_model import LogisticRegression
 
-        check_range("n", n, low=FEWEST)
+        check_count("n", n, low=FEWEST)
         if len(x) < FEWEST:
             raise InvalidDataError(f"x must hold at least {FEWEST} held-out cases. Got {len(x)}. Give more.")
         check(
@@ -78,7 +78,7 @@ class CriticRejection:
         generator: Generator = None,
     ) -> Tensor:
         """`n` cases that passed, of one class if `labels` names it; `InvalidDataError` where nearly none passes."""
-        check_range("n", n, low=1)
+        check_count("n", n, low=1)
         check(
             labels is None or labels.numel() == 1,
             "labels must be one class for all cases, since draws are refused one by one. Got several. Sample by class.",

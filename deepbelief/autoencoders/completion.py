@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 
@@ -60,8 +60,8 @@ def complete_by_gibbs(
     The chain starts from a new case of the model. Its first quarter is pseudo-Gibbs, which comes in from afar where a
     refusing chain would stay; the rest is exact in the limit.
     """
-    check_range("n_steps", n_steps, low=1)
-    check_range("n_average", n_average, low=0, high=n_steps)
+    check_count("n_steps", n_steps, low=1)
+    check_count("n_average", n_average, low=0, high=n_steps)
     vae.visible.check_known(known)
     clamp = Clamp(x, known)
     z, _ = vae.draw_codes(len(x), c, generator)

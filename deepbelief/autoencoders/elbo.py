@@ -12,9 +12,9 @@ from torch import Tensor
 from deepbelief.autoencoders.diagonal import Inferred
 from deepbelief.autoencoders.priors import StandardNormal
 from deepbelief.autoencoders.vae import VAE
-from deepbelief.errors import InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import StepContext
-from deepbelief.training.optimization import Descent
+from deepbelief.training.optimization import Descent, joint_mean
 from deepbelief.types import Batch
 
 GRADIENTS = ("reparameterized", "dreg")
@@ -35,8 +35,8 @@ class ELBO:
     warmup
         Part of the training over which beta rises from 0 (Bowman et al. 2016).
     free_bits
-        Nats per code unit below which its KL, averaged over the batch, is not lowered (Kingma et al. 2016); for
-        ``k = 1``, one layer of codes and the standard normal prior.
+        Nats per code unit below which its KL, averaged over the batch by the case weights, is not lowered (Kingma et
+        al. 2016); for ``k = 1``, one layer of codes and the standard normal prior.
     gradient
         "reparameterized", or "dreg": the encoder's gradient without the score term, whose noise does not drown the
         signal as k grows (Tucker et al. 2019); for one layer of codes and ``beta = 1``.
@@ -55,7 +55,7 @@ class ELBO:
         gradient: str = "reparameterized",
         **descent: Any,
     ) -> None:
-        check_range("k", k, low=1)
+        check_count("k", k, low=1)
         check_range("beta", beta, low=0)
         check_range("warmup", warmup, low=0, high=1)
         check_range("free_bits", free_bits, low=0)
@@ -95,7 +95,7 @@ class ELBO:
         if not self.module.training:
             self.module.train()
         beta = self.beta * (min(1.0, context.progress / self.warmup) if self.warmup else 1.0)
-        objective, bound, codes_part = self.objective(batch.x, self.condition(batch), beta, context)
+        objective, bound, codes_part = self.objective(batch.x, self.condition(batch), beta, context, batch.weight)
         loss = -_weighted(objective, batch.weight)
         self.descent.step(loss, context)
         with torch.no_grad():
@@ -103,7 +103,7 @@ class ELBO:
         return {"loss": loss.detach(), "bound": bound, "kl": codes_part}
 
     def objective(
-        self, x: Tensor, c: Tensor | None, beta: float, context: StepContext
+        self, x: Tensor, c: Tensor | None, beta: float, context: StepContext, weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The objective of each case, its bound (for ``beta = 1``), and ``<log q(z | x) - log p(z)>``: (cases,) each.
 
@@ -117,7 +117,7 @@ class ELBO:
         data = self.vae.visible.log_prob(x, generated.inputs)  # (k, cases)
         kl = self._codes_part(inferred, generated.log_codes(inferred.codes))
         if self.k == 1:
-            free = self._free_nats(inferred)
+            free = self._free_nats(inferred, weight, context)
             return (data - beta * kl + free)[0], (data - kl).detach()[0], kl.detach()[0]
         log_w = data - beta * kl
         with torch.no_grad():
@@ -136,11 +136,13 @@ class ELBO:
             return inferred.laws[0].log_prob(inferred.codes[0]) - log_p
         return inferred.log_q() - log_lower - log_p
 
-    def _free_nats(self, inferred: Inferred) -> Tensor | float:
+    def _free_nats(self, inferred: Inferred, weight: Tensor | None, context: StepContext) -> Tensor | float:
         """What gives back the KL of units below the allowance: nothing to the value's users, all to the gradient."""
         if self.free_bits == 0:
             return 0.0
-        per_unit = inferred.laws[0].kl_terms().mean(0)
+        terms = inferred.laws[0].kl_terms()
+        share = torch.ones_like(terms[:, 0]) if weight is None else weight.to(terms.dtype)
+        per_unit = joint_mean(share @ terms / share.sum().clamp_min(torch.finfo(terms.dtype).tiny), context)
         return (per_unit - per_unit.clamp_min(self.free_bits)).sum()
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 
 CASES, ROWS = 100, 10_000  # cases looked at together, and cases times samples held in memory
 
@@ -59,8 +59,8 @@ def importance_weighted(
     >>> value.tolist(), error
     ([0.0, 0.0, 0.0], 0.0)
     """
-    check_range("n_samples", n_samples, low=1)
-    check_range("rows", rows, low=1)
+    check_count("n_samples", n_samples, low=1)
+    check_count("rows", rows, low=1)
     values, errors = [], []
     for first in range(0, n_cases, CASES):
         cases = slice(first, min(first + CASES, n_cases))

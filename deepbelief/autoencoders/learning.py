@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
@@ -17,10 +18,10 @@ from torch import Tensor, nn
 
 from deepbelief.autoencoders.autoencoder import real_valued
 from deepbelief.autoencoders.corruption import Corruption
-from deepbelief.autoencoders.penalties import Penalty
+from deepbelief.autoencoders.penalties import Joint, Penalty, itself
 from deepbelief.errors import check, check_choice
 from deepbelief.protocols import Generator, StepContext
-from deepbelief.training.optimization import Descent
+from deepbelief.training.optimization import Descent, joint_mean
 from deepbelief.types import Batch
 from deepbelief.units.base import Units
 from deepbelief.units.quadratic import SMALLEST_VARIANCE
@@ -111,6 +112,7 @@ class AutoencoderLearning:
         generator: Generator,
         weight: Tensor | None = None,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        joint: Joint = itself,
     ) -> dict[str, Tensor]:
         """The loss of a batch and its parts: ``loss = reconstruction + sum of weight * penalty``."""
         net = self._net
@@ -122,7 +124,7 @@ class AutoencoderLearning:
             inputs = net.input_v_from_z(z)
         z, inputs = z.to(x.dtype), inputs.to(x.dtype)  # scores are never computed in half precision
         parts = {"reconstruction": share @ self._case_losses(x, inputs)}
-        parts |= {penalty.name: penalty.price(self.module, seen, z, share) for penalty in self.penalties}
+        parts |= {penalty.name: penalty.price(self.module, seen, z, share, joint) for penalty in self.penalties}
         paid = sum((p.weight * parts[p.name] for p in self.penalties), start=parts["reconstruction"])
         return {"loss": paid, **parts}
 
@@ -137,7 +139,8 @@ class AutoencoderLearning:
         if not self.module.training:
             self.module.train()
         with torch.enable_grad():
-            parts = self.objective(batch.x, context.generator, batch.weight, context.autocast)
+            joint = partial(joint_mean, context=context)
+            parts = self.objective(batch.x, context.generator, batch.weight, context.autocast, joint)
         self.descent.step(parts["loss"], context)
         self._bound_scale()
         return {name: value.detach() for name, value in parts.items()}

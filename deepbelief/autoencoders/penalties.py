@@ -5,6 +5,7 @@ All are means over the cases with their weights, summed over the code, in nats p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -15,6 +16,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from deepbelief.autoencoders.autoencoder import Autoencoder
 from deepbelief.autoencoders.jacobian import squared_jacobian_norms
 from deepbelief.errors import InvalidArgumentError, check, check_range
+
+Joint = Callable[[Tensor], Tensor]
+
+
+def itself(mean: Tensor) -> Tensor:
+    """What one process makes of a mean over its cases: they are all there are."""
+    return mean
 
 
 class Penalty(Protocol):
@@ -33,8 +41,11 @@ class Penalty(Protocol):
     def check_fits(self, module: nn.Module, z: Tensor) -> None:
         """Raise `InvalidArgumentError` where the penalty makes no sense for this module, given codes of a batch."""
 
-    def price(self, module: nn.Module, x: Tensor, z: Tensor, share: Tensor) -> Tensor:
-        """(n, inputs), (n, k), (n,) -> one number, differentiable in the parameters, not yet times `weight`."""
+    def price(self, module: nn.Module, x: Tensor, z: Tensor, share: Tensor, joint: Joint = itself) -> Tensor:
+        """(n, inputs), (n, k), (n,) -> one number, differentiable in the parameters, not yet times `weight`.
+
+        `joint` turns a mean over these cases into that over the whole batch, whose other cases other processes hold.
+        """
         ...
 
 
@@ -51,7 +62,7 @@ class L1Codes:
     def check_fits(self, module: nn.Module, z: Tensor) -> None:
         """Every code has an absolute value."""
 
-    def price(self, module: nn.Module, x: Tensor, z: Tensor, share: Tensor) -> Tensor:
+    def price(self, module: nn.Module, x: Tensor, z: Tensor, share: Tensor, joint: Joint = itself) -> Tensor:
         """The mean length of the codes in the 1-norm."""
         return share @ z.abs().sum(1)
 
@@ -61,7 +72,7 @@ class RateKL:
     """``weight * sum_j KL(target || r_j)``, with ``r_j`` the mean of code j over the batch (Ng 2011, CS294A).
 
     ``KL(t || r) = t log(t / r) + (1 - t) log((1 - t) / (1 - r))``. Codes must lie in [0, 1]: squash them by a sigmoid.
-    The mean is the batch's own (with several processes, of each one's share), so batches should be large beside 1/t.
+    The mean is the batch's own, so batches should be large beside 1/t.
     """
 
     weight: float
@@ -81,10 +92,10 @@ class RateKL:
                 "Use code='sigmoid', or the penalty L1Codes."
             )
 
-    def price(self, module: nn.Module, x: Tensor, z: Tensor, share: Tensor) -> Tensor:
+    def price(self, module: nn.Module, x: Tensor, z: Tensor, share: Tensor, joint: Joint = itself) -> Tensor:
         """The divergence of the codes' rates from the target."""
         edge = torch.finfo(z.dtype).eps
-        rate, t = (share @ z).clamp(edge, 1 - edge), self.target
+        rate, t = joint(share @ z).clamp(edge, 1 - edge), self.target
         return (t * torch.log(t / rate) + (1 - t) * torch.log((1 - t) / (1 - rate))).sum()
 
 
@@ -111,6 +122,6 @@ class Contraction:
                 "Use normalization='group' or 'none'."
             )
 
-    def price(self, module: nn.Module, x: Tensor, z: Tensor, share: Tensor) -> Tensor:
+    def price(self, module: nn.Module, x: Tensor, z: Tensor, share: Tensor, joint: Joint = itself) -> Tensor:
         """The mean squared norm of the encoder's Jacobian."""
         return share @ squared_jacobian_norms(module, x)

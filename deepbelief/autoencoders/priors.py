@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.autoencoders.diagonal import LOG_TWO_PI, Diagonal, normal_noise
-from deepbelief.errors import check_choice, check_range
+from deepbelief.errors import check_choice, check_count
 from deepbelief.rng import uniform_like
 
 Posterior = Callable[[Tensor], Diagonal]  # the top encoder: its inputs to the law of the top code
@@ -23,7 +23,7 @@ class Prior(nn.Module, ABC):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        check_range("size", size, low=1)
+        check_count("size", size, low=1)
         self.size = size
 
     @abstractmethod
@@ -67,7 +67,7 @@ class _Components(Prior):
 
     def __init__(self, size: int, n_components: int) -> None:
         super().__init__(size)
-        check_range("n_components", n_components, low=1)
+        check_count("n_components", n_components, low=1)
         self.n_components = n_components
         self.logits = nn.Parameter(torch.zeros(n_components))  # the weights w = softmax(logits)
 

@@ -17,7 +17,7 @@ from deepbelief.autoencoders.completion import complete_by_gibbs
 from deepbelief.autoencoders.diagonal import Diagonal, Generated, Inferred, normal_noise
 from deepbelief.autoencoders.importance import importance_weighted
 from deepbelief.autoencoders.priors import Prior, StandardNormal, VampPrior, prior_from_config
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_count
 from deepbelief.networks.parts import network_config, network_from_config, on_rows
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
@@ -71,6 +71,9 @@ class VAE(nn.Module):
             "encoders, decoders and sizes must have one entry for each layer of codes. "
             f"Got {len(encoders)}, {len(decoders)} and {len(sizes)}.",
         )
+        for size in sizes:
+            check_count("every size", size, low=1)
+        check_count("n_condition", n_condition, low=0)
         self.visible, self.sizes, self.n_condition = visible, tuple(sizes), n_condition
         self.encoders, self.decoders = nn.ModuleList(encoders), nn.ModuleList(decoders)
         self.prior = StandardNormal(sizes[-1]) if prior is None else prior
@@ -267,7 +270,8 @@ class VAE(nn.Module):
             raise InvalidArgumentError(f"condition must be {wanted}. Got {got}.")
         if values is None:
             return None
-        if values.shape[-1] != self.n_condition or (values.ndim == 2 and len(values) not in (1, n)) or values.ndim > 2:
+        rows = values.shape[0] if values.ndim == 2 else 1  # len() would fix the number of cases of an exported model
+        if values.shape[-1] != self.n_condition or values.ndim > 2 or (rows != n and rows != 1):
             raise InvalidDataError(
                 f"condition must have shape ({self.n_condition},) or ({n}, {self.n_condition}). "
                 f"Got {tuple(values.shape)}. Give one vector for all cases or one for each."

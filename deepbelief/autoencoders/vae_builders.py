@@ -9,7 +9,7 @@ import torch
 
 from deepbelief.autoencoders.priors import PRIORS, Mixture, Prior, StandardNormal, VampPrior
 from deepbelief.autoencoders.vae import VAE
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import check, check_choice, check_count
 from deepbelief.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from deepbelief.networks.dense import DenseNetwork
 from deepbelief.units.base import Units
@@ -106,4 +106,4 @@ def _check_hidden(sizes: Sequence[int], hidden: Sequence[Sequence[int]]) -> None
         f"hidden must have one list for each of the {len(sizes)} layers of codes. Got {len(hidden)}.",
     )
     for size in [*sizes, *(n for between in hidden for n in between)]:
-        check_range("every size", size, low=1)
+        check_count("every size", size, low=1)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.belief.bound import CHUNK, Stack, bound_over_cases, log_mean_and_variance
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 from deepbelief.types import Bound
@@ -42,8 +42,8 @@ def annealed_bound(
     `n_samples` is how often each case's weight is computed, as in `importance_bound`, which costs the same. The runs
     are joined by the log of their average weight, and the standard error is their jackknife's, joined with log Z's.
     """
-    check_range("n_runs", n_runs, low=1)
-    check_range("n_samples", n_samples, low=n_runs)
+    check_count("n_runs", n_runs, low=1)
+    check_count("n_samples", n_samples, low=n_runs)
     n_temperatures = n_samples // n_runs
 
     def estimate(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from deepbelief.belief.layers import Layer
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
 
@@ -78,7 +78,7 @@ def variational_bound(
     safe side; ``high`` is the bound with the low end. The standard error joins the Monte-Carlo error of the average
     over all cases with that of log Z.
     """
-    check_range("n_samples", n_samples, low=1)
+    check_count("n_samples", n_samples, low=1)
 
     def estimate(rows: Tensor) -> tuple[Tensor, Tensor]:
         draws = many_log_weights(dbn, rows, n_samples, generator)
@@ -105,7 +105,7 @@ def importance_bound(
     down through every layer and one into the top. log Z enters as in `variational_bound`. The standard error joins that
     of log Z with the jackknife's error of the draws, which is too large rather than too small (Efron & Stein 1981).
     """
-    check_range("n_samples", n_samples, low=1)
+    check_count("n_samples", n_samples, low=1)
 
     def estimate(rows: Tensor) -> tuple[Tensor, Tensor]:
         return log_mean_and_variance(many_log_weights(dbn, rows, n_samples, generator))
@@ -145,7 +145,7 @@ def bound_over_cases(
     chunk: int = CHUNK,
 ) -> Bound:
     """A lower bound per case from an estimate of ``log p(x) + log Z`` that errs low, `chunk` cases at a time."""
-    check_range("chunk", chunk, low=1)
+    check_count("chunk", chunk, low=1)
     z = choose_log_z(dbn.top, generator=generator) if log_z is None else log_z
     parts = [estimate(rows) for rows in x.split(chunk)]
     free, variance = (torch.cat(pieces) for pieces in zip(*parts, strict=True))

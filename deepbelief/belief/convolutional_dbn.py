@@ -23,7 +23,7 @@ from deepbelief.energy.gradients.convolutional import ConvolutionalLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_negative
 from deepbelief.energy.kernels.clamped import check_clamp, to_average
 from deepbelief.energy.pretraining import MappedSource
-from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count
 from deepbelief.protocols import BatchSource, Generator
 from deepbelief.rng import make_generator, spawn
 from deepbelief.training.checkpoint import LATEST
@@ -101,9 +101,9 @@ class ConvolutionalDBN(nn.Module):
 
         With `condition`, chains go up by draws and down again, and put the known pixels back (`complete` with draws).
         """
-        check_range("n", n, low=1)
-        check_range("n_steps", n_steps, low=1)
-        check_range("n_down", n_down, low=1)
+        check_count("n", n, low=1)
+        check_count("n_steps", n_steps, low=1)
+        check_count("n_down", n_down, low=1)
         if condition is not None:
             start = condition.apply(self.layers[0].visible_offset.expand(n, -1))
             return self._clamped(start, condition, n_steps, 1, generator)[0]

@@ -20,7 +20,7 @@ from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import tie_to_below
 from deepbelief.energy.partition.bridge import log_z_ratio
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.errors import InvalidArgumentError, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
 
@@ -53,7 +53,7 @@ def gain_of_top(
     `samples_below` and `samples_top` (n_chains, width) are draws of the layer that both share, from long chains of the
     one and of the other. The standard error joins that of the ratio and of the draws of h, not the spread over cases.
     """
-    check_range("n_samples", n_samples, low=1)
+    check_count("n_samples", n_samples, low=1)
     if len(dbn.layers) < 2 or dbn.n_classes:
         raise InvalidArgumentError(
             f"a gain needs at least 2 layers and no labels in the top. Got {len(dbn.layers)} layers, "

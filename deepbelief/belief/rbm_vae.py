@@ -22,7 +22,7 @@ from deepbelief.autoencoders.vae import VAE
 from deepbelief.belief.bit_decoder import BitDecoder
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check, check_range
+from deepbelief.errors import check, check_count
 from deepbelief.networks.parts import network_config, network_from_config, on_rows
 from deepbelief.protocols import Generator
 from deepbelief.rng import bernoulli
@@ -153,7 +153,7 @@ class RBMVAE(nn.Module):
         """The means of the data given bits or their probabilities: (n, n_bits) -> (n, visible.size)."""
         if isinstance(self.below, BitDecoder):
             return self.below.decode(z)
-        codes = z.new_zeros(len(z), self.below.sizes[-1])  # the middle of the standard normal codes
+        codes = z.new_zeros(z.shape[0], self.below.sizes[-1])  # the middle of the standard normal codes
         return self.below.decode(codes, condition=z)
 
     @torch.no_grad()
@@ -170,7 +170,7 @@ class RBMVAE(nn.Module):
         if condition is not None:
             x, known = (t.expand(n, self.visible.size) for t in (condition.values, condition.known))
             return self.complete(x, known, generator=generator, n_steps=n_steps, n_average=int(mean))
-        check_range("n", n, low=1)
+        check_count("n", n, low=1)
         s1 = self.rbm.sample(n, n_steps=n_steps, generator=generator)
         bits = torch.cat([s1, self.rbm.sample_h_from_v(s1, generator)], 1)
         return self.below.sample(n, condition=bits, generator=generator, mean=mean)
@@ -184,8 +184,8 @@ class RBMVAE(nn.Module):
         Bits from the encoder and data given them in turn, which is as right as the encoder is. Means over the last
         `n_average` steps, or the last draw where that is 0.
         """
-        check_range("n_steps", n_steps, low=1)
-        check_range("n_average", n_average, low=0, high=n_steps)
+        check_count("n_steps", n_steps, low=1)
+        check_count("n_average", n_average, low=0, high=n_steps)
         self.visible.check_known(known)
         clamp = Clamp(x, known)
         state = clamp.apply(self.sample(len(x), generator=generator, n_steps=50))

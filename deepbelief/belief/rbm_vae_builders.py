@@ -11,7 +11,7 @@ from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.belief.bit_decoder import BitDecoder
 from deepbelief.belief.rbm_vae import RBMVAE
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.networks.dense import DenseNetwork
 from deepbelief.units.base import Units
 
@@ -33,7 +33,7 @@ def make_rbm_vae(
     >>> make_rbm_vae(Bernoulli(8), (4, 3), hidden=[6], n_codes=2).n_bits
     7
     """
-    check_range("n_codes", n_codes, low=0)
+    check_count("n_codes", n_codes, low=0)
     options: dict[str, Any] = {"activation": activation, "generator": generator}
     rbm, n_all = RBM(*n_bits, generator=generator), sum(n_bits)
     encoders = [

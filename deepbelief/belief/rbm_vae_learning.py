@@ -18,8 +18,9 @@ from torch import Tensor
 
 from deepbelief.belief.rbm_vae import RBMVAE
 from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.update import move_offsets
 from deepbelief.energy.partition.exact import log_terms
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import check, check_choice, check_count, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.optimization import Descent
 from deepbelief.types import Batch
@@ -40,8 +41,8 @@ class RBMVAELearning:
     warmup
         Part of the training over which the weight of the bits' part rises from 0 to 1.
     negative, n_chains, n_steps
-        The gradient of log Z: "pcd" by `n_chains` persistent chains, each moved by `n_steps` sweeps of Gibbs sampling
-        per batch (Tieleman 2008), or "exact" by enumeration.
+        The gradient of log Z: "pcd" by `n_chains` persistent chains (in all processes together), each moved by
+        `n_steps` sweeps of Gibbs sampling per batch (Tieleman 2008), or "exact" by enumeration.
     offset_rate
         Speed of the RBM's running means, from which annealing starts; they do not enter the model.
     descent
@@ -64,7 +65,7 @@ class RBMVAELearning:
     ) -> None:
         check_choice("gradient", gradient, GRADIENTS)
         check_choice("negative", negative, NEGATIVES)
-        check_range("k", k, low=2 if gradient == "vimco" else 1)
+        check_count("k", k, low=2 if gradient == "vimco" else 1)
         check(temperature > 0, f"temperature must be above 0. Got temperature={temperature}.")
         check_range("warmup", warmup, low=0, high=1)
         check_range("offset_rate", offset_rate, low=0, high=1)
@@ -90,8 +91,10 @@ class RBMVAELearning:
         objective, s1, s2 = self.objective(batch.x, beta, context)
         value = _weighted(objective, batch.weight)
         loss = beta * self.log_z_surrogate(s1, context.generator) - value
-        self.descent.step(loss, context)
-        self._move_offsets(s1, s2)
+        rbm = self.model.rbm
+        rbm.visible_offset.grad, rbm.hidden_offset.grad = (s.flatten(0, -2).mean(0) for s in (s1, s2))
+        self.descent.step(loss, context, travellers=[rbm.visible_offset, rbm.hidden_offset])
+        move_offsets(rbm, self.offset_rate)
         return {"loss": loss.detach(), "bound_without_log_z": value.detach()}
 
     def objective(self, x: Tensor, beta: float, context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,11 +120,6 @@ class RBMVAELearning:
         with torch.no_grad():
             self.chains.advance(rbm, s1.flatten(0, -2), generator)
         return -rbm.free_energy(self.chains.v).mean()
-
-    @torch.no_grad()
-    def _move_offsets(self, s1: Tensor, s2: Tensor) -> None:
-        for offset, s in ((self.model.rbm.visible_offset, s1), (self.model.rbm.hidden_offset, s2)):
-            offset.lerp_(s.flatten(0, -2).mean(0), self.offset_rate)
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state and the chains."""

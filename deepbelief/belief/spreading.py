@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count, check_range
 
 
 def spread_labels(
@@ -34,7 +34,7 @@ def spread_labels(
     known = y >= 0
     if not known.any():
         raise InvalidDataError("y must hold at least one known label. Got only -1. Label a few cases first.")
-    check_range("n_neighbors", n_neighbors, low=1, high=len(codes) - 1)
+    check_count("n_neighbors", n_neighbors, low=1, high=len(codes) - 1)
     check_range("alpha", alpha, low=0, high=1)
     graph = _normalized_graph(codes, n_neighbors)
     classes = y[known].unique()

@@ -21,7 +21,7 @@ from deepbelief.belief.layers import Layer
 from deepbelief.energy.kernels.clamped import check_clamp, to_average
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units
@@ -140,8 +140,8 @@ class BeliefStack(nn.Module, ABC):
         `labels` (n,) clamps the label of each chain; `condition` clamps entries of the data, by `complete` with draws.
         ``mean=True`` ends with the means of the data given the layer above, which make smoother pictures.
         """
-        check_range("n", n, low=1)
-        check_range("n_steps", n_steps, low=1)
+        check_count("n", n, low=1)
+        check_count("n_steps", n_steps, low=1)
         if condition is not None:
             check(labels is None, "labels and condition must not both be given. Got both. Give one of them.")
             return self._conditioned(n, condition, generator, n_steps)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from deepbelief.belief.layers import weight_up
 from deepbelief.belief.stack import BeliefStack
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 from deepbelief.units.catalog import units_from_config
@@ -44,7 +44,7 @@ class UnrolledDBN(nn.Module):
         self, n_inputs: int, layers: list[Units], n_outputs: int, *, dropout: float = 0.0, input_dropout: float = 0.0
     ) -> None:
         super().__init__()
-        check_range("n_outputs", n_outputs, low=1)
+        check_count("n_outputs", n_outputs, low=1)
         check_range("dropout", dropout, low=0, high=1)
         check_range("input_dropout", input_dropout, low=0, high=1)
         self.n_inputs, self.n_outputs = n_inputs, n_outputs

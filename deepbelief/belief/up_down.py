@@ -29,7 +29,7 @@ from deepbelief.energy.gradients.negative import Follower, PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.update import Factor, move_offsets
-from deepbelief.errors import check, check_range
+from deepbelief.errors import check, check_count, check_range
 from deepbelief.protocols import Generator, StepContext
 from deepbelief.types import Batch
 from deepbelief.units.base import Units
@@ -234,7 +234,7 @@ def checked_steps(k: int | Sequence[int]) -> list[int]:
     steps = [k] if isinstance(k, int) else list(k)
     check(len(steps) >= 1, "k must hold at least 1 number of steps. Got none. Use k=(3, 6, 10).")
     for number in steps:
-        check_range("k", number, low=1)
+        check_count("k", number, low=1)
     return steps
 
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 import typer
 
 from deepbelief import __version__
-from deepbelief.cli import compare, complete, data, demo, features, fit, ls, predict, report, sample, score, train
+from deepbelief.cli import (
+    compare,
+    complete,
+    data,
+    demo,
+    export,
+    features,
+    fit,
+    ls,
+    predict,
+    report,
+    sample,
+    score,
+    train,
+)
 from deepbelief.cli.shared import Program
 
 HELP = """Deep belief networks: learn without labels, sample, complete, score and classify, with honest numbers.
@@ -32,6 +46,7 @@ app.command("complete")(complete.complete)
 app.command("score")(score.score)
 app.command("features")(features.features)
 app.command("predict")(predict.predict)
+app.command("export")(export.export)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.add_typer(data.app, name="data")

@@ -12,7 +12,7 @@ from torch import Tensor
 from deepbelief.data.arrays import as_target, as_weight
 from deepbelief.data.bits import unpack
 from deepbelief.data.order import check_ranks, count_batches, epoch_order, share
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.types import Batch
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
@@ -43,8 +43,8 @@ class Source(ABC):
         device: torch.device | str = "cpu",
         packed: int | None = None,
     ) -> None:
-        check_range("batch_size", batch_size, low=1)
-        check_range("seed", seed, low=0)
+        check_count("batch_size", batch_size, low=1)
+        check_count("seed", seed, low=0)
         self.n_cases, self.n_features = n_cases, packed or n_features
         self.packed = packed
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
@@ -69,7 +69,7 @@ class Source(ABC):
 
     def chunks(self, size: int = 4096, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All cases in their original order, `size` at a time; transformed only where a `generator` is given."""
-        check_range("size", size, low=1)
+        check_count("size", size, low=1)
         for first in range(0, self.n_cases, size):
             yield self._batch(torch.arange(first, min(first + size, self.n_cases)), generator)
 

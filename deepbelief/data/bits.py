@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.errors import check, check_range
+from deepbelief.errors import check, check_count
 
 
 def check_packed(packed: int, width: int, is_bytes: bool) -> None:
     """Refuse rows that cannot be `packed` bits."""
-    check_range("packed", packed, low=1)
+    check_count("packed", packed, low=1)
     check(is_bytes, "X must hold bytes for packed bits. Got another type. Make them by np.packbits(X, axis=1).")
     need = -(-packed // 8)
     check(

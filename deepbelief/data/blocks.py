@@ -13,7 +13,7 @@ from torch import Tensor
 from deepbelief.data.arrays import as_matrix, check_finite
 from deepbelief.data.base import Source
 from deepbelief.data.order import order_generator, share
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 
 BLOCK = 4096  # cases, where that many fit
 GROUP_BYTES = 1 << 27  # what a group of blocks may take, of bytes or float32
@@ -129,9 +129,9 @@ class BlockSource(Source):
 
 def blocks_of(n_cases: int, bytes_per_case: int, block_size: int | None, buffer_blocks: int) -> tuple[Tensor, int]:
     """Edges of even blocks, and their size: 4096 cases, or as many as keep a group of them within 128 MiB."""
-    check_range("buffer_blocks", buffer_blocks, low=1)
+    check_count("buffer_blocks", buffer_blocks, low=1)
     if block_size is None:
         block_size = min(BLOCK, max(1, GROUP_BYTES // (buffer_blocks * bytes_per_case)))
-    check_range("block_size", block_size, low=1)
+    check_count("block_size", block_size, low=1)
     edges = torch.arange(0, n_cases + block_size, block_size).clamp(max=n_cases)
     return edges.unique(), block_size

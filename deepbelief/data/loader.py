@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 from deepbelief.data.arrays import as_matrix, as_target, image_shape_of
 from deepbelief.data.base import Source, Transform
 from deepbelief.data.order import epoch_order, order_generator, share
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_range
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_count, check_range
 from deepbelief.types import Batch
 
 
@@ -60,7 +60,7 @@ class LoaderSource(Source):
 
     def chunks(self, size: int = 4096, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All cases in their original order, `size` at a time; transformed only where a `generator` is given."""
-        check_range("size", size, low=1)
+        check_count("size", size, low=1)
         spans = [(first, min(first + size, self.n_cases)) for first in range(0, self.n_cases, size)]
         for raw in self._collated(spans, torch.arange(self.n_cases), order_generator(self.seed, 0)):
             yield self._to_batch(raw, generator)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check_choice, check_count, check_range
 
 SIDES = ("left", "right", "top", "bottom")
 
@@ -38,8 +38,8 @@ def random_mask(n: int, d: int, fraction: float, generator: torch.Generator) -> 
     >>> random_mask(3, 10, 0.4, torch.Generator().manual_seed(0)).sum(1)
     tensor([4, 4, 4])
     """
-    check_range("n", n, low=1)
-    check_range("d", d, low=1)
+    check_count("n", n, low=1)
+    check_count("d", d, low=1)
     check_range("fraction", fraction, low=0.0, high=1.0)
     places = torch.rand(n, d, generator=generator, device=generator.device).argsort(dim=1)
     return torch.zeros(n, d, dtype=torch.bool, device=places.device).scatter_(1, places[:, : round(fraction * d)], True)
@@ -54,8 +54,8 @@ def patch_mask(
     [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
     """
     image_height, image_width = _check_image_shape(image_shape)[:2]
-    check_range("height", height, low=1, high=image_height)
-    check_range("width", width, low=1, high=image_width)
+    check_count("height", height, low=1, high=image_height)
+    check_count("width", width, low=1, high=image_width)
     top = (image_height - height) // 2 if top is None else top
     left = (image_width - width) // 2 if left is None else left
     check_range("top", top, low=0, high=image_height - height)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.errors import InvalidArgumentError, check_count
 
 _ORDER_KEY = 0x0DE5  # keeps the draws for the order apart from every other use of the same seed
 
@@ -51,10 +51,10 @@ def share(batch: int, n: int, batch_size: int, rank: int, world_size: int) -> tu
 
 def check_ranks(n: int, batch_size: int, start: int, rank: int, world_size: int) -> None:
     """Refuse ranks that would get empty batches."""
-    check_range("start", start, low=0)
-    check_range("world_size", world_size, low=1)
-    check_range("rank", rank, low=0, high=world_size - 1)
-    check_range("batch_size", batch_size, low=world_size, remedy=f"Each of {world_size} ranks needs a case.")
+    check_count("start", start, low=0)
+    check_count("world_size", world_size, low=1)
+    check_count("rank", rank, low=0, high=world_size - 1)
+    check_count("batch_size", batch_size, low=world_size, remedy=f"Each of {world_size} ranks needs a case.")
     if n < world_size:
         raise InvalidArgumentError(f"There must be a case for each rank. Got {n} cases for {world_size} ranks.")
 
@@ -68,7 +68,7 @@ def holdout(n: int, fraction: float, *, seed: int = 0, labels: Tensor | None = N
     """
     if not 0 < fraction < 1:
         raise InvalidArgumentError(f"fraction must be between 0 and 1. Got fraction={fraction}.")
-    check_range("n", n, low=2, remedy="A single case cannot be split.")
+    check_count("n", n, low=2, remedy="A single case cannot be split.")
     held = _draw_classes(labels, fraction, seed) if labels is not None else _draw(torch.arange(n), fraction, seed, 0)
     is_held = torch.zeros(n, dtype=torch.bool)
     is_held[held] = True

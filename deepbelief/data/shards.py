@@ -22,7 +22,7 @@ from deepbelief.errors import (
     InvalidArgumentError,
     InvalidDataError,
     check,
-    check_range,
+    check_count,
     missing_extra,
 )
 
@@ -67,7 +67,7 @@ class ShardSource(BlockSource):
         block_size: int | None = None,
         buffer_blocks: int = 8,
     ) -> None:
-        check_range("buffer_blocks", buffer_blocks, low=1)
+        check_count("buffer_blocks", buffer_blocks, low=1)
         self.shards, width, is_bytes = _opened([Path(path) for path in paths])
         if packed is not None:
             check_packed(packed, width, is_bytes)

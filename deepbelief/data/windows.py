@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 
 Array = NDArray[Any]
 
@@ -20,7 +20,7 @@ def windows(series: Array, width: int) -> Array:
     >>> windows(np.arange(6.0).reshape(3, 2), 2).tolist()
     [[0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0]]
     """
-    check_range("width", width, low=1)
+    check_count("width", width, low=1)
     if series.ndim != 2 or len(series) < width:
         raise InvalidDataError(
             f"a series must have shape (n, columns) with n at least {width}, one window. Got {series.shape}."

@@ -55,7 +55,7 @@ class ClassificationRBM(nn.Module):
     ) -> None:
         super().__init__()
         check_range("n_classes", n_classes, low=2)
-        units = Bernoulli(visible) if isinstance(visible, int) else visible
+        units = visible if isinstance(visible, Units) else Bernoulli(visible)
         layer = SideBySide([units, Categorical(1, n_classes)])
         self.rbm = RBM(layer, hidden, weight_std=weight_std, generator=generator)
         self.n_classes, self.n_features = n_classes, units.size

@@ -93,7 +93,7 @@ class RatingsRBM(nn.Module):
         )
         if shrinkage is not None:
             check_range("shrinkage", shrinkage, low=1e-6)
-        self.hidden = Bernoulli(hidden) if isinstance(hidden, int) else hidden
+        self.hidden = hidden if isinstance(hidden, Units) else Bernoulli(hidden)
         self.kind, self.n_columns, self.shrinkage = features, n_columns, shrinkage
         self.register_buffer("ratings", torch.tensor([float(value) for value in ratings]))
         self.register_buffer("features", self._features(torch.ones(len(ratings))))

@@ -41,8 +41,8 @@ class RBM(TwoLayers):
     ) -> None:
         super().__init__()
         check_range("weight_std", weight_std, low=0)
-        self.visible = Bernoulli(visible) if isinstance(visible, int) else visible
-        self.hidden = Bernoulli(hidden) if isinstance(hidden, int) else hidden
+        self.visible = visible if isinstance(visible, Units) else Bernoulli(visible)
+        self.hidden = hidden if isinstance(hidden, Units) else Bernoulli(hidden)
         check_layers(self.visible, self.hidden)
         shape = (self.visible.size, self.hidden.size)
         self.weight = nn.Parameter(weight_std * torch.randn(shape, generator=generator))

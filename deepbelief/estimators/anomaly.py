@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count, check_range
 from deepbelief.estimators.arrays import checked
 from deepbelief.estimators.storage import ESTIMATORS, Savable
 from deepbelief.rng import make_generator
@@ -115,10 +115,10 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
         self.method_ = _choose_method(self.estimator_, self.method)
         by_neighbors = self.method_ in BY_NEIGHBORS
         if by_neighbors:
+            check_count("n_neighbors", self.n_neighbors, low=1)
             check(
-                1 <= self.n_neighbors < rows.shape[0],
-                f"n_neighbors must be at least 1 and below the {rows.shape[0]} cases learned from. "
-                f"Got {self.n_neighbors}.",
+                self.n_neighbors < rows.shape[0],
+                f"n_neighbors must be below the {rows.shape[0]} cases learned from. Got {self.n_neighbors}.",
             )
         self.estimator_.fit(rows)
         model, inner = _after_pipeline(self.estimator_, rows)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepbelief.data.windows import scores_of_steps, windows
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_range
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_count
 from deepbelief.estimators.anomaly import OWN_SCORES, AnomalyDetector
 from deepbelief.estimators.arrays import flat
 from deepbelief.estimators.conditional_rbm import ConditionalRBM
@@ -96,7 +96,7 @@ class SeriesAnomalyDetector(AnomalyDetector):
         return self
 
     def _check_arguments(self) -> None:
-        check_range("window", self.window, low=1)
+        check_count("window", self.window, low=1)
         super()._check_arguments()
         conditional = isinstance(self.estimator, ConditionalRBM) or self.estimator == "ConditionalRBM"
         if self.method == SURPRISE and not conditional:

@@ -17,7 +17,7 @@ from deepbelief.belief.dbn import DBN
 from deepbelief.belief.deep_autoencoder import unroll_autoencoder
 from deepbelief.belief.greedy import start_layer, train_greedily
 from deepbelief.energy.gradients.settings import LearningSettings
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import check, check_choice, check_count
 from deepbelief.estimators.arrays import dense_chunks
 from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.learning import (
@@ -54,8 +54,8 @@ def check_autoencoder(estimator: Any) -> None:
     check_choice("activation", estimator.activation, ACTIVATIONS)
     check_choice("code", estimator.code, CODES)
     check_choice("corruption", estimator.corruption, CORRUPTIONS)
-    check_range("n_components", estimator.n_components, low=1)
-    check_range("epochs", estimator.epochs, low=0)
+    check_count("n_components", estimator.n_components, low=1)
+    check_count("epochs", estimator.epochs, low=0)
     _hidden_sizes(estimator)
     convolutional = estimator.network == "convolutional"
     check(

@@ -24,7 +24,7 @@ from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.structure import Link, ranked_links, strength_matrix
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import check, check_choice, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, device_of, in_type, without_weightless
 from deepbelief.estimators.columns import Columns
@@ -181,12 +181,12 @@ device, precision, checkpoint_dir, verbose, random_state
         return self
 
     def _check_settings(self) -> None:
-        check_range("n_components", self.n_components, low=0)
+        check_count("n_components", self.n_components, low=0)
         check_choice("visible", self.visible, ["auto", "bernoulli", "spin", "categorical"])
         check_choice("learning", self.learning, RULES)
         check_choice("precision", self.precision, PRECISIONS)
-        check_range("epochs", self.epochs, low=0)
-        check_range("batch_size", self.batch_size, low=1)
+        check_count("epochs", self.epochs, low=0)
+        check_count("batch_size", self.batch_size, low=1)
 
     def _choose_columns(self, x: Any, weight: Any) -> BitColumns:
         if self.visible != "auto":

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.energy.dbm import DBM
 from deepbelief.energy.dbm_network import DBMNetwork
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, through
 from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
@@ -160,7 +160,7 @@ max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
         return self
 
     def _check_settings(self) -> None:
-        check_range("fine_tune_epochs", self.fine_tune_epochs, low=1, remedy="Use DeepBoltzmannMachine for none.")
+        check_count("fine_tune_epochs", self.fine_tune_epochs, low=1, remedy="Use DeepBoltzmannMachine for none.")
         check_fine_tuning(self)
 
     def _learn_machine(self, x: Any, weight: Any, folder: Path | None, seed: int, resume: bool) -> DeepBoltzmannMachine:

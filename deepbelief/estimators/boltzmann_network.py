@@ -16,7 +16,7 @@ from deepbelief.energy.dbm import DBM
 from deepbelief.energy.gradients.deep import DBMLearning
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.pretraining import pretrain
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import check, check_choice, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -164,10 +164,10 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         check(len(sizes) >= 2, f"hidden_layer_sizes must name at least 2 layers. Got {len(sizes)}. Use RBM for 1.")
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("schedule", self.schedule, SCHEDULES)
-        check_range("epochs", self.epochs, low=0)
-        check_range("pretrain_epochs", self.pretrain_epochs, low=0)
-        check_range("batch_size", self.batch_size, low=1)
-        check_range("mean_field_steps", self.mean_field_steps, low=1)
+        check_count("epochs", self.epochs, low=0)
+        check_count("pretrain_epochs", self.pretrain_epochs, low=0)
+        check_count("batch_size", self.batch_size, low=1)
+        check_count("mean_field_steps", self.mean_field_steps, low=1)
 
     def _new_module(self, x: Any, columns: Columns, source: BatchSource, seed: int) -> DBM:
         """The machine with small random weights and the moments of the first cases."""

@@ -20,7 +20,7 @@ from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.classification import ClassificationLearning
 from deepbelief.energy.gradients.negative import NegativePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_pair, checked_weight, in_type, through, without_weightless
 from deepbelief.estimators.columns import choose_columns
@@ -152,7 +152,7 @@ device, precision, checkpoint_dir, verbose, random_state
     def fit(self, X: Any, y: Any, sample_weight: Any = None, resume_from: str | Path | None = None) -> Self:
         """Learn from X: (n_samples, n_features) and labels y of any type that can be sorted (the number -1: none)."""
         check_basics(self)
-        check_range("n_components", self.n_components, low=1)
+        check_count("n_components", self.n_components, low=1)
         check_choice("objective", self.objective, OBJECTIVES)
         check_choice("learning", self.learning, ["cd", "pcd"])
         X, y = checked_pair(self, X, y)

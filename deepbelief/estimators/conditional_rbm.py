@@ -21,7 +21,7 @@ from deepbelief.energy.gradients.conditional import CaseChains, ConditionalLearn
 from deepbelief.energy.gradients.negative import NegativePhase
 from deepbelief.energy.partition.choose import QUICK_STATES
 from deepbelief.energy.partition.exact import is_enumerable
-from deepbelief.errors import InvalidDataError, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check_choice, check_count
 from deepbelief.estimators.arrays import device_of, flat
 from deepbelief.estimators.columns import Columns, choose_columns
 from deepbelief.estimators.generative import known_entries, on_data_scale
@@ -129,8 +129,8 @@ checkpoint_dir, verbose, random_state
         With `context` (n, n_context), each row of X is one case and `order` is not used. `y` is not used.
         """
         check_basics(self)
-        check_range("n_components", self.n_components, low=1)
-        check_range("order", self.order, low=1)
+        check_count("n_components", self.n_components, low=1)
+        check_count("order", self.order, low=1)
         check_choice("learning", self.learning, ["cd", "pcd"])
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         frames, contexts = self._cases(X, context)

@@ -158,7 +158,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
 
     def _new_module(self, x: Any, columns: Columns, seed: int) -> ConvolutionalDBN:
         """The stack with small random filters; each layer's pictures are the pooling units of the one below."""
-        filters = layer_sizes(self.n_filters)
+        filters = layer_sizes(self.n_filters, "n_filters")
         sizes, pools = (self._one_each(name, len(filters)) for name in ("filter_size", "pool"))
         layers: list[ConvolutionalRBM] = []
         shape: Sequence[int] = self.image_shape_

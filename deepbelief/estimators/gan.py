@@ -17,7 +17,7 @@ from deepbelief.adversarial.augmentation import Augmentation, InstanceNoise, in_
 from deepbelief.adversarial.gan import GAN as GANModule
 from deepbelief.adversarial.learning import AdversarialLearning
 from deepbelief.adversarial.losses import LOSSES
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_pair, device_of
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -160,7 +160,8 @@ class GAN(Savable, BaseEstimator):
         check_choice("network", self.network, ["dense", "convolutional"])
         check_choice("values", self.values, ["auto", "unit", "real"])
         check_choice("loss", self.loss, LOSSES)
-        check_range("pack", self.pack, low=1)
+        for name, least in (("n_components", 1), ("n_codes", 0), ("pack", 1)):
+            check_count(name, getattr(self, name), low=least)
         check_range("instance_noise", self.instance_noise, low=0)
         given = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         X, codes = self._checked_cases(X, y)
@@ -220,7 +221,7 @@ class GAN(Savable, BaseEstimator):
                 (self.pack * width, *reversed(sizes)), activation="relu", output=n_scores, spectral=spectral, **how
             )
         else:
-            how |= {"channels": layer_sizes(self.n_filters)}
+            how |= {"channels": layer_sizes(self.n_filters, "n_filters")}
             assert self.image_shape_ is not None
             maker = ConvolutionalDecoder(n_inputs, self.image_shape_, normalization="batch", **how)
             channels, *size = self.image_shape_

@@ -21,7 +21,7 @@ from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.watch import QUANTITIES, make_watch
-from deepbelief.errors import InvalidArgumentError, StorageError, check, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, StorageError, check, check_choice, check_count, check_range
 from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.plain_pcd import WORTH_SHARING
 from deepbelief.protocols import BatchSource
@@ -60,7 +60,7 @@ class InDouble:
 def check_basics(estimator: Any) -> None:
     """Check the arguments that all estimators that learn in batches share."""
     check_choice("precision", estimator.precision, PRECISIONS)
-    check_range("batch_size", estimator.batch_size, low=1)
+    check_count("batch_size", estimator.batch_size, low=1)
 
 
 def check_settings(estimator: Any) -> None:
@@ -98,13 +98,13 @@ def most_epochs(value: Any) -> int:
     return int(value) if isinstance(value, Integral) else max(int(epochs) for epochs in value)
 
 
-def layer_sizes(value: Any) -> list[int]:
-    """``hidden_layer_sizes`` as a list: one integer, or a sequence of them."""
-    sizes = [value] if isinstance(value, Integral) else list(value)
-    check(len(sizes) >= 1, "hidden_layer_sizes must name at least 1 layer. Got none.")
+def layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> list[int]:
+    """``hidden_layer_sizes``, or another argument of its kind, as a list: one integer, or a sequence of them."""
+    sizes: list[Any] = [value] if isinstance(value, Real) else list(value)
+    check(len(sizes) >= 1, f"{name} must name at least 1 layer. Got none.")
     for size in sizes:
-        check(isinstance(size, Integral), f"hidden_layer_sizes must be integers. Got hidden_layer_sizes={value!r}.")
-        check_range("hidden_layer_sizes", int(size), low=1)
+        check(isinstance(size, Integral), f"{name} must be integers. Got {name}={value!r}.")
+        check_range(name, int(size), low=1)
     return [int(size) for size in sizes]
 
 

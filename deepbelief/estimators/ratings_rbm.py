@@ -17,7 +17,7 @@ from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.ratings import RatingsLearning
 from deepbelief.energy.ratings_rbm import FEATURES, Entries
 from deepbelief.energy.ratings_rbm import RatingsRBM as RatingsRBMModule
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice, check_count
 from deepbelief.estimators.arrays import device_of
 from deepbelief.estimators.learning import InDouble, folder_to_keep, parameter_type, trainer_options
 from deepbelief.estimators.seeds import seed_of
@@ -122,9 +122,9 @@ class RatingsRBM(Savable, BaseEstimator):
         Users and items are numbers or text. A matrix holds ratings where it holds numbers at all; its users and items
         are the numbers of its rows and columns.
         """
-        check_range("n_components", self.n_components, low=1)
-        check_range("epochs", self.epochs, low=0)
-        check_range("batch_size", self.batch_size, low=1)
+        check_count("n_components", self.n_components, low=1)
+        check_count("epochs", self.epochs, low=0)
+        check_count("batch_size", self.batch_size, low=1)
         check_choice("cases", self.cases, ["items", "users"])
         check_choice("features", self.features, FEATURES)
         check_choice("hidden", self.hidden, ["gaussian", "bernoulli", "spin"])
@@ -209,7 +209,7 @@ class RatingsRBM(Savable, BaseEstimator):
     def recommend(self, user: Any, n: int = 10, *, seen: bool = False) -> tuple[Array, Array]:
         """The `n` items with the highest expected rating for `user`, and these ratings; with `seen`, rated ones too."""
         check_is_fitted(self, "module_")
-        check_range("n", n, low=1)
+        check_count("n", n, low=1)
         number = int(_number(self.users_, np.asarray([user]))[0])
         if number < 0:
             raise InvalidArgumentError(f"user must be one of the users that were fitted. Got {user!r}.")

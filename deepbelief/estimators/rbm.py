@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.belief.greedy import start_layer
 from deepbelief.energy.gradients.settings import make_procedure
 from deepbelief.energy.rbm import RBM as RBMModule
-from deepbelief.errors import check_choice, check_range
+from deepbelief.errors import check_choice, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -162,7 +162,7 @@ class RBM(
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, resume_from: str | Path | None = None) -> Self:
         """Learn from X: (n_samples, n_features), images, frames or sparse; `y` is not used."""
         check_settings(self)
-        check_range("n_components", self.n_components, low=1)
+        check_count("n_components", self.n_components, low=1)
         X = checked(self, X, reset=True)
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)

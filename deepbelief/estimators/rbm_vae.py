@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.belief.rbm_vae import RBMVAE as Model
 from deepbelief.belief.rbm_vae_builders import make_rbm_vae
 from deepbelief.belief.rbm_vae_learning import RBMVAELearning
-from deepbelief.errors import check, check_range
+from deepbelief.errors import check, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -129,7 +129,7 @@ random_state
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, resume_from: str | Path | None = None) -> Self:
         """Learn from X, (n_samples, n_features), images or sparse; `y` is not used."""
         check_basics(self)
-        check_range("n_importance_samples", self.n_importance_samples, low=1)
+        check_count("n_importance_samples", self.n_importance_samples, low=1)
         X = checked(self, X, reset=True)
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
@@ -148,7 +148,7 @@ random_state
         return self
 
     def _new_module(self, x: Any, columns: Columns, seed: int) -> Model:
-        bits = layer_sizes(self.n_bits)
+        bits = layer_sizes(self.n_bits, "n_bits")
         check(len(bits) == 2, f"n_bits must be two numbers, one for each group. Got n_bits={self.n_bits!r}.")
         built = make_rbm_vae(
             columns.units(x, self.n_values),

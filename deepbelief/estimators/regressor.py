@@ -17,7 +17,7 @@ from sklearn.base import (
 )
 from sklearn.utils.metaestimators import available_if
 
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked_pair, checked_weight, without_weightless
 from deepbelief.estimators.storage import Savable
@@ -131,7 +131,7 @@ class DeepBeliefRegressor(
         resume_from: str | Path | None = None,
     ) -> Self:
         """Pre-train on X and `X_unlabeled`, then fine-tune on X and the targets y, (n_samples,) or (n_samples, k)."""
-        check_range("fine_tune_epochs", self.fine_tune_epochs, low=1)
+        check_count("fine_tune_epochs", self.fine_tune_epochs, low=1)
         X, y = checked_pair(self, X, y, multi_output=True, y_numeric=True)
         weight, X, y = without_weightless(checked_weight(sample_weight, X.shape[0]), X, y)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)

@@ -17,7 +17,7 @@ from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.topics import DocumentChains, DocumentDivergence, TopicLearning
 from deepbelief.energy.partition.lengths import LengthLogZ, log_z_of_lengths
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax as Module
-from deepbelief.errors import InvalidDataError, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check_choice, check_count
 from deepbelief.estimators.arrays import checked, dense_chunks, device_of, in_type, through, to_tensor, working_type
 from deepbelief.estimators.generative import LOG_Z_STREAM, SAMPLE_STREAM
 from deepbelief.estimators.learning import folder_to_keep, trainer_options
@@ -116,8 +116,8 @@ class ReplicatedSoftmax(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         """
         check_choice("learning", self.learning, ["pcd", "cd"])
         check_choice("precision", self.precision, ["fp32", "bf16"])
-        check_range("n_components", self.n_components, low=1)
-        check_range("batch_size", self.batch_size, low=1)
+        check_count("n_components", self.n_components, low=1)
+        check_count("batch_size", self.batch_size, low=1)
         X = self._checked(X, reset=True)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         module = Module(X.shape[1], self.n_components, generator=make_generator(seed))
@@ -214,7 +214,7 @@ class ReplicatedSoftmax(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         words = list(getattr(self, "feature_names_in_", numbers) if vocabulary is None else vocabulary)
         if len(words) != len(weight):
             raise InvalidDataError(f"vocabulary must hold {len(weight)} words, one a column. Got {len(words)}.")
-        check_range("n", n, low=1, high=len(weight))
+        check_count("n", n, low=1, high=len(weight))
         return [[str(words[i]) for i in column.topk(n).indices.tolist()] for column in weight.T]
 
     def __sklearn_tags__(self) -> Any:

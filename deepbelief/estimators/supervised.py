@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.unrolled import UnrolledDBN
-from deepbelief.errors import InvalidDataError, check, check_range
+from deepbelief.errors import InvalidDataError, check, check_count, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, through
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -143,9 +143,9 @@ class Supervised:
 
 def check_fine_tuning(estimator: Any) -> None:
     """Check the settings of the fine-tuning before the pre-training, which may take hours."""
-    check_range("fine_tune_epochs", estimator.fine_tune_epochs, low=0)
+    check_count("fine_tune_epochs", estimator.fine_tune_epochs, low=0)
     if estimator.fine_tune_batch_size is not None:
-        check_range("fine_tune_batch_size", estimator.fine_tune_batch_size, low=1)
+        check_count("fine_tune_batch_size", estimator.fine_tune_batch_size, low=1)
     fraction = estimator.validation_fraction
     check(0 <= fraction < 1, f"validation_fraction must be at least 0 and below 1. Got validation_fraction={fraction}.")
     EarlyStopping("validation_loss", estimator.patience)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from deepbelief.autoencoders.elbo import ELBO
 from deepbelief.autoencoders.vae import VAE as Model
 from deepbelief.autoencoders.vae_builders import convolutional_vae, dense_vae
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import check, check_choice, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import (
     checked,
@@ -157,7 +156,7 @@ class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, Trans
         """Learn from X, (n_samples, n_features) or pictures; `y` is the condition where the model is conditional."""
         check_basics(self)
         check_choice("network", self.network, ["dense", "convolutional"])
-        check_range("n_importance_samples", self.n_importance_samples, low=1)
+        check_count("n_importance_samples", self.n_importance_samples, low=1)
         given = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         X = checked(self, X, reset=True)
         condition = self._learn_condition(y, X.shape[0])
@@ -201,7 +200,7 @@ class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, Trans
             return dense_vae(visible, sizes, hidden=self._hidden(len(sizes)), **shared).to(parameter_type(self))
         check(len(sizes) == 1, f"n_components must be one number for convolutional networks. Got {len(sizes)}.")
         shape = shape if len(shape) == 3 else (1, *shape)
-        built = convolutional_vae(visible, sizes[0], shape, channels=layer_sizes(self.channels), **shared)
+        built = convolutional_vae(visible, sizes[0], shape, channels=layer_sizes(self.channels, "channels"), **shared)
         return built.to(parameter_type(self))
 
     def _hidden(self, n_layers: int) -> list[list[int]]:
@@ -304,8 +303,7 @@ class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, Trans
 def _code_sizes(n_components: Any) -> list[int]:
     sizes = [n_components] if np.ndim(n_components) == 0 else list(n_components)
     for size in sizes:
-        check(isinstance(size, Integral), f"n_components must be integers. Got n_components={n_components!r}.")
-        check_range("n_components", int(size), low=1)
+        check_count("n_components", size, low=1)
     return [int(size) for size in sizes]
 
 

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.belief.vae_stack import VAEStack as Model
 from deepbelief.belief.vae_stack import train_vae_stack
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -133,8 +133,8 @@ class VAEStack(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutM
         """Learn from X, (n_samples, n_features), images or sparse; `y` is not used."""
         check_basics(self)
         for name in ("n_importance_samples", "n_components", "top_k"):
-            check_range(name, getattr(self, name), low=1)
-        check_range("top_epochs", self.top_epochs, low=0)
+            check_count(name, getattr(self, name), low=1)
+        check_count("top_epochs", self.top_epochs, low=0)
         X = checked(self, X, reset=True)
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)

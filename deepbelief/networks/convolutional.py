@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import check, check_choice, check_count
 from deepbelief.networks.spectral import with_unit_norm
 
 Shape = tuple[int, int, int]
@@ -35,7 +35,7 @@ class _Pictures(nn.Module):
         check(len(shape) == 3, f"shape must be (channels, height, width). Got shape={tuple(shape)}.")
         check(len(channels) >= 1, "channels must name at least 1 block. Got none.")
         for size in [*shape, *channels]:
-            check_range("every size of shape and channels", size, low=1)
+            check_count("every size of shape and channels", size, low=1)
         check_choice("normalization", normalization, NORMALIZATIONS)
         check_choice("activation", activation, CONVOLUTION_ACTIVATIONS)
         self.shape: Shape = (shape[0], shape[1], shape[2])
@@ -99,8 +99,8 @@ class ConvolutionalEncoder(_Pictures):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(shape, channels, normalization, activation)
-        check_range("n_outputs", n_outputs, low=1)
-        check_range("n_extra", n_extra, low=0)
+        check_count("n_outputs", n_outputs, low=1)
+        check_count("n_extra", n_extra, low=0)
         self.n_outputs, self.spectral, self.n_extra = n_outputs, spectral, n_extra
         sizes, widths = self._sizes(), [self.shape[0], *self.channels]
         blocks = []
@@ -157,7 +157,7 @@ class ConvolutionalDecoder(_Pictures):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(shape, channels, normalization, activation)
-        check_range("n_inputs", n_inputs, low=1)
+        check_count("n_inputs", n_inputs, low=1)
         self.n_inputs = n_inputs
         h, w = self._sizes()[-1]
         self.first = nn.Sequential(

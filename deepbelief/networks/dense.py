@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import check, check_choice, check_count, check_range
 from deepbelief.networks.spectral import with_unit_norm
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -50,7 +50,7 @@ class DenseNetwork(nn.Module):
             f"sizes must give inputs and one layer at least. Got sizes={tuple(sizes)}. Add a size or an output.",
         )
         for size in [*sizes, 1 if output is None else output]:
-            check_range("every size", size, low=1)
+            check_count("every size", size, low=1)
         for probability in dropout:
             check_range("dropout", probability, low=0, high=0.95)
         self.sizes, self.activation, self.output, self.spectral = tuple(sizes), activation, output, spectral

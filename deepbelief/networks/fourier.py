@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from deepbelief.errors import check, check_range
+from deepbelief.errors import check, check_count
 from deepbelief.networks.dense import DenseNetwork
 
 
@@ -49,7 +49,7 @@ class FourierNetwork(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_range("n_waves", n_waves, low=1)
+        check_count("n_waves", n_waves, low=1)
         check(bandwidth > 0, f"bandwidth must be above 0. Got bandwidth={bandwidth}. Try 8 for standardized inputs.")
         check(len(sizes) >= 1, "sizes must name the inputs at least. Got none.")
         self.sizes, self.n_waves, self.bandwidth = tuple(sizes), n_waves, bandwidth

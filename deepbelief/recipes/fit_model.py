@@ -22,6 +22,7 @@ from deepbelief.evaluation.measured import mean_result
 from deepbelief.files import atomic_write_text
 from deepbelief.recipes.fit_data import FitData, Part, read_fit_data
 from deepbelief.recipes.run_folder import MODEL, RESULTS, write_results
+from deepbelief.training.processes import connect
 from deepbelief.types import Bound, Result
 
 FIT_SETTINGS, CHECKPOINTS = "fit.yaml", "checkpoints"
@@ -85,8 +86,15 @@ def settable(name: str) -> list[str]:
 def fit_model(
     settings: FitSettings, folder: Path, *, resume: bool = False, overwrite: bool = False, verbose: int = 0
 ) -> list[Result]:
-    """Read the data, fit, save the estimator and its numbers on held-out cases into `folder`, and return these."""
-    _open(settings, folder, resume, overwrite)
+    """Read the data, fit, save the estimator and its numbers on held-out cases into `folder`, and return these.
+
+    Under ``torchrun`` all processes call this and learn together; the first one writes.
+    """
+    given = defaults(settings.estimator) | settings.arguments
+    peers = connect(given.get("device", "auto"), "bf16" if given.get("precision") == "bf16" else "fp32")
+    if peers.rank == 0:  # one process opens the folder for all: the others would find it in use
+        _open(settings, folder, resume, overwrite)
+    started = peers.share(resume and (folder / CHECKPOINTS).exists())
     data = read_fit_data(
         settings.data,
         label=settings.label,
@@ -98,12 +106,13 @@ def fit_model(
         data_dir=settings.data_dir,
     )
     estimator = build(settings, folder, verbose)
-    _fit(estimator, data.train, folder / CHECKPOINTS if resume and (folder / CHECKPOINTS).exists() else None)
+    _fit(estimator, data.train, folder / CHECKPOINTS if started else None)
     estimator.set_params(**{name: None for name in ("checkpoint_dir",) if name in estimator.get_params(deep=False)})
-    estimator.save(folder / MODEL)
-    data.how.write(folder / MODEL)
     results = scores(estimator, data)
-    write_results(folder, results)
+    if peers.rank == 0:
+        estimator.save(folder / MODEL)
+        data.how.write(folder / MODEL)
+        write_results(folder, results)
     return results
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check_choice, check_count, check_range
 from deepbelief.training.record import flat_numbers
 from deepbelief.types import Bound
 
@@ -56,7 +56,7 @@ class EarlyStopping(Callback):
     def __init__(
         self, monitor: str, patience: int = 10, mode: str = "min", min_delta: float = 0.0, restore_best: bool = True
     ) -> None:
-        check_range("patience", patience, low=1)
+        check_count("patience", patience, low=1)
         check_range("min_delta", min_delta, low=0)
         check_choice("mode", mode, ["min", "max"])
         self.monitor, self.patience, self.mode = monitor, patience, mode
@@ -129,7 +129,7 @@ class Watch(Callback):
     def __init__(
         self, every: int, function: Callable[[int], Mapping[str, float | Tensor | Bound]], name: str = ""
     ) -> None:
-        check_range("every", every, low=1)
+        check_count("every", every, low=1)
         self.every, self.function, self.name = every, function, name
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, Any]) -> None:

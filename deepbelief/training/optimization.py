@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,6 +51,21 @@ def check_rates(learning_rate: float, weight_decay: float, momentum: float) -> N
     check_range("momentum", momentum, low=0, high=1)
 
 
+def joint_mean(own: Tensor, context: StepContext) -> Tensor:
+    """The mean of `own`, a mean over this process's cases, over all processes, with the gradient of `own`.
+
+    What is not linear in the mean of a batch (a rate's divergence from its target) must see that of the whole batch;
+    the gradients of the shares then average to the whole one's. In one process this is `own` itself.
+    """
+    if context.world_size == 1:
+        return own
+    carrier = torch.zeros_like(own, requires_grad=False)
+    carrier.grad = own.detach().clone()
+    context.average([carrier])
+    assert carrier.grad is not None
+    return own + (carrier.grad - own.detach())
+
+
 class Descent:
     """Steps down the gradient of a loss: zero, backward, mean over the processes, clip, step at the schedule's rate.
 
@@ -87,13 +102,17 @@ class Descent:
         self.max_gradient_norm = max_gradient_norm
         self._schedule = schedule if callable(schedule) else make_schedule(schedule, learning_rate)
 
-    def step(self, loss: Tensor, context: StepContext) -> None:
-        """One step that lowers `loss`, a mean over this process's cases."""
+    def step(self, loss: Tensor, context: StepContext, travellers: Sequence[Tensor] = ()) -> None:
+        """One step that lowers `loss`, a mean over this process's cases.
+
+        The ``.grad`` of `travellers` (what running offsets move to, and the like) is averaged over the processes too,
+        and left in place.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self._schedule(context.progress)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=self.parameters)
-        context.average(self.parameters)
+        context.average([*self.parameters, *travellers])
         if self.max_gradient_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.max_gradient_norm)
         self.optimizer.step()

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepbelief.errors import InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.optimization import check_rates, make_optimizer
 from deepbelief.training.schedules import Schedule, make_schedule
@@ -56,7 +56,7 @@ class SupervisedProcedure:
         check_choice("loss", loss, LOSSES)
         check_choice("optimizer", optimizer, OPTIMIZERS)
         check_range("label_smoothing", label_smoothing, low=0, high=1)
-        check_range("lbfgs_steps", lbfgs_steps, low=1)
+        check_count("lbfgs_steps", lbfgs_steps, low=1)
         check(max_norm is None or max_norm > 0, f"max_norm must be above 0 or None. Got max_norm={max_norm}.")
         self.module, self.loss, self.label_smoothing = module, loss, label_smoothing
         self.learning_rate, self.max_norm, self.weight_decay = learning_rate, max_norm, weight_decay

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepbelief.errors import DivergenceError, InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import DivergenceError, InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator
 from deepbelief.training import checkpoint
@@ -23,6 +23,7 @@ from deepbelief.training.interrupts import Interrupts
 from deepbelief.training.logs import observers
 from deepbelief.training.processes import Processes, connect
 from deepbelief.training.record import Meter, TrainingRecord, combined_means
+from deepbelief.training.running_statistics import average_statistics, running_statistics
 from deepbelief.types import Batch
 
 AGREE_EVERY = 8  # with several processes: steps between two agreements on the clock and on stopping
@@ -87,11 +88,12 @@ class Trainer:
         )
         for name, value in (limits | {"check_every": check_every, "threads": threads}).items():
             if value is not None:
-                check_range(name, value, low=0 if name in limits else 1)
+                check_any = check_range if name == "max_seconds" else check_count
+                check_any(name, value, low=0 if name in limits else 1)
         check_choice("monitor_mode", monitor_mode, ["min", "max"])
         self.every = ("step", checkpoint_every) if isinstance(checkpoint_every, int) else checkpoint_every
         check_choice("checkpoint_every", self.every[0], ["epoch", "step"])
-        check_range("checkpoint_every", self.every[1], low=1)
+        check_count("checkpoint_every", self.every[1], low=1)
         check(
             monitor is None or checkpoint_dir is not None,
             f"checkpoint_dir must be given with a monitor. Got monitor={monitor!r}. Say where the best one is kept.",
@@ -157,6 +159,7 @@ class Trainer:
         self.procedure, self.source = procedure, source
         self.module: nn.Module = procedure.module
         self.module.to(self.processes.device)
+        self._statistics = running_statistics(self.module) if self.processes.world_size > 1 else []
         stream = 1000 + 10 * self.rank  # below 1000 is for the callers' own uses of the seed
         self.generator = make_generator(self.seed, self.processes.device, stream=stream)
         self.data_generator = make_generator(self.seed, getattr(source, "device", "cpu"), stream=stream + 1)
@@ -247,6 +250,7 @@ class Trainer:
         except DivergenceError as error:
             self._guard.restore()
             raise DivergenceError(f"{error} {self._guard.aftermath(self.record.checkpoint)}") from error
+        average_statistics(self._statistics, context.average)
         self.step += 1
         self.batch += 1
         self.record.cases += len(batch)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice, check_count
 from deepbelief.maths.enumeration import all_digits, n_states
 
 
@@ -37,8 +37,8 @@ class Units(nn.Module, ABC):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        check(size >= 1, f"size must be at least 1. Got size={size}.")
-        self.size = size
+        check_count("size", size, low=1)
+        self.size = int(size)
         self.bias = nn.Parameter(torch.zeros(size))
 
     # -- the distribution -------------------------------------------------------------------------------------------

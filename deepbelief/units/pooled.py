@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.rng import uniform_like
 from deepbelief.units.base import Units, check_whole_groups
 from deepbelief.units.bernoulli import CLIP
@@ -31,8 +31,8 @@ class Pooled(Units):
     kind = "pooled"
 
     def __init__(self, n_groups: int, group_size: int) -> None:
-        check_range("n_groups", n_groups, low=1)
-        check_range("group_size", group_size, low=1)
+        check_count("n_groups", n_groups, low=1)
+        check_count("group_size", group_size, low=1)
         super().__init__(n_groups * group_size)
         self.n_groups, self.group_size = n_groups, group_size
 

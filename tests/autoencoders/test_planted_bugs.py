@@ -27,7 +27,7 @@ def no_bug(patch: pytest.MonkeyPatch) -> None:
 def turned_divergence(patch: pytest.MonkeyPatch) -> None:
     """KL(rate || target) for KL(target || rate)."""
 
-    def price(self: RateKL, module: Any, x: Tensor, z: Tensor, share: Tensor) -> Tensor:
+    def price(self: RateKL, module: Any, x: Tensor, z: Tensor, share: Tensor, joint: Any) -> Tensor:
         r, t = share @ z, self.target
         return (r * torch.log(r / t) + (1 - r) * torch.log((1 - r) / (1 - t))).sum()
 
@@ -37,13 +37,13 @@ def turned_divergence(patch: pytest.MonkeyPatch) -> None:
 def rates_without_weights(patch: pytest.MonkeyPatch) -> None:
     """The plain mean over the batch where cases have weights."""
     price = RateKL.price
-    even = lambda self, m, x, z, share: price(self, m, x, z, torch.full_like(share, 1 / len(share)))
+    even = lambda self, m, x, z, share, _: price(self, m, x, z, torch.full_like(share, 1 / len(share)))
     patch.setattr(RateKL, "price", even)
 
 
 def mean_over_codes(patch: pytest.MonkeyPatch) -> None:
     """The mean over the code where its sum is asked for."""
-    patch.setattr(L1Codes, "price", lambda self, m, x, z, share: share @ z.abs().mean(1))
+    patch.setattr(L1Codes, "price", lambda self, m, x, z, share, _: share @ z.abs().mean(1))
 
 
 def price_without_its_weight(patch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 import deepbelief
 from deepbelief import load_estimator
 from deepbelief.errors import InvalidArgumentError, StorageError
+from deepbelief.estimators.autoencoder import Autoencoder
 from deepbelief.estimators.bernoulli_rbm import BernoulliRBM
 from deepbelief.estimators.boltzmann import BoltzmannMachine
 from deepbelief.estimators.classifier import DeepBeliefClassifier
@@ -21,8 +22,11 @@ from deepbelief.estimators.cycle_gan import CycleGAN
 from deepbelief.estimators.gan import GAN
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
+from deepbelief.estimators.rbm_vae import RBMVAE
 from deepbelief.estimators.regressor import DeepBeliefRegressor
 from deepbelief.estimators.replicated_softmax import ReplicatedSoftmax
+from deepbelief.estimators.vae import VAE
+from deepbelief.estimators.vae_stack import VAEStack
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:100], Y[:100]
@@ -30,6 +34,19 @@ FITS: dict[str, Any] = {
     "BernoulliRBM": (BernoulliRBM(3, n_iter=1, random_state=0), X / 16, None),
     "RBM": (RBM(3, epochs=1, random_state=0, watch=("saturation",)), X, None),
     "ReplicatedSoftmax": (ReplicatedSoftmax(3, epochs=1, random_state=0), X, None),
+    "Autoencoder": (Autoencoder((4,), n_components=2, epochs=1, random_state=0), X / 16, None),
+    "VAE": (
+        VAE((3, 2), hidden_layer_sizes=((5,), (4,)), epochs=1, n_importance_samples=9, random_state=0),
+        X / 16,
+        None,
+    ),
+    "VAE of labels": (VAE(2, hidden_layer_sizes=(5,), conditional=True, epochs=1, random_state=0), X / 16, Y),
+    "RBMVAE": (RBMVAE((3, 2), hidden_layer_sizes=(5,), epochs=1, n_importance_samples=9, random_state=0), X / 16, None),
+    "VAEStack": (
+        VAEStack(2, hidden_layer_sizes=(4,), epochs=1, top_epochs=1, n_importance_samples=9, random_state=0),
+        X / 16,
+        None,
+    ),
     "CycleGAN": (CycleGAN((4,), epochs=1, random_state=0), X, Y > 4),
     "GAN": (GAN(3, hidden_layer_sizes=(4,), conditional=True, epochs=1, random_state=0), X, Y),
     "BoltzmannMachine": (BoltzmannMachine(2, epochs=1, random_state=0, graph=((0, 3), (1, 2))), X[:, 18:26], None),
@@ -61,11 +78,15 @@ def test_what_was_saved_is_what_is_loaded(name: str, tmp_path: Path) -> None:
     loaded = load_estimator(tmp_path / "model")
     assert type(loaded) is type(estimator)
     assert str(loaded.get_params()) == str(estimator.get_params())
+    given = {"y": y} if name == "VAE of labels" else {}
     for method in ("transform", "predict", "predict_proba", "score_samples"):
         if hasattr(estimator, method):
-            np.testing.assert_array_equal(getattr(loaded, method)(rows), getattr(estimator, method)(rows))
+            np.testing.assert_array_equal(
+                getattr(loaded, method)(rows, **given), getattr(estimator, method)(rows, **given)
+            )
     if hasattr(estimator, "sample"):
         steps = {"n_steps": 3} if "n_steps" in inspect.signature(estimator.sample).parameters else {}
+        steps |= {"label": y[:2]} if given else {}
         np.testing.assert_array_equal(loaded.sample(2, **steps), estimator.sample(2, **steps))
     if hasattr(estimator, "bounds_"):
         assert loaded.bounds_ == estimator.bounds_

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
+from deepbelief.adversarial.cycle_gan import CycleGAN
+from deepbelief.adversarial.gan import GAN
+from deepbelief.autoencoders.vae import VAE
 from deepbelief.autoencoders.vae_builders import convolutional_vae, dense_vae
 from deepbelief.belief.dbn import DBN
+from deepbelief.belief.rbm_vae_builders import make_rbm_vae
 from deepbelief.belief.unrolled import UnrolledDBN
+from deepbelief.belief.vae_stack import VAEStack
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError
+from deepbelief.networks.convolutional import ConvolutionalDecoder
+from deepbelief.networks.dense import DenseNetwork
 from deepbelief.networks.onnx import export_onnx
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.gaussian import Gaussian
@@ -46,6 +56,90 @@ def test_variational_autoencoders_leave_by_both_ways(
         assert export_onnx(vae, tmp_path / "vae.onnx", n_inputs, method=method) < 1e-5
 
 
-def test_a_method_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="method must be one that the module has"):
-        export_onnx(torch.nn.Linear(2, 2), tmp_path / "x.onnx", 2, method="encode")
+def gan(*, values: str = "unit", n_classes: int | None = None) -> GAN:
+    """One whose average is another network than its generator, as after learning."""
+    made = ConvolutionalDecoder(5 + (n_classes or 0), (1, 3, 3), channels=(2,), normalization="batch")
+    model = GAN(made, nn.Linear(9, n_classes or 1), 3, n_codes=2, n_classes=n_classes, values=values)
+    for network in (model.generator, model.averaged):
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.is_floating_point():
+                tensor.data.uniform_(0.1, 1.0)
+    return model
+
+
+def cycle_gan() -> CycleGAN:
+    ways = [DenseNetwork((4, 5), output=3), DenseNetwork((3, 5), output=4)]
+    return CycleGAN(*ways, nn.Linear(4, 1), nn.Linear(3, 1), values="unit")
+
+
+def conditional_vae() -> VAE:
+    return dense_vae(Bernoulli(9), [3, 2], hidden=[[5], [4]], n_condition=4)
+
+
+def stack() -> VAEStack:
+    return VAEStack(DBN.of_sizes([9, 4]), dense_vae(Bernoulli(4), [2], hidden=[[5]]))
+
+
+Further = dict[str, Tensor]
+CLASSES, CONDITIONS = {"labels": torch.arange(4)}, {"condition": torch.eye(4)}
+LEAVING: list[tuple[Callable[[], nn.Module], str, int, Further]] = [
+    (gan, "generate", 5, {}),
+    (lambda: gan(values="real", n_classes=4), "generate", 5, CLASSES),
+    (cycle_gan, "encode", 4, {}),
+    (cycle_gan, "decode", 3, {}),
+    (conditional_vae, "encode", 9, CONDITIONS),
+    (conditional_vae, "decode", 2, CONDITIONS),
+    (lambda: make_rbm_vae(Bernoulli(9), (3, 2), hidden=[5]), "encode", 9, {}),
+    (lambda: make_rbm_vae(Bernoulli(9), (3, 2), hidden=[5], n_codes=2), "decode", 5, {}),
+    (stack, "encode", 9, {}),
+    (stack, "decode", 2, {}),
+]
+
+
+@pytest.mark.parametrize(("make", "method", "n_inputs", "also"), LEAVING)
+def test_the_newer_models_leave_by_each_way(
+    make: Callable[[], nn.Module], method: str, n_inputs: int, also: Further, tmp_path: Path
+) -> None:
+    assert export_onnx(make(), tmp_path / "model.onnx", n_inputs, method=method, also=also) < 1e-5
+
+
+def test_a_label_matters_and_the_average_is_what_leaves(tmp_path: Path, generator: torch.Generator) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    model, z = gan(n_classes=4), torch.randn(2, 5, generator=generator)
+    export_onnx(model, tmp_path / "gan.onnx", 5, names=("z", "x"), method="generate", also=CLASSES)
+    session = runtime.InferenceSession(tmp_path / "gan.onnx")
+    assert [given.name for given in session.get_inputs()] == ["z", "labels"]
+    made = {label: session.run(["x"], {"z": z.numpy(), "labels": np.full(2, label)})[0] for label in (0, 3)}
+    assert abs(made[0] - made[3]).max() > 1e-3
+    learning = model.eval().generate(z, torch.zeros(2, dtype=torch.long), averaged=False)
+    assert abs(made[0] - learning.detach().numpy()).max() > 1e-3
+
+
+class Branching(nn.Module):
+    """What a file of fixed operations cannot hold."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x if float(x.sum()) > 0 else x
+
+
+REFUSED: list[tuple[Callable[[], nn.Module], str, int, Further, str]] = [
+    (lambda: nn.Linear(2, 2), "encode", 2, {}, "method must be one that the module has.*Use 'forward'"),
+    (gan, "forward", 5, {}, "method must be one that the module has. Got method='forward'. Use 'generate'"),
+    (gan, "sample", 5, {}, r"method must take \(cases, 5\) numbers. 'sample' does not"),
+    (gan, "generate", 4, {}, r"method must take \(cases, 4\) numbers. .*n_inputs and also= that belong together"),
+    (lambda: gan(n_classes=4), "generate", 5, {}, "labels must be given to a conditional GAN"),
+    (conditional_vae, "encode", 9, {}, "condition must be vectors of 4 numbers. Got None"),
+    (conditional_vae, "encode", 9, {"x": torch.eye(4)}, "names must be two different names"),
+    (lambda: dense_vae(Bernoulli(9), [2], hidden=[[5]]), "log_weights", 9, {}, "method must give one row for each"),
+    (lambda: RBM(9, 3), "sample_h_from_v", 9, {}, "the same each time.*such as 'encode'"),
+    (Branching, "forward", 2, {}, "forward of a Branching must be made of operations that torch can export"),
+]
+
+
+@pytest.mark.parametrize(("make", "method", "n_inputs", "also", "sentence"), REFUSED)
+def test_what_cannot_leave_is_told(
+    make: Callable[[], nn.Module], method: str, n_inputs: int, also: Further, sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=sentence):
+        export_onnx(make(), tmp_path / "x.onnx", n_inputs, method=method, also=also)
+    assert not (tmp_path / "x.onnx").exists()

@@ -14,7 +14,7 @@ from torch import Tensor
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import PositivePhase
 from deepbelief.energy.kernels.gibbs import Bipartite
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 
 
@@ -24,7 +24,7 @@ class ContrastiveDivergence:
     name = "cd"
 
     def __init__(self, k: int = 1) -> None:
-        check_range("k", k, low=1)
+        check_count("k", k, low=1)
         self.k = k
 
     def start(self, rbm: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import PositivePhase
 from deepbelief.energy.kernels.gibbs import Bipartite, BlockGibbs, check_chains
-from deepbelief.errors import DivergenceError, check, check_range
+from deepbelief.errors import DivergenceError, check, check_count
 from deepbelief.protocols import Generator
 
 STUCK = 1e-3  # the probability of a flip below which a unit counts as stuck
@@ -36,8 +36,8 @@ class PersistentChains:
     name = "pcd"
 
     def __init__(self, n_chains: int = 100, k: int = 1, *, start_at: str = "base", ahead: bool = False) -> None:
-        check_range("n_chains", n_chains, low=1)
-        check_range("k", k, low=1)
+        check_count("n_chains", n_chains, low=1)
+        check_count("k", k, low=1)
         check(start_at in ("base", "data"), f"start_at must be 'base' or 'data'. Got start_at={start_at!r}.")
         self.n_chains, self.k, self.start_at = n_chains, k, start_at
         self.v = torch.empty(0)
@@ -48,7 +48,7 @@ class PersistentChains:
 
     @torch.no_grad()
     def start(self, rbm: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
-        check_range("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
+        check_count("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
         mine = len(range(rank, self.n_chains, world_size))
         check_chains(mine, rbm)
         kernel = BlockGibbs(rbm)

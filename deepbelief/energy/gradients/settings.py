@@ -18,7 +18,7 @@ from deepbelief.energy.gradients.tap import TAP
 from deepbelief.energy.gradients.tempered import TemperedChains
 from deepbelief.energy.gradients.trajectory import TrajectoryChains
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidArgumentError, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check_choice, check_count, check_range
 from deepbelief.training.schedules import SCHEDULES, make_schedule
 
 OBJECTIVES = ("pl", "ratio", "score", "tap")
@@ -82,10 +82,10 @@ class LearningSettings:
 
     def __post_init__(self) -> None:
         check_choice("learning", self.learning, RULES)
-        check_range("n_variables", self.n_variables, low=1)
-        check_range("n_replicas", self.n_replicas, low=2)
+        check_count("n_variables", self.n_variables, low=1)
+        check_count("n_replicas", self.n_replicas, low=2)
         check_range("swap_acceptance", self.swap_acceptance, low=0, high=1)
-        check_range("ladder_every", self.ladder_every, low=1)
+        check_count("ladder_every", self.ladder_every, low=1)
         if self.learning in OBJECTIVES and (self.sparsity_target is not None or self.group_size is not None):
             raise InvalidArgumentError(
                 f"sparsity_target and group_size need learning to be one of {', '.join(set(RULES) - set(OBJECTIVES))}. "
@@ -94,9 +94,9 @@ class LearningSettings:
         if self.ahead and self.learning != "pcd":
             raise InvalidArgumentError(f'ahead needs learning="pcd". Got learning={self.learning!r}. Use ahead=False.')
         check_choice("schedule", self.schedule, SCHEDULES)
-        check_range("k", self.k, low=1)
-        check_range("n_chains", self.n_chains, low=1)
-        check_range("epochs", self.epochs, low=0)
+        check_count("k", self.k, low=1)
+        check_count("n_chains", self.n_chains, low=1)
+        check_count("epochs", self.epochs, low=0)
         check_choice("chains_start", self.chains_start, ["base", "data"])
 
     @classmethod
