@@ -60,7 +60,8 @@ def test_a_row_group_is_decoded_once_a_group(tmp_path: Path, monkeypatch: pytest
 def test_one_decoded_row_group_is_in_memory(tmp_path: Path) -> None:
     source = ShardSource([write(tmp_path / f"{i}.parquet", X) for i in range(3)], batch_size=3, buffer_blocks=2)
     for _ in source.batches(0, generator=torch.Generator()):
-        assert sum(shard._kept is not None for shard in source.shards) == 1
+        assert sum(shard._kept is not None for shard in source.shards) <= 1  # none while another thread decodes
+    assert sum(shard._kept is not None for shard in source.shards) == 1
 
 
 @pytest.mark.parametrize(
