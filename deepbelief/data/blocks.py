@@ -16,11 +16,11 @@ from deepbelief.data.ahead import Errand, Read, ReadAhead
 from deepbelief.data.arrays import as_matrix, check_finite
 from deepbelief.data.base import Source
 from deepbelief.data.order import order_generator, share
+from deepbelief.data.part import GAP_BYTES
 from deepbelief.errors import check_range
 
 BLOCK = 4096  # cases, where that many fit
 GROUP_BYTES = 1 << 27  # what a group of blocks may take, of bytes or float32
-GAP_BYTES = 1 << 16  # cases that nobody asked for are read along where skipping them would cost more
 _Group = tuple[Tensor, Tensor, Tensor]  # its cases in order, where they lie in what was read, and that
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from deepbelief.data.base import Transform
 from deepbelief.data.bits import check_packed
 from deepbelief.data.blocks import GROUP_BYTES, BlockSource, blocks_of
 from deepbelief.data.memmap import check_array, reader_of
+from deepbelief.data.part import Reader
 from deepbelief.errors import (
     DataNotFoundError,
     InvalidArgumentError,
@@ -25,22 +26,6 @@ from deepbelief.errors import (
     check_range,
     missing_extra,
 )
-
-
-class Shard(Protocol):
-    """Rows of one file."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-
-    def rows(self, first: int, stop: int) -> NDArray[Any]: ...
-
-    def rows_into(self, first: int, out: NDArray[Any]) -> bool: ...
-
-    def announce(self, first: int, stop: int) -> None: ...
 
 
 class ShardSource(BlockSource):
@@ -97,12 +82,12 @@ class ShardSource(BlockSource):
         shard, start = self._shard_of(first)
         shard.announce(first - start, stop - start)
 
-    def _shard_of(self, case: int) -> tuple[Shard, int]:
+    def _shard_of(self, case: int) -> tuple[Reader, int]:
         """The file that holds a case, and the number of its first case."""
         number = int(np.searchsorted(self._starts, case, side="right")) - 1
         return self.shards[number], self._starts[number]
 
-    def _used(self, shard: Shard) -> Shard:
+    def _used(self, shard: Reader) -> Reader:
         """One decoded row group is in memory, however many shards there are."""
         if shard is not self._last and isinstance(self._last, ParquetReader):
             self._last.forget()
@@ -171,12 +156,12 @@ class ParquetReader:
         return columns.T
 
 
-def _opened(paths: list[Path]) -> tuple[list[Shard], int, bool]:
+def _opened(paths: list[Path]) -> tuple[list[Reader], int, bool]:
     """The files with their width and whether they are bytes, in which they must agree."""
     check(len(paths) > 0, "X must name at least 1 file. Got none.")
-    shards: list[Shard] = []
+    shards: list[Reader] = []
     for path in paths:
-        shard: Shard = ParquetReader(path) if path.suffix.lower() == ".parquet" else reader_of(path)
+        shard: Reader = ParquetReader(path) if path.suffix.lower() == ".parquet" else reader_of(path)
         check_array(shard.shape, shard.dtype)
         shards.append(shard)
     kinds = [(math.prod(shard.shape[1:]), shard.dtype in (np.uint8, np.bool_)) for shard in shards]
@@ -189,7 +174,7 @@ def _opened(paths: list[Path]) -> tuple[list[Shard], int, bool]:
     return shards, *kinds[0]
 
 
-def _edges(shard: Shard, bytes_per_case: int, block_size: int | None, buffer_blocks: int) -> Tensor:
+def _edges(shard: Reader, bytes_per_case: int, block_size: int | None, buffer_blocks: int) -> Tensor:
     if isinstance(shard, ParquetReader):
         return torch.from_numpy(shard.edges).unique()
     return blocks_of(shard.shape[0], bytes_per_case, block_size, buffer_blocks)[0]
