@@ -81,7 +81,7 @@ def test_what_is_kept_of_a_mapped_file_trains_as_a_copy_of_it(
 
 
 def test_holding_cases_out_takes_no_memory_of_the_size_of_the_file(tmp_path: Path) -> None:
-    x = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.uint8, shape=(1 << 18, 256))  # sparse
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.uint8, shape=(1 << 17, 128))  # sparse
     x = np.load(tmp_path / "x.npy", mmap_mode="r")
     tracemalloc.start()
     try:
