@@ -35,6 +35,7 @@ class BlockSource(Source):
     """
 
     edges: Tensor  # (n_blocks + 1,): where each block begins, and the number of cases
+    runs: Tensor | None = None  # where runs of blocks begin that are read in this order only; None for none
     buffer_blocks: int
     _width: int  # of a row as it is kept: of bytes, or float32
     _is_bytes: bool
@@ -93,13 +94,28 @@ class BlockSource(Source):
 
     def _groups(self, epoch: int) -> Iterator[Tensor]:
         """The epoch's order, one group of blocks at a time."""
-        n_blocks = len(self.edges) - 1
         generator = order_generator(self.seed, epoch)
-        blocks = torch.randperm(n_blocks, generator=generator) if self.shuffle else torch.arange(n_blocks)
-        for group in blocks.split(self.buffer_blocks):
+        for group in self._blocks(generator):
             spans = zip(self.edges[group].tolist(), self.edges[group + 1].tolist(), strict=True)
             rows = torch.cat([torch.arange(first, stop) for first, stop in spans])
             yield rows[torch.randperm(len(rows), generator=generator)] if self.shuffle else rows
+
+    def _blocks(self, generator: torch.Generator) -> Iterator[Tensor]:
+        """The blocks of each group. Those of a run of several stay in order, in groups of their own."""
+        runs = torch.arange(len(self.edges)) if self.runs is None else self.runs
+        n_runs = len(runs) - 1
+        order = torch.randperm(n_runs, generator=generator) if self.shuffle else torch.arange(n_runs)
+        alone: list[int] = []  # blocks that are runs of their own
+        for first, stop in zip(runs[order].tolist(), runs[order + 1].tolist(), strict=True):
+            if stop - first == 1:
+                alone.append(first)
+            if alone and (len(alone) == self.buffer_blocks or stop - first > 1):
+                yield torch.tensor(alone)
+                alone = []
+            if stop - first > 1:
+                yield from torch.arange(first, stop).split(self.buffer_blocks)
+        if alone:
+            yield torch.tensor(alone)
 
     def _epoch(self, epoch: int, start: int, generator: torch.Generator, rank: int, world_size: int) -> Iterator[Any]:
         number = start
