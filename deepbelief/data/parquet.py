@@ -23,6 +23,9 @@ class ParquetReader:
     rows, and ``runs`` where row groups begin, in pieces.
     """
 
+    _kept: tuple[int, NDArray[Any]] | None
+    _batches: Iterator[Any]
+
     def __init__(self, path: Path) -> None:
         try:
             import pyarrow
@@ -67,8 +70,8 @@ class ParquetReader:
 
     def forget(self) -> None:
         """Let what is decoded go."""
-        self._kept: tuple[int, NDArray[Any]] | None = None
-        self._batches: Iterator[Any] = iter(())
+        self._kept = None
+        self._batches = iter(())
         self._next = -1  # the piece at which `_batches` stands
 
     def announce(self, first: int, stop: int) -> None:
