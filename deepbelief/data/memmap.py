@@ -16,6 +16,7 @@ from deepbelief.data.arrays import image_shape_of
 from deepbelief.data.base import Transform
 from deepbelief.data.bits import check_packed
 from deepbelief.data.blocks import BlockSource, blocks_of
+from deepbelief.data.part import PartReader, Reader, RowsOf
 from deepbelief.errors import DataNotFoundError, InvalidDataError
 
 
@@ -23,14 +24,14 @@ class MemmapSource(BlockSource):
     """Streams a memory-mapped array in an order that is random, yet reads the disk in long stretches (`BlockSource`).
 
     ``x`` is the path of a ``.npy`` file or what ``np.load(path, mmap_mode="r")`` made of it (read by plain reads, so
-    that no page of the file stays in this process's memory), or any other array such as `numpy.memmap` (whose pages are
-    given back after each block). ``block_size=None`` is 4096 cases, or as many as keep a group of blocks within 128
-    MiB: peak memory does not depend on the file. Other arguments are those of `Source`.
+    that no page of the file stays in this process's memory), any other array such as `numpy.memmap` (whose pages are
+    given back after each block), or `RowsOf` one of these. ``block_size=None`` is 4096 cases, or as many as keep a
+    group of blocks within 128 MiB: peak memory does not depend on the file. Other arguments are those of `Source`.
     """
 
     def __init__(
         self,
-        x: str | Path | NDArray[Any],
+        x: str | Path | NDArray[Any] | RowsOf,
         y: Any = None,
         weight: Any = None,
         *,
@@ -137,8 +138,10 @@ class ArrayReader:
         return False
 
 
-def reader_of(x: str | Path | NDArray[Any]) -> NpyReader | ArrayReader:
-    """What reads `x`, a path or an array."""
+def reader_of(x: str | Path | NDArray[Any] | RowsOf) -> Reader:
+    """What reads `x`: a path, an array, or some rows of an array."""
+    if isinstance(x, RowsOf):
+        return PartReader(reader_of(x.array), x.index)
     origin = Path(x) if isinstance(x, (str, Path)) else _file_of(x)
     if not isinstance(origin, Path):
         return ArrayReader(origin)

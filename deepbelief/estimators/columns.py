@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from deepbelief.estimators.arrays import dense_chunks
 from deepbelief.units.base import Units
@@ -63,8 +62,8 @@ def _moments(x: Any, weight: NDArray[Any] | None) -> tuple[Numbers, Numbers]:
     share = np.full(x.shape[0], 1 / x.shape[0]) if weight is None else weight / weight.sum(dtype=np.float64)
     mean = _weighted_sum(x, share, np.zeros(x.shape[1]), power=1)
     variance = _weighted_sum(x, share, mean, power=2)
-    extremes = [np.asarray(end.todense()).ravel() if sparse.issparse(end) else end for end in (x.min(0), x.max(0))]
-    return mean, np.where(extremes[0] == extremes[1], 0.0, variance)
+    least, most = zip(*((rows.min(0), rows.max(0)) for rows in dense_chunks(x)), strict=True)
+    return mean, np.where(np.min(least, 0) == np.max(most, 0), 0.0, variance)
 
 
 def _weighted_sum(x: Any, share: Numbers, centre: Numbers, power: int) -> Numbers:

@@ -23,6 +23,7 @@ from deepbelief.estimators.learning import (
     folder_to_keep,
     history_of,
     new_dbn,
+    part_of,
     pretrain,
     source_of,
     split_off,
@@ -140,9 +141,9 @@ random_state
         self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
         kept, held = split_off(X.shape[0], self.validation_fraction, seed)
         options: dict[str, Any] = {"seed": seed, "binarizer": binarizer_of(self, seed)}
-        source = source_of(self, columns, X[kept], weight=None if weight is None else weight[kept], **options)
-        held_out = None if held is None else source_of(self, columns, X[held], **options)
-        measured = X[kept] if held is None else X[held]
+        source = source_of(self, columns, part_of(X, kept), weight=None if weight is None else weight[kept], **options)
+        held_out = None if held is None else source_of(self, columns, part_of(X, held), **options)
+        measured = part_of(X, kept if held is None else held)
         self.bounds_: list[Bound] = []
         keep_bound = self._bound_keeper(dbn, columns, measured[:BOUND_CASES]) if self.report_bounds else None
         plan: dict[str, Any] = {"folder": folder, "resume": resume_from is not None, "seed": seed}

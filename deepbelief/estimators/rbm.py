@@ -24,6 +24,7 @@ from deepbelief.estimators.learning import (
     check_settings,
     folder_to_keep,
     parameter_type,
+    part_of,
     settings_of,
     source_of,
     split_off,
@@ -235,8 +236,8 @@ class RBM(
     def _sources(self, x: Any, weight: Any, columns: Columns, seed: int) -> tuple[BatchSource, BatchSource | None]:
         kept, held = split_off(x.shape[0], self.validation_fraction, seed)
         options: dict[str, Any] = {"seed": seed, "binarizer": binarizer_of(self, seed)}
-        source = source_of(self, columns, x[kept], weight=None if weight is None else weight[kept], **options)
-        return source, None if held is None else source_of(self, columns, x[held], **options)
+        source = source_of(self, columns, part_of(x, kept), weight=None if weight is None else weight[kept], **options)
+        return source, None if held is None else source_of(self, columns, part_of(x, held), **options)
 
     def _keep(self, rbm: RBMModule, columns: Columns, seed: int, history: list[dict[str, Any]]) -> None:
         self.module_, self.history_, self._seed = rbm, history, seed

@@ -27,7 +27,7 @@ def test_memmap_reads_no_more_than_its_buffer_at_once(tmp_path):
     np.save(path, np.arange(1000, dtype=np.uint8)[:, None] % 100)
     source = MemmapSource(path, np.arange(1000), batch_size=30, block_size=16, buffer_blocks=4)
     sizes, read, load = [], [], source._load
-    source._load = lambda rows, room: sizes.append(len(rows)) or load(rows, room)
+    source._load = lambda rows, *more: sizes.append(len(rows)) or load(rows, *more)
     fill = source._rows_into
     source._rows_into = lambda first, out: read.append(len(out)) or fill(first, out)
     y = [case for batch in labels(source) for case in batch]
