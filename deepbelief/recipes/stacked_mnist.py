@@ -34,7 +34,7 @@ CLASSIFIER_CHANNELS, CLASSIFIER_EPOCHS = (16, 32), 4
 LEARNING: dict[str, Any] = {
     "loss": "hinge",
     "n_critic": 1,
-    "pack": 2,
+    "pack": 1,  # 2 was tried: 964 modes and a KL of .607
     "learning_rate": 2e-4,
     "critic_learning_rate": 2e-4,
     "schedule": "constant",
@@ -144,9 +144,9 @@ RECIPE = Recipe(
     title="Modes of stacked MNIST that a DCGAN reaches",
     paper="Metz, Poole, Pfau & Sohl-Dickstein 2017; Lin, Khetan, Fanti & Oh 2018 (PacGAN), table 2",
     published="DCGAN 99 modes (KL 3.4), PacDCGAN2 1000 modes (KL 0.06), of 1000 and 26,000 samples",
-    setting="DCGAN of two blocks, hinge loss, spectral normalisation, a critic of two pictures, averaged generator",
-    reached="not run whole",
-    time="not measured",
+    setting="DCGAN of two blocks, hinge loss, spectral normalisation, averaged generator, 12 epochs",
+    reached="987 modes, KL 0.509 (seed 0; as many test digits: 1000 modes, KL 0.025)",
+    time="about 20 minutes of one core",
     reproduce=reproduce,
 )
 
