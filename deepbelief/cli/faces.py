@@ -56,6 +56,18 @@ class Face:
         score = self._method("log_likelihood", "has no likelihood of its own")
         return score(x) if condition is None else score(x, condition)
 
+    @property
+    def detects(self) -> bool:
+        """Whether the estimator tells odd cases from normal ones, which is another thing than a likelihood."""
+        from sklearn.base import is_outlier_detector
+
+        return is_outlier_detector(self.estimator)
+
+    def oddness(self, x: Any) -> list[float]:
+        """The detector's score of each case less its threshold."""
+        scores: list[float] = self.estimator.decision_function(x).tolist()
+        return scores
+
     def features(self, x: Any, condition: Any = None) -> Any:
         """The codes of the cases."""
         encode = self._method("transform", "makes no features")
@@ -88,7 +100,7 @@ class Face:
         found = getattr(self.estimator, name, None)
         if found is None or set(bar) & set(inspect.signature(found).parameters):
             kind = type(self.estimator).__name__
-            raise InvalidArgumentError(f"MODEL must have {name} for this verb. Got a {kind}, which {lack}.")
+            raise InvalidArgumentError(f"MODEL must have {name} for this verb. Got {kind}, which {lack}.")
         return found
 
     def _needed(self, condition: Any, options: str = "--condition") -> Any:
@@ -104,7 +116,7 @@ class Face:
     def _check_takes(self, method: Callable[..., Any], name: str, option: str) -> None:
         if name not in inspect.signature(method).parameters:
             kind = type(self.estimator).__name__
-            raise InvalidArgumentError(f"{option} must be left out. Got a {kind}, which draws no class by itself.")
+            raise InvalidArgumentError(f"{option} must be left out. Got {kind}, which draws no class by itself.")
 
 
 def find_face(folder: Path) -> Face | None:

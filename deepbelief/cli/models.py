@@ -41,7 +41,7 @@ def load_stack(folder: Path, device: str = "cpu") -> tuple[BeliefStack, Preparat
         model = DBN([model])
     if not isinstance(model, BeliefStack):
         raise InvalidArgumentError(
-            f"MODEL must be a DBN or an RBM. Got a {type(model).__name__} in {path}. Name the run's folder."
+            f"MODEL must be a DBN or an RBM. Got {type(model).__name__} in {path}. Name the run's folder."
         )
     _use_threads(model)
     return model.eval(), preparation_of(path, model.visible.size)
@@ -69,7 +69,7 @@ def load_classifier(folder: Path, device: str = "cpu") -> tuple[UnrolledDBN, Pre
     model = load_model(path, device=device)
     if not isinstance(model, UnrolledDBN):
         raise InvalidArgumentError(
-            f"MODEL must be a run with a fine-tuned network. Got a {type(model).__name__} in {path}. "
+            f"MODEL must be a run with a fine-tuned network. Got {type(model).__name__} in {path}. "
             "Train with labels: deepbelief train FILE --label COLUMN"
         )
     return model.eval(), preparation_of(path, model.n_inputs)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deepbelief.cli.conditions import Condition, condition_of_cases, refuse_condition
+from deepbelief.cli.detected import tell_oddness
 from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, print_table, tell
@@ -26,6 +27,8 @@ def score(
 ) -> None:
     """Score cases: the log-likelihood of each in nats, and whether it is exact, an estimate or a lower bound.
 
+    A detector of anomalies has a score without a unit instead, below 0 for what it calls odd.
+
     Examples:
 
     - `deepbelief score runs/measurements new.csv --anomalies 10`
@@ -36,6 +39,10 @@ def score(
     from deepbelief.rng import make_generator
 
     face = find_face(model)
+    if face is not None and face.detects:
+        refuse_condition(condition)
+        tell_oddness(face.oddness(face.cases(file, label)), face.estimator.method_, anomalies, out, json=json)
+        return
     if face is not None:
         how, x = face.how, face.cases(file, label)
         bound = face.log_likelihood(x, condition_of_cases(face, condition, file, label, x.shape[0]))

@@ -163,6 +163,30 @@ def test_a_generative_adversarial_network_draws_classes_by_name_and_has_no_score
     assert (done.exit_code, "has no likelihood of its own" in done.stderr) == (1, True), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "more", "first"),
+    [
+        ("AnomalyDetector", "bits", ["--set", "method=combined"], 0),
+        ("SeriesAnomalyDetector", "wave", ["--set", "window=3"], 2),
+    ],
+)
+def test_a_detector_scores_and_names_the_odd(name, data, more, first, files, call, tmp_path):
+    folder = tmp_path / "odd"
+    told(call("fit", name, files / f"{data}.csv", "--set", "estimator=RBM", *more, "--out", folder, "--json"))
+    scored = told(call("score", folder, files / f"{data}.csv", "--anomalies", 2, "--json"))
+    scores = scored["scores"]
+    assert scores[:first] == [None] * first  # no window ends there yet
+    assert scored["n_odd"] == sum(score < 0 for score in scores[first:])
+    assert [row["score"] for row in scored["anomalies"]] == sorted(scores[first:])[:2]
+    wanted = [-1 if score is not None and score < 0 else 1 for score in scores]
+    found = told(call("predict", folder, files / f"{data}.csv", "--json"))["predictions"]
+    if name == "AnomalyDetector":
+        assert [row["value"] for row in found] == wanted
+    done = call("score", folder, files / f"{data}.csv", "--anomalies", 1, "--out", tmp_path / "s.csv")
+    assert "are odd" in done.stdout
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 1 + len(scores)
+
+
 def test_settings_can_be_printed_and_run_again(files, call, tmp_path):
     done = call("fit", "RBM", files / "bits.csv", *SHORT, "--set", "n_components=2", "--seed", 3, "--print-settings")
     kept = yaml.safe_load(done.stdout)
