@@ -33,13 +33,15 @@ class Plan:
     hidden: Sequence[Sequence[int]]
     draws: Sequence[int]  # draws per case in each stage
     epochs: Sequence[int]
+    warmup: float = 0.0  # of the first stage
     learning_rate: float = 3e-3
     batch_size: int = 100
 
 
 ONE = Plan("VAE-50", [50], [[300, 300]], draws=[1], epochs=[200])
-# most of the road is cheap: few draws first, the objective itself at the end
-TWO = Plan("IWAE-100-50, k=50", [100, 50], [[300, 300], [100, 100]], draws=[5, 50], epochs=[100, 12])
+# most of the road is cheap: few draws first, the objective itself at the end; without a warm-up the lower layer's codes
+# die early (six epochs: -100.6 nats without, -97.3 with)
+TWO = Plan("IWAE-100-50, k=50", [100, 50], [[300, 300], [100, 100]], draws=[5, 50], epochs=[100, 12], warmup=0.4)
 
 
 def reproduce(options: Options) -> list[Result]:
@@ -86,7 +88,8 @@ def trained(plan: Plan, options: Options) -> VAE:
 def _train(vae: VAE, plan: Plan, stage: int, source: object, folder: Path, options: Options) -> None:
     """One stage of a plan; later ones start at a third of the rate."""
     rate = plan.learning_rate if stage == 0 else plan.learning_rate / 3
-    procedure = ELBO(vae, k=plan.draws[stage], learning_rate=rate, schedule="cosine")
+    warmup = plan.warmup if stage == 0 else 0.0
+    procedure = ELBO(vae, k=plan.draws[stage], learning_rate=rate, schedule="cosine", warmup=warmup)
     trainer = Trainer(
         epochs=options.epochs(plan.epochs[stage]),
         seed=options.seed + stage,
