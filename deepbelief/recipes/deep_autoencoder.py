@@ -29,7 +29,7 @@ from deepbelief.units.gaussian import Gaussian
 from deepbelief.units.spin import Spin
 
 SIZES, CODE = (1000, 500, 250), 30
-EPOCHS, BATCH, RATE, AVERAGING = 80, 100, 1e-3, 0.999
+EPOCHS, BATCH, RATE, AVERAGING = 40, 100, 1e-3, 0.999
 PRETRAINING = LearningSettings(learning="cd", k=1, epochs=5, momentum=0.5, l2=2e-4)
 RATES = (0.025, 0.006, 0.006, 0.001)  # 0.1 of bits is a quarter of it for each layer of spins; the code is Gaussian
 
