@@ -110,8 +110,8 @@ RECIPE = Recipe(
     published="-86.76 nats (VAE, one layer of 50), -82.90 nats (IWAE, layers of 100 and 50, k = 50)",
     setting="60,000 training images drawn anew at every visit, 10,000 test images drawn once; 5,000 importance "
     "samples; 300 units where the paper has 200",
-    reached="not yet measured",
-    time="hours for the second on 1 thread",
+    reached="-87.705 +- 0.004 nats (one layer, seed 0, 200 epochs); the second was not run whole with its warm-up",
+    time="35 minutes for the first, twice as much for the second, 1 thread",
     reproduce=reproduce,
 )
 
