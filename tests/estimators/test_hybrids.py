@@ -100,10 +100,10 @@ def test_a_stopped_fit_goes_on_as_if_never_stopped(
     whole = make(averaging=0.9).fit(X)
     steps, step = iter(range(10_000)), Descent.step
 
-    def stopping(descent: Descent, *given: Any) -> Any:
+    def stopping(descent: Descent, *given: Any, **named: Any) -> Any:
         if next(steps) == 8:
             raise KeyboardInterrupt
-        return step(descent, *given)
+        return step(descent, *given, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(Descent, "step", stopping)
