@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.adversarial.gan import CHUNK, GAN
-from deepbelief.errors import InvalidDataError, check, check_count
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_count
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 from deepbelief.types import Clamp
@@ -52,6 +52,12 @@ class CriticRejection:
         )
         named = gan.draw_labels(n, generator)
         made = gan.sample(n, labels=named, generator=generator)
+        try:
+            gan.critic(made[:1])
+        except RuntimeError as error:
+            raise InvalidArgumentError(
+                f"gan must have a critic of single cases. Got one of other than {made.shape[1]} columns. Use pack=1."
+            ) from error
         scores = torch.cat([_scores(gan, x, labels), _scores(gan, made, named)]).unsqueeze(1)
         real = (torch.arange(len(scores)) < len(x)).numpy()
         # no penalty to speak of; the classes' sizes enter the offset, and are taken out of it again

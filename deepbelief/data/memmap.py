@@ -16,7 +16,7 @@ from deepbelief.data.arrays import image_shape_of
 from deepbelief.data.base import Transform
 from deepbelief.data.bits import check_packed
 from deepbelief.data.blocks import BlockSource, blocks_of
-from deepbelief.data.part import PartReader, Reader, RowsOf
+from deepbelief.data.part import FilledRows, PartReader, Reader, RowsOf
 from deepbelief.errors import DataNotFoundError, InvalidDataError
 
 
@@ -78,26 +78,13 @@ class MemmapSource(BlockSource):
         self._reader.announce(first, stop)
 
 
-class NpyReader:
+class NpyReader(FilledRows):
     """Rows of a ``.npy`` file in C order, by reads: pages of a mapping would count as this process's memory."""
 
     def __init__(self, path: Path, mapped: np.memmap[Any, Any]) -> None:
         self.path, self.offset = path, mapped.offset
         self.shape, self.dtype = mapped.shape, mapped.dtype
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
-
-    def rows(self, first: int, stop: int) -> NDArray[Any]:
-        """The rows from `first` up to `stop`, in memory of their own."""
-        read = np.empty((stop - first, *self.shape[1:]), dtype=self.dtype)
-        self._fill(first, read)
-        return read
-
-    def rows_into(self, first: int, out: NDArray[Any]) -> bool:
-        """Put rows straight into `out`, if they have its type."""
-        same = out.dtype == self.dtype
-        if same:
-            self._fill(first, out)
-        return same
 
     def _fill(self, first: int, out: NDArray[Any]) -> None:
         with self.path.open("rb", buffering=0) as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -48,17 +49,14 @@ class Reader(Protocol):
     def announce(self, first: int, stop: int) -> None: ...
 
 
-class PartReader:
-    """The rows `index` of another reader, a few megabytes at a time, however far they lie from each other."""
+class FilledRows:
+    """Rows that a reader puts into memory it is given: `_fill` is the reader's own."""
 
-    def __init__(self, reader: Reader, index: NDArray[np.int64]) -> None:
-        self.reader, self.index = reader, index
-        self.shape, self.dtype = (len(index), *reader.shape[1:]), reader.dtype
-        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
-        self._gap, self._piece = (max(1, size // max(1, row_bytes)) for size in (GAP_BYTES, PIECE_BYTES))
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
     def rows(self, first: int, stop: int) -> NDArray[Any]:
-        """The rows from `first` up to `stop` of this part, in memory of their own."""
+        """The rows from `first` up to `stop`, in memory of their own."""
         read = np.empty((stop - first, *self.shape[1:]), dtype=self.dtype)
         self._fill(first, read)
         return read
@@ -69,6 +67,20 @@ class PartReader:
         if same:
             self._fill(first, out.reshape(len(out), *self.shape[1:]))
         return same
+
+    @abstractmethod
+    def _fill(self, first: int, out: NDArray[Any]) -> None:
+        """Put the rows from `first` on into `out`, (rows, ...) of this type."""
+
+
+class PartReader(FilledRows):
+    """The rows `index` of another reader, a few megabytes at a time, however far they lie from each other."""
+
+    def __init__(self, reader: Reader, index: NDArray[np.int64]) -> None:
+        self.reader, self.index = reader, index
+        self.shape, self.dtype = (len(index), *reader.shape[1:]), reader.dtype
+        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        self._gap, self._piece = (max(1, size // max(1, row_bytes)) for size in (GAP_BYTES, PIECE_BYTES))
 
     def announce(self, first: int, stop: int) -> None:
         """Ask the system to fetch these rows meanwhile, with those that lie between them."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepbelief.errors import InvalidArgumentError, check_choice
+from deepbelief.estimators.storage import INNER_FOLDER
 from deepbelief.networks.onnx import export_onnx
 from deepbelief.recipes.run_folder import CLASSIFIER, find_model
 from deepbelief.storage import load_model
@@ -35,7 +36,12 @@ def export_model(folder: Path, path: Path, way: str | None = None) -> tuple[Way,
     "predict" of a run takes its fine-tuned network. Returns the way, and how far onnxruntime's outputs are from torch's
     at most.
     """
-    model = load_model(find_model(folder, CLASSIFIER if way == "predict" else "model")).eval()
+    place = find_model(folder, CLASSIFIER if way == "predict" else "model")
+    if (place / INNER_FOLDER).is_dir():
+        raise InvalidArgumentError(
+            f"MODEL must be one model by itself. Got an estimator around another. Export that: {place / INNER_FOLDER}."
+        )
+    model = load_model(place).eval()
     ways = ways_of(model)
     if not ways:
         raise InvalidArgumentError(
@@ -85,7 +91,7 @@ def _coder_ways(model: Any, kind: str) -> dict[str, Way]:
     return {way: Way(way, widths[way], names[way], also) for way in CODERS if hasattr(model, way)}
 
 
-def _width(network: nn.Module) -> int:
+def _width(network: Any) -> int:
     """What a network of this library takes in."""
     sizes = getattr(network, "sizes", None)
-    return int(sizes[0] if sizes else network.n_features)  # type: ignore[arg-type]
+    return int(sizes[0] if sizes else network.n_features)

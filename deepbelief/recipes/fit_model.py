@@ -210,7 +210,8 @@ def _open(settings: FitSettings, folder: Path, resume: bool, overwrite: bool) ->
                 f"the settings must be those of the run. Got others than in {path}. Resume without changing them."
             )
         return
-    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    # a fit that was refused before it began leaves its settings alone, and can be asked for again
+    used = folder.exists() and (not folder.is_dir() or any(part.name != FIT_SETTINGS for part in folder.iterdir()))
     if used and not (overwrite and path.exists()):
         raise InvalidArgumentError(
             f"the folder must be new or empty. Got {str(folder)!r}. Choose another, or write over a fit (overwrite)."

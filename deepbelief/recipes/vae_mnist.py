@@ -111,7 +111,7 @@ RECIPE = Recipe(
     setting="60,000 training images drawn anew at every visit, 10,000 test images drawn once; 5,000 importance "
     "samples; 300 units where the paper has 200",
     reached="-87.705 +- 0.004 nats (one layer, seed 0, 200 epochs); the second was not run whole with its warm-up",
-    time="35 minutes for the first, twice as much for the second, 1 thread",
+    time="37 minutes of processor time for the first, about twice as much for the second, 1 thread",
     reproduce=reproduce,
 )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from deepbelief.adversarial.augmentation import InstanceNoise
 from deepbelief.adversarial.gan import GAN
 from deepbelief.adversarial.learning import AdversarialLearning, packed
+from deepbelief.adversarial.rejection import CriticRejection
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.networks.dense import DenseNetwork
 from deepbelief.types import Batch
@@ -104,3 +105,5 @@ def test_what_cannot_be_packed_is_said() -> None:
         AdversarialLearning(small_gan(), pack=0)
     with pytest.raises(InvalidDataError, match="the critic must take rows of 4 columns, 2 of 2"):
         AdversarialLearning(small_gan(), pack=2).start(small_batch(), torch.Generator())
+    with pytest.raises(InvalidArgumentError, match="gan must have a critic of single cases"):
+        CriticRejection.fitted(packed_gan(2), small_batch(n=20).x, n=20)

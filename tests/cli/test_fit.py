@@ -187,6 +187,25 @@ def test_a_detector_scores_and_names_the_odd(name, data, more, first, files, cal
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 1 + len(scores)
 
 
+def test_a_refused_fit_can_be_asked_for_again(files, call, tmp_path):
+    data, (wrong, right) = files / "flowers.csv", (["--set", f"pack={m}"] for m in (0, 1))
+    options = ["--label", "species", *SHORT, "--set", "hidden_layer_sizes=[4]", "--out", tmp_path / "gan", "--json"]
+    done = call("fit", "GAN", data, *wrong, *options)
+    assert (done.exit_code, "pack must be at least 1" in done.stderr) == (1, True)
+    told(call("fit", "GAN", data, *right, *options))
+    done = call("fit", "GAN", data, *right, *options)
+    assert (done.exit_code, "must be new or empty" in done.stderr) == (1, True)
+
+
+def test_a_detector_is_exported_by_the_model_inside(files, call, tmp_path):
+    folder = tmp_path / "odd"
+    told(call("fit", "AnomalyDetector", files / "bits.csv", "--set", "estimator=RBM", "--out", folder, "--json"))
+    done = call("export", folder, "--out", tmp_path / "x.onnx")
+    assert (done.exit_code, "an estimator around another" in done.stderr) == (1, True)
+    call("export", folder / "model" / "inner", "--out", tmp_path / "x.onnx", "--json")
+    assert (tmp_path / "x.onnx").exists()
+
+
 def test_settings_can_be_printed_and_run_again(files, call, tmp_path):
     done = call("fit", "RBM", files / "bits.csv", *SHORT, "--set", "n_components=2", "--seed", 3, "--print-settings")
     kept = yaml.safe_load(done.stdout)
