@@ -54,7 +54,7 @@ clean: ## remove the environment, caches, built files and the demo's folder
 
 # torch comes first and alone, so that no other library's resolution can bring another build of it. The stamp is written
 # last: an interrupted installation is taken up again by the next make.
-$(STAMP): pyproject.toml constraints.txt $(wildcard setup.py deepbelief/native/*.c)
+$(STAMP): pyproject.toml constraints.txt $(wildcard setup.py deepbelief/native/*.[ch])
 	@$(PYTHON) -c '$(ENOUGH)' 2>/dev/null || { echo "Python must be at least 3.11. Got PYTHON=$(PYTHON)" \
 	  "($$($(PYTHON) --version 2>&1 || true)). Install Python 3.11 or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Making the environment $(VENV) (a few minutes the first time)"
@@ -64,7 +64,7 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard setup.py deepbelief/native/*
 	@touch $@
 
 # The benchmark's environment has this library, its peers and nothing that only developers need.
-$(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt $(wildcard setup.py deepbelief/native/*.c)
+$(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt $(wildcard setup.py deepbelief/native/*.[ch])
 	@echo "Making the environment $(BENCH_VENV) with the peers"
 	@test -x $(BENCH_VENV)/bin/pip || $(PYTHON) -m venv $(BENCH_VENV) || { rm -rf $(BENCH_VENV); exit 1; }
 	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt setuptools torch

@@ -4,6 +4,13 @@ from setuptools import Extension, setup
 
 # -O3 would unroll the lanes of the generator into half their speed (docs/developer/decisions.md)
 FLAGS = ["-O2", "-Wno-psabi"]
-DRAWS = Extension("deepbelief.native._draws", ["deepbelief/native/_draws.c"], extra_compile_args=FLAGS, optional=True)
+FOLDER = "deepbelief/native"
+KERNELS = Extension(
+    "deepbelief.native._kernels",
+    [f"{FOLDER}/_draws.c", f"{FOLDER}/_products.c"],
+    depends=[f"{FOLDER}/_vectors.h"],
+    extra_compile_args=FLAGS,
+    optional=True,
+)
 
-setup(ext_modules=[DRAWS])
+setup(ext_modules=[KERNELS])

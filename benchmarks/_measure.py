@@ -53,7 +53,7 @@ def parser(description: str, rounds: int) -> argparse.ArgumentParser:
 
 def set_up(threads: int) -> None:
     """Set the threads, and say what machine this is."""
-    from deepbelief.native.draws import library
+    from deepbelief.native.library import library
 
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # NumPy's own threads too, which would go on turning while the next way is timed

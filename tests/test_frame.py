@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import deepbelief
-from deepbelief.native import draws
+from deepbelief.native.library import library as kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -131,8 +131,8 @@ def test_built_package_holds_the_library_and_nothing_else(tmp_path: Path) -> Non
     with zipfile.ZipFile(next(target.glob("*.whl"))) as wheel:
         built = {name for name in wheel.namelist() if ".dist-info/" not in name}
     compiled = {
-        name for name in built if name.startswith("deepbelief/native/_draws.") and name.endswith((".so", ".pyd"))
+        name for name in built if name.startswith("deepbelief/native/_kernels.") and name.endswith((".so", ".pyd"))
     }
     library = {path.relative_to(source).as_posix() for path in (source / "deepbelief").rglob("*") if path.is_file()}
     assert built - compiled == library
-    assert len(compiled) == (1 if draws.library() else 0)
+    assert len(compiled) == (1 if kernels() else 0)

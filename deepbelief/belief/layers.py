@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.energy.rbm import RBM
+from deepbelief.maths.products import product
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 from deepbelief.units.catalog import units_from_config
@@ -72,11 +73,11 @@ class UntiedLayer(nn.Module):
 
     def input_h_from_v(self, v: Tensor) -> Tensor:
         """``v recognition``, in the type of the biases."""
-        return (v @ self.recognition).to(self.hidden.bias.dtype)
+        return product(v, self.recognition).to(self.hidden.bias.dtype)
 
     def input_v_from_h(self, h: Tensor) -> Tensor:
         """``h generative'``."""
-        return (h @ self.generative.T).to(self.visible.bias.dtype)
+        return product(h, self.generative.T).to(self.visible.bias.dtype)
 
     def mean_h_from_v(self, v: Tensor) -> Tensor:
         """``<h>`` under Q(h | v)."""

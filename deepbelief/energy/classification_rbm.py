@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.maths.products import product
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units
@@ -75,7 +76,7 @@ class ClassificationRBM(nn.Module):
     def label_inputs(self, x: Tensor) -> Tensor:
         """What the hidden units receive from x and from each label: (n, n_features) -> (n, n_classes, n_hidden)."""
         weight = self.rbm.weight
-        return (x @ weight[: self.n_features]).to(weight.dtype).unsqueeze(1) + weight[self.n_features :]
+        return product(x, weight[: self.n_features]).to(weight.dtype).unsqueeze(1) + weight[self.n_features :]
 
     def scores_of_inputs(self, inputs: Tensor) -> Tensor:
         """``d_y + Gamma_h`` of `label_inputs`: (n, n_classes, n_hidden) -> (n, n_classes)."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.sites import Block
+from deepbelief.maths.products import product
 
 SPARSE_BELOW = 0.05  # the share of nonzero entries; below it, and from 200 columns on, the sparse product is faster
 DENSE_BELOW = 200
@@ -44,10 +45,10 @@ class DenseInteraction:
         self.blocks = blocks
 
     def whole(self, x: Tensor) -> Tensor:
-        return x @ self.matrix
+        return product(x, self.matrix)
 
     def on(self, index: int, x: Tensor) -> Tensor:
-        return x @ self.matrix[:, self.blocks[index].place]
+        return product(x, self.matrix[:, self.blocks[index].place])
 
 
 def dense_matrix(coupling: Tensor, pairs: Tensor, size: int) -> Tensor:

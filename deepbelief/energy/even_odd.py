@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from deepbelief.maths.products import product
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 from deepbelief.units.side_by_side import SideBySide
@@ -95,9 +96,9 @@ class EvenOdd(nn.Module):
         for layer in range(of_parity, len(self.weights) + 1, 2):
             terms = []
             if layer > 0:
-                terms.append(others[(layer - 1) // 2] @ self.weights[layer - 1])
+                terms.append(product(others[(layer - 1) // 2], self.weights[layer - 1]))
             if layer < len(self.weights):
-                terms.append(others[(layer + 1) // 2] @ self.weights[layer].T)
+                terms.append(product(others[(layer + 1) // 2], self.weights[layer].T))
             rows.append(terms[0] if len(terms) == 1 else terms[0] + terms[1])
         return torch.cat(rows, -1)
 

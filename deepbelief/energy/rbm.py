@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from deepbelief.energy.two_layers import TwoLayers
 from deepbelief.errors import check_range
+from deepbelief.maths.products import product
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units, check_layers
 from deepbelief.units.bernoulli import Bernoulli
@@ -54,11 +55,11 @@ class RBM(TwoLayers):
 
     def input_h_from_v(self, v: Tensor) -> Tensor:
         """``v W``, in the type of the biases (a bf16 product must not make the probabilities coarse)."""
-        return (v @ self.weight).to(self.hidden.bias.dtype)
+        return product(v, self.weight).to(self.hidden.bias.dtype)
 
     def input_v_from_h(self, h: Tensor) -> Tensor:
         """``h W'``."""
-        return (h @ self.weight.T).to(self.visible.bias.dtype)
+        return product(h, self.weight.T).to(self.visible.bias.dtype)
 
     # -- capabilities -----------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_range
+from deepbelief.maths.products import product
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.bernoulli import Bernoulli
@@ -85,7 +86,7 @@ class ReplicatedSoftmax(nn.Module):
 
     def input_v_from_h(self, h: Tensor) -> Tensor:
         """``h W'``."""
-        return (h @ self.weight.T).to(self.visible.bias.dtype)
+        return product(h, self.weight.T).to(self.visible.bias.dtype)
 
     def mean_h_from_v(self, v: Tensor) -> Tensor:
         """``<h>`` given v."""

@@ -6,22 +6,10 @@
    32 elements, 8 lanes of 4 words each. */
 
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
 
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
-#define FOR_EVERY_MACHINE __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FOR_EVERY_MACHINE
-#endif
-#define INLINE static inline __attribute__((always_inline))
+#include "_vectors.h"
 
-#define LANES 8
 #define BLOCK 32
-
-typedef uint32_t words __attribute__((vector_size(4 * LANES)));
-typedef int32_t integers __attribute__((vector_size(4 * LANES)));
-typedef float floats __attribute__((vector_size(4 * LANES)));
 
 #define ROTATE(x, n) (((x) << (n)) | ((x) >> (32 - (n))))
 #define MIX(a, b, n) \

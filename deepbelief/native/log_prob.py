@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from deepbelief.native.draws import library, over_threads, serves
+from deepbelief.native.library import library, over_threads, serves
 
 
 def bernoulli_log_prob(x: Tensor, inputs: Tensor, bias: Tensor) -> Tensor | None:

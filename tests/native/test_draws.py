@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from deepbelief.energy.kernels.gibbs import BlockGibbs, ChainState
-from deepbelief.native import draws
+from deepbelief.native import draws, library
 from deepbelief.rng import bernoulli, make_generator
 from deepbelief.units.bernoulli import Bernoulli
 from tests.oracle.joint import Joint
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value
 from tests.oracle.zoo import tiny_rbm
 
-built = pytest.mark.skipif(draws.library() is None, reason="the C kernels were not built (no compiler)")
+built = pytest.mark.skipif(library.library() is None, reason="the C kernels were not built (no compiler)")
 ROTATIONS = [(10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20)]
 
 
@@ -54,7 +54,7 @@ def uniforms(n: int, key: int) -> torch.Tensor:
 @built
 @pytest.mark.parametrize("n", [32, 1000, 1031])
 def test_the_draws_are_those_of_the_generator_in_the_paper(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draws, "SMALLEST", 1)
+    monkeypatch.setattr(library, "SMALLEST", 1)
     key = int(torch.empty((), dtype=torch.int64).random_(generator=make_generator(3)))
     p = torch.rand(n, generator=make_generator(4))
     found = draws.bernoulli(p, make_generator(3))
@@ -67,7 +67,7 @@ def test_the_draws_are_those_of_the_generator_in_the_paper(n: int, monkeypatch: 
 def test_activation_and_draw_in_one_pass_are_the_two_after_each_other(
     shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draws, "SMALLEST", 1)
+    monkeypatch.setattr(library, "SMALLEST", 1)
     inputs, bias = 4 * normal(*shape), normal(shape[1], seed=2)
     both = draws.sigmoid_bernoulli(inputs, bias, make_generator(0))
     assert both is not None
@@ -78,7 +78,7 @@ def test_activation_and_draw_in_one_pass_are_the_two_after_each_other(
 
 @built
 def test_extreme_inputs_are_sure_and_finite(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draws, "SMALLEST", 1)
+    monkeypatch.setattr(library, "SMALLEST", 1)
     inputs = torch.tensor([[-float("inf"), -200.0, -90.0, 90.0, 200.0, float("inf"), float("nan")]])
     both = draws.sigmoid_bernoulli(inputs, torch.zeros(7), make_generator(0))
     assert both is not None
@@ -94,7 +94,7 @@ def test_extreme_inputs_are_sure_and_finite(monkeypatch: pytest.MonkeyPatch) -> 
 def test_any_number_of_threads_draws_the_same(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, bias = normal(123, 77), normal(77, seed=2)
     alone = draws.sigmoid_bernoulli(inputs, bias, make_generator(0))
-    monkeypatch.setattr(draws, "GRAIN", 64)
+    monkeypatch.setattr(library, "GRAIN", 64)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     together = draws.sigmoid_bernoulli(inputs, bias, make_generator(0))
     assert alone is not None and together is not None  # noqa: PT018
@@ -125,12 +125,12 @@ def test_both_ways_have_the_law(compiled: bool, monkeypatch: pytest.MonkeyPatch)
 def test_changes_of_softplus_are_those_in_double(
     shape: tuple[int, int], spread: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draws, "SMALLEST", 1)
+    monkeypatch.setattr(library, "SMALLEST", 1)
     x, a, b = spread * normal(*shape), normal(shape[1], seed=2), normal(shape[1], seed=3)
     found = draws.softplus_change(x, (0.5, a), (0.75, b))
     here, there = (F.softplus((scale * x + bias).double(), threshold=50) for scale, bias in ((0.5, a), (0.75, b)))
     torch.testing.assert_close(found, (there - here).sum(1), rtol=1e-6, atol=1e-6 * spread * shape[1])
-    monkeypatch.setattr(draws, "GRAIN", 8)
+    monkeypatch.setattr(library, "GRAIN", 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert torch.equal(found, draws.softplus_change(x, (0.5, a), (0.75, b)))  # type: ignore[arg-type]
 
@@ -139,7 +139,7 @@ def test_changes_of_softplus_are_those_in_double(
 def test_gibbs_sampling_by_the_kernel_keeps_the_law(
     monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
 ) -> None:
-    monkeypatch.setattr(draws, "SMALLEST", 1)
+    monkeypatch.setattr(library, "SMALLEST", 1)
     rbm = tiny_rbm("bernoulli", "bernoulli", generator)
     joint = Joint.of(rbm)
     twin, start = copy.deepcopy(rbm).float(), joint.halves(joint.draw(200_000, generator))
@@ -159,10 +159,10 @@ def test_a_mean_that_carries_a_gradient_is_left_to_torch() -> None:
 
 
 def test_without_the_kernels_everything_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    draws.library.cache_clear()
+    library.library.cache_clear()
     monkeypatch.setenv("DEEPBELIEF_NATIVE", "0")
     try:
-        assert draws.library() is None
+        assert library.library() is None
         assert set(bernoulli(torch.full((100, 100), 0.5), make_generator(0)).unique().tolist()) == {0.0, 1.0}
     finally:
-        draws.library.cache_clear()
+        library.library.cache_clear()

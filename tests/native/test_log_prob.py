@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepbelief.native import draws
+from deepbelief.native import library
 from deepbelief.native.log_prob import bernoulli_log_prob
 from deepbelief.rng import make_generator
 from deepbelief.units.bernoulli import Bernoulli
 
-built = pytest.mark.skipif(draws.library() is None, reason="the C kernels were not built (no compiler)")
+built = pytest.mark.skipif(library.library() is None, reason="the C kernels were not built (no compiler)")
 SHAPES = [((100, 61), (100, 61)), ((5, 40, 33), (40, 33)), ((3, 2, 40, 32), (40, 32)), ((5, 40, 30), (5, 40, 30))]
 
 
@@ -36,7 +36,7 @@ def exact(x: Tensor, inputs: Tensor, bias: Tensor) -> Tensor:
 def test_value_and_gradients(
     inputs: tuple[int, ...], x: tuple[int, ...], scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draws, "SMALLEST", 1)
+    monkeypatch.setattr(library, "SMALLEST", 1)
     bits, there, bias = parts(inputs, x, scale)
     ways = []
     for dtype, function in ((torch.float32, bernoulli_log_prob), (torch.float64, exact)):
@@ -51,7 +51,7 @@ def test_value_and_gradients(
 
 @built
 def test_the_same_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draws, "GRAIN", 1)
+    monkeypatch.setattr(library, "GRAIN", 1)
     found = []
     threads = torch.get_num_threads()
     try:
@@ -64,7 +64,7 @@ def test_the_same_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_units_take_it_or_do_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draws, "SMALLEST", 1)
+    monkeypatch.setattr(library, "SMALLEST", 1)
     x, inputs, bias = parts((5, 40, 33), (40, 33))
     units = Bernoulli(33)
     with torch.no_grad():

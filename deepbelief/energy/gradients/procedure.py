@@ -23,6 +23,7 @@ from deepbelief.energy.gradients.sparsity import check_groups, with_group_sparsi
 from deepbelief.energy.gradients.update import Factor, Update, move_offsets
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_range
+from deepbelief.native.products import bits_step
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
 
@@ -120,8 +121,11 @@ class LikelihoodLearning:
 
     def put_gradients(self, positive: Moments, negative: Moments, context: StepContext | None = None) -> None:
         """Gradients of *minus* the log-likelihood, decay and sparsity included, where the optimizer looks for them."""
-        rbm, (left, right) = self.rbm, self._factors(positive, negative)
-        ascent = torch.mm(left.T, right)
+        rbm = self.rbm
+        ascent = torch.zeros_like(rbm.weight, requires_grad=False)
+        if not bits_step(ascent, 1.0, *self._halves(positive, negative, 1.0)):
+            left, right = self._factors(positive, negative)
+            torch.mm(left.T, right, out=ascent)
         if self.l2:
             ascent.add_(rbm.weight, alpha=-self.l2)
         if self.l1:
@@ -137,17 +141,39 @@ class LikelihoodLearning:
 
         The gradient of 784 x 500 weights would be written once and read five times, a fifth of the whole update.
         """
-        rbm, (left, right) = self.rbm, self._factors(positive, negative)
-        shifts = None
-        if self.centred:
-            shifts = left.T @ (right @ rbm.hidden_offset), (left @ rbm.visible_offset) @ right
-            if self.l2:
-                shifts[0].addmv_(rbm.weight, rbm.hidden_offset, alpha=-self.l2)
-                shifts[1].addmv_(rbm.weight.T, rbm.visible_offset, alpha=-self.l2)
-        rate = self.update.rate(context)
+        rbm, rate = self.rbm, self.update.rate(context)
+        keep, shifts = 1 - rate * self.l2, self._shifts(positive, negative) if self.centred else None
         rbm.weight.grad = None
-        rbm.weight.addmm_(left.T, right, beta=1 - rate * self.l2, alpha=rate)
+        if not bits_step(rbm.weight, keep, *self._halves(positive, negative, rate)):
+            left, right = self._factors(positive, negative)
+            rbm.weight.addmm_(left.T, right, beta=keep, alpha=rate)
         self._put_other_gradients(positive, negative, shifts)
+
+    def _shifts(self, positive: Moments, negative: Moments) -> tuple[Tensor, Tensor]:
+        """``dW lambda`` and ``dW' mu``, from factors that are a fraction of dW."""
+        rbm, down_h = self.rbm, negative.h - positive.h
+        mu, offset, up_v = rbm.visible_offset, rbm.hidden_offset, positive.v - negative.v
+        to_v = torch.addcmul(up_v * -offset.dot(offset), mu, down_h.dot(offset))
+        to_h = torch.addcmul(down_h * mu.dot(mu), offset, mu.dot(up_v), value=-1)
+        for half, sign in ((positive, 1), (negative, -1)):
+            to_v.addmv_(half.left.T, half.right.mv(offset), alpha=sign)
+            to_h.addmv_(half.right.T, half.left.mv(mu), alpha=sign)
+        if self.l2:
+            to_v.addmv_(rbm.weight, offset, alpha=-self.l2)
+            to_h.addmv_(rbm.weight.T, mu, alpha=-self.l2)
+        return to_v, to_h
+
+    def _halves(
+        self, positive: Moments, negative: Moments, rate: float
+    ) -> tuple[list[tuple[Tensor, Tensor, float]], Tensor, Tensor]:
+        """`rate` times the (centred) gradient as `bits_step` takes it: both halves, and the offsets' rows."""
+        halves = [(positive.left, positive.right, rate), (negative.left, negative.right, -rate)]
+        if not self.centred:
+            none = positive.v.new_empty(0)
+            return halves, none.view(0, len(positive.v)), none.view(0, len(positive.h))
+        left = torch.stack([positive.v - negative.v, self.rbm.visible_offset])
+        right = torch.stack([-self.rbm.hidden_offset, negative.h - positive.h])
+        return halves, left, right.mul_(rate)
 
     def _factors(self, positive: Moments, negative: Moments) -> tuple[Tensor, Tensor]:
         """The (centred) likelihood's gradient as one product, ``left' right``: both halves, and the offsets' rows."""

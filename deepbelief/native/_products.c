@@ -1,0 +1,292 @@
+/* Products of bits with real matrices, by additions from tables ("the method of four Russians").
+
+   Of 4 bits x a row of the product needs one of 16 sums of 4 rows of w. The 16 sums are made once and serve all cases, so
+   that a case pays one addition where a dense product pays four products, however many of its bits are on (Arlazarov,
+   Dinic, Kronrod & Faradzev 1970, "On economical construction of the transitive closure of a directed graph").
+
+   Bits lie in words of 32: word k of case i is bits[k * n + i]. Columns are taken by tiles of 32, the depth by chunks of
+   32: tables of 16 KB, which a core keeps beside it. Each number of the result is the same sum in the same order whatever
+   the other cases are, and however the tiles are shared between threads. */
+
+#include "_vectors.h"
+
+#define TILE 32
+#define CHUNK 32
+#define GROUPS 8
+#define ENTRIES 16
+#define TABLE (GROUPS * ENTRIES * TILE)
+#define ROWS 1024 /* cases whose sums are kept at once */
+
+/* The floats of working memory that a call needs for n cases: tables, a chunk of rows, and the sums. */
+int64_t deepbelief_work(int64_t n) { return TABLE + CHUNK * TILE + TILE * (n < ROWS ? n : ROWS); }
+
+/* Whether this processor has vectors of 8 floats; without them a dense product is as fast. */
+int deepbelief_pays(void) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    return __builtin_cpu_supports("avx2") ? 1 : 0;
+#else
+    return 0;
+#endif
+}
+
+/* -- bits --------------------------------------------------------------------------------------------------------- */
+
+#define ON(x) ((integers)((x) == 1.0f))
+#define OTHER(x) ((integers)((x) != 0.0f) & (integers)((x) != 1.0f)) /* true of NaN too */
+
+static const integers PLACES = {1, 2, 4, 8, 16, 32, 64, 128};
+
+INLINE int any(integers mask) {
+    int32_t lanes[LANES], found = 0;
+    memcpy(lanes, &mask, sizeof lanes);
+    for (int i = 0; i < LANES; i++) found |= lanes[i];
+    return found != 0;
+}
+
+/* x (n, n_in) of zeros and ones, its rows `stride` apart, as words along a row. Returns 0 at the first row that holds
+   anything else. */
+FOR_EVERY_MACHINE
+int deepbelief_pack_rows(const float *x, int64_t n, int64_t n_in, int64_t stride, int32_t *bits) {
+    for (int64_t i = 0; i < n; i++) {
+        const float *row = x + i * stride;
+        integers other = {0};
+        for (int64_t k = 0; k < n_in; k += CHUNK) {
+            float padded[CHUNK];
+            const float *in = row + k;
+            if (k + CHUNK > n_in) {
+                memset(padded, 0, sizeof padded);
+                memcpy(padded, in, sizeof(float) * (size_t)(n_in - k));
+                in = padded;
+            }
+            words found = {0};
+            for (int j = 0; j < CHUNK / LANES; j++) {
+                floats v = *(const anywhere *)(in + j * LANES);
+                other |= OTHER(v);
+                found |= (words)(ON(v) & PLACES) << (uint32_t)(j * LANES);
+            }
+            uint32_t lanes[LANES], word = 0;
+            memcpy(lanes, &found, sizeof lanes);
+            for (int j = 0; j < LANES; j++) word |= lanes[j];
+            bits[k / CHUNK * n + i] = (int32_t)word;
+        }
+        if (any(other)) return 0;
+    }
+    return 1;
+}
+
+/* The same of the transpose: words along a column of x (n_cases, n_in), word k of column i at bits[k * n_in + i]. */
+FOR_EVERY_MACHINE
+int deepbelief_pack_columns(const float *x, int64_t n_cases, int64_t n_in, int64_t stride, int32_t *bits) {
+    for (int64_t first = 0; first < n_cases; first += CHUNK) {
+        int64_t cases = n_cases - first < CHUNK ? n_cases - first : CHUNK, i = 0;
+        const float *in = x + first * stride;
+        int32_t *out = bits + first / CHUNK * n_in;
+        integers other = {0};
+        for (; i + LANES <= n_in; i += LANES) {
+            integers found = {0};
+            for (int64_t c = 0; c < cases; c++) {
+                floats v = *(const anywhere *)(in + c * stride + i);
+                other |= OTHER(v);
+                found |= ON(v) & (int32_t)(1u << c);
+            }
+            memcpy(out + i, &found, sizeof found);
+        }
+        if (any(other)) return 0;
+        for (; i < n_in; i++) {
+            uint32_t word = 0;
+            for (int64_t c = 0; c < cases; c++) {
+                float v = in[c * stride + i];
+                if (v != 0.0f && v != 1.0f) return 0;
+                word |= (v == 1.0f ? 1u : 0u) << c;
+            }
+            out[i] = (int32_t)word;
+        }
+    }
+    return 1;
+}
+
+/* -- tables ------------------------------------------------------------------------------------------------------- */
+
+#if defined(__clang__)
+#define TWO(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define TWO(a, b, ...) __builtin_shuffle(a, b, (integers){__VA_ARGS__})
+#endif
+
+/* to[i][j] = from[j][i] for 8 x 8 numbers. */
+INLINE void turn(const float *from, int64_t stride, float *to) {
+    floats r[LANES], s[LANES];
+    for (int i = 0; i < LANES; i++) r[i] = *(const anywhere *)(from + i * stride);
+    for (int i = 0; i < LANES; i += 2) {
+        s[i] = TWO(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        s[i + 1] = TWO(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    for (int i = 0; i < LANES; i += 4) {
+        r[i] = TWO(s[i], s[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        r[i + 1] = TWO(s[i], s[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        r[i + 2] = TWO(s[i + 1], s[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
+        r[i + 3] = TWO(s[i + 1], s[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    for (int i = 0; i < 4; i++) {
+        *(anywhere *)(to + i * TILE) = TWO(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        *(anywhere *)(to + (i + 4) * TILE) = TWO(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}
+
+/* The sums of all subsets of 4 rows, for each of `groups` groups: table[group][subset][TILE]. */
+INLINE void fill_tables(const float *rows, int64_t stride, int groups, float *table) {
+    for (int g = 0; g < groups; g++, rows += 4 * stride, table += ENTRIES * TILE) {
+        for (int j = 0; j < TILE; j += LANES) {
+            const float *in = rows + j;
+            float *t = table + j;
+            floats r0 = *(const anywhere *)in, r1 = *(const anywhere *)(in + stride);
+            floats r2 = *(const anywhere *)(in + 2 * stride), r3 = *(const anywhere *)(in + 3 * stride);
+            floats r01 = r0 + r1, r23 = r2 + r3, none = {0};
+#define PUT(i, x) *(anywhere *)(t + (i)*TILE) = (x)
+            PUT(0, none), PUT(1, r0), PUT(2, r1), PUT(3, r01);
+            PUT(4, r2), PUT(5, r0 + r2), PUT(6, r1 + r2), PUT(7, r01 + r2);
+            PUT(8, r3), PUT(9, r0 + r3), PUT(10, r1 + r3), PUT(11, r01 + r3);
+            PUT(12, r23), PUT(13, r0 + r23), PUT(14, r1 + r23), PUT(15, r01 + r23);
+        }
+    }
+}
+
+/* Ask for the next chunk of rows while this one is added. */
+INLINE void fetch(const float *from, int64_t stride, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        __builtin_prefetch(from + i * stride);
+        __builtin_prefetch(from + i * stride + TILE / 2);
+        __builtin_prefetch(from + i * stride + TILE - 1);
+    }
+}
+
+INLINE void add_groups(const int32_t *bits, int64_t n, const float *table, float *sums, const int groups) {
+    for (int64_t i = 0; i < n; i++, sums += TILE) {
+        uint32_t word = (uint32_t)bits[i];
+        floats s0 = *(anywhere *)sums, s1 = *(anywhere *)(sums + 8);
+        floats s2 = *(anywhere *)(sums + 16), s3 = *(anywhere *)(sums + 24);
+#pragma GCC unroll 8
+        for (int g = 0; g < groups; g++) {
+            const float *t = table + g * ENTRIES * TILE + (word >> (4 * g) & 15) * TILE;
+            s0 += *(const anywhere *)t, s1 += *(const anywhere *)(t + 8);
+            s2 += *(const anywhere *)(t + 16), s3 += *(const anywhere *)(t + 24);
+        }
+        *(anywhere *)sums = s0, *(anywhere *)(sums + 8) = s1;
+        *(anywhere *)(sums + 16) = s2, *(anywhere *)(sums + 24) = s3;
+    }
+}
+
+/* sums[i] += the rows of the tables that word i of n picks. */
+INLINE void add(const int32_t *bits, int64_t n, const float *table, float *sums, int groups) {
+    switch (groups) {
+        case 8: add_groups(bits, n, table, sums, 8); break;
+        case 7: add_groups(bits, n, table, sums, 7); break;
+        case 6: add_groups(bits, n, table, sums, 6); break;
+        case 5: add_groups(bits, n, table, sums, 5); break;
+        case 4: add_groups(bits, n, table, sums, 4); break;
+        case 3: add_groups(bits, n, table, sums, 3); break;
+        case 2: add_groups(bits, n, table, sums, 2); break;
+        default: add_groups(bits, n, table, sums, 1);
+    }
+}
+
+/* A row of a tile, `width` numbers wide; a whole one is copied without a call. */
+INLINE void copy(float *to, const float *from, int64_t width) {
+    if (width == TILE) memcpy(to, from, sizeof(float) * TILE);
+    else memcpy(to, from, sizeof(float) * (size_t)width);
+}
+
+/* -- products ----------------------------------------------------------------------------------------------------- */
+
+/* out (n, n_out) = bits (n, n_in) times w, whose entry (k, j) lies at w[k * stride + j], or at w[j * stride + k] where
+   it is `turned`; tiles first to last. */
+FOR_EVERY_MACHINE
+void deepbelief_bits_product(const int32_t *bits, int64_t n, const float *w, int64_t n_in, int64_t stride, int turned,
+                             int64_t n_out, float *out, int64_t first, int64_t last, float *work) {
+    float *table = work, *rows = table + TABLE, *sums = rows + CHUNK * TILE;
+    for (int64_t tile = first; tile < last; tile++) {
+        int64_t column = tile * TILE, width = n_out - column < TILE ? n_out - column : TILE;
+        for (int64_t case_0 = 0; case_0 < n; case_0 += ROWS) {
+            int64_t cases = n - case_0 < ROWS ? n - case_0 : ROWS;
+            memset(sums, 0, sizeof(float) * (size_t)(cases * TILE));
+            for (int64_t k = 0; k < n_in; k += CHUNK) {
+                int64_t depth = n_in - k < CHUNK ? n_in - k : CHUNK, at = TILE;
+                const float *from = turned ? w + column * stride + k : w + k * stride + column;
+                if (!turned && depth == CHUNK && width == TILE) {
+                    at = stride; /* the rows are read where they lie */
+                } else {
+                    int64_t i = 0;
+                    if (turned && width == TILE)
+                        for (; i + LANES <= depth; i += LANES)
+                            for (int j = 0; j < TILE; j += LANES) turn(from + j * stride + i, stride, rows + i * TILE + j);
+                    memset(rows + i * TILE, 0, sizeof(float) * (size_t)((CHUNK - i) * TILE));
+                    for (; i < depth; i++)
+                        for (int64_t j = 0; j < width; j++)
+                            rows[i * TILE + j] = turned ? from[j * stride + i] : from[i * stride + j];
+                    from = rows;
+                }
+                int groups = (int)((depth + 3) / 4);
+                fill_tables(from, at, groups, table);
+                if (k + 2 * CHUNK <= n_in) {
+                    if (turned) fetch(w + column * stride + k + CHUNK, stride, width);
+                    else fetch(w + (k + CHUNK) * stride + column, stride, CHUNK);
+                }
+                add(bits + k / CHUNK * n + case_0, cases, table, sums, groups);
+            }
+            for (int64_t i = 0; i < cases; i++)
+                copy(out + (case_0 + i) * n_out + column, sums + i * TILE, width);
+        }
+    }
+}
+
+/* One half of a gradient: bits of n_rows x n_cases, the cases' rows of n_out numbers, and what each row is scaled by. */
+typedef struct {
+    const int32_t *bits;
+    const float *right, *scale;
+    int64_t n_cases;
+} half;
+
+/* w (n_rows, n_out) = keep w + the sum over halves of bits' (scale right) + the sum over k of left[k] right[k]', n_dense
+   real rows; tiles first to last. The pointers and sizes of the halves come in arrays of n_halves. */
+FOR_EVERY_MACHINE
+void deepbelief_bits_step(float *w, float keep, int64_t n_rows, int64_t n_out, const half *halves, int64_t n_halves,
+                          const float *left, const float *right, int64_t n_dense, int64_t first, int64_t last,
+                          float *work) {
+    float *table = work, *rows = table + TABLE, *sums = rows + CHUNK * TILE;
+    for (int64_t tile = first; tile < last; tile++) {
+        int64_t column = tile * TILE, width = n_out - column < TILE ? n_out - column : TILE;
+        for (int64_t row_0 = 0; row_0 < n_rows; row_0 += ROWS) {
+            int64_t some = n_rows - row_0 < ROWS ? n_rows - row_0 : ROWS;
+            memset(rows, 0, sizeof(float) * CHUNK * TILE);
+            for (int64_t d = 0; d < n_dense && d < CHUNK; d++) copy(rows + d * TILE, right + d * n_out + column, width);
+            for (int64_t i = 0; i < some; i++) {
+                float *to = sums + i * TILE;
+                const float *from = w + (row_0 + i) * n_out + column;
+                if (width < TILE) memset(to, 0, sizeof(float) * TILE);
+                copy(to, from, width);
+                if (i + 16 < some) fetch(from + 16 * n_out, n_out, 1);
+                for (int j = 0; j < TILE; j += LANES) {
+                    floats s = *(anywhere *)(to + j) * keep;
+                    for (int64_t d = 0; d < n_dense; d++)
+                        s += left[d * n_rows + row_0 + i] * *(anywhere *)(rows + d * TILE + j);
+                    *(anywhere *)(to + j) = s;
+                }
+            }
+            for (int64_t part = 0; part < n_halves; part++) {
+                const half *of = halves + part;
+                for (int64_t k = 0; k < of->n_cases; k += CHUNK) {
+                    int64_t depth = of->n_cases - k < CHUNK ? of->n_cases - k : CHUNK;
+                    memset(rows, 0, sizeof(float) * CHUNK * TILE);
+                    for (int64_t c = 0; c < depth; c++) {
+                        copy(rows + c * TILE, of->right + (k + c) * n_out + column, width);
+                        for (int j = 0; j < TILE; j += LANES) *(anywhere *)(rows + c * TILE + j) *= of->scale[k + c];
+                    }
+                    int groups = (int)((depth + 3) / 4);
+                    fill_tables(rows, TILE, groups, table);
+                    add(of->bits + k / CHUNK * n_rows + row_0, some, table, sums, groups);
+                }
+            }
+            for (int64_t i = 0; i < some; i++) copy(w + (row_0 + i) * n_out + column, sums + i * TILE, width);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+"""Products of zeros and ones with real matrices, by the kernels of ``_products.c``: a third of a dense product's time.
+
+Four bits pick one of 16 sums of four rows, so a product of bits costs a quarter of its additions and no multiplication,
+however many bits are on. The result is the dense product's up to the order of a sum in float32.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepbelief.native.library import library, over_threads
+
+TILE = 32  # columns, and bits of a word
+FEWEST = 8  # cases; below, the tables cost more than they save
+SMALLEST = 1 << 16  # products of numbers
+PAGE = 4096  # bytes
+_own = threading.local()
+
+
+class Half(ctypes.Structure):
+    """The kernel's ``half``: bits of rows by cases, what each case adds to the rows that it has on, and its factor."""
+
+    _fields_ = [
+        ("bits", ctypes.c_void_p),
+        ("right", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("n_cases", ctypes.c_int64),
+    ]
+
+
+def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
+    """``x @ w`` where all of `x` is 0 or 1: (..., n_in), (n_in, n_out) -> (..., n_out); None where it is not."""
+    kernels = _kernels()
+    if kernels is None or w.ndim != 2 or not (_plain(x) and _plain(w)) or x.shape[-1] != len(w):
+        return None
+    n_in, n_out = w.shape
+    n = x.numel() // max(n_in, 1)
+    turned = w.stride(1) != 1
+    if n < FEWEST or n * n_in * n_out < SMALLEST or (turned and w.stride(0) != 1):
+        return None
+    if torch.is_grad_enabled() and (x.requires_grad or w.requires_grad):
+        return None
+    if not x.is_contiguous() and (x.ndim != 2 or x.stride(1) != 1):
+        return None
+    bits = torch.empty((-(-n_in // TILE), n), dtype=torch.int32)
+    if not kernels.deepbelief_pack_rows(x.data_ptr(), n, n_in, n_in if x.ndim != 2 else x.stride(0), bits.data_ptr()):
+        return None
+    out = x.new_empty((*x.shape[:-1], n_out))
+    before = bits.data_ptr(), n, w.data_ptr(), n_in, w.stride(1 if turned else 0), int(turned), n_out, out.data_ptr()
+
+    def run(first: int, last: int) -> None:
+        kernels.deepbelief_bits_product(*before, first, last, _work(kernels, n))
+
+    over_threads(-(-n_out // TILE), n * n_in * TILE // 4, run)
+    return out
+
+
+def bits_step(
+    w: Tensor, keep: float, halves: Sequence[tuple[Tensor, Tensor, float]], left: Tensor, right: Tensor
+) -> bool:
+    """``w = keep w + sum_k factor_k x_k' y_k + left' right`` in place, where all entries of the x_k are 0 or 1.
+
+    `w` is (n_rows, n_out); each half is x (cases, n_rows), y (cases, n_out) and a factor; `left` (few, n_rows) and
+    `right` (few, n_out) are real. False, with `w` as it was, where the kernel cannot serve.
+    """
+    kernels = _kernels()
+    read = [w, left, right, *(tensor for x, y, _ in halves for tensor in (x, y))]
+    if kernels is None or not all(_plain(tensor) and tensor.is_contiguous() for tensor in read) or len(left) > TILE:
+        return False
+    n_rows, n_out = w.shape
+    n_cases = sum(len(x) for x, _, _ in halves)
+    if n_cases < FEWEST or n_cases * w.numel() < SMALLEST:
+        return False
+    table, alive = (Half * len(halves))(), []
+    for i, (x, y, factor) in enumerate(halves):
+        bits = torch.empty((-(-len(x) // TILE), n_rows), dtype=torch.int32)
+        if not kernels.deepbelief_pack_columns(x.data_ptr(), len(x), n_rows, n_rows, bits.data_ptr()):
+            return False
+        scale = torch.full((len(x),), factor)
+        alive += [bits, scale]
+        table[i] = Half(bits.data_ptr(), y.data_ptr(), scale.data_ptr(), len(x))
+    before = w.data_ptr(), keep, n_rows, n_out, ctypes.addressof(table), len(halves)
+    dense = left.data_ptr(), right.data_ptr(), len(left)
+
+    def run(first: int, last: int) -> None:
+        kernels.deepbelief_bits_step(*before, *dense, first, last, _work(kernels, n_rows))
+
+    over_threads(-(-n_out // TILE), n_cases * n_rows * TILE // 4, run)
+    return True
+
+
+def _kernels() -> Any:
+    """The kernels, unless autocast asks for another precision or a tracer or a transform stands between."""
+    if torch.is_autocast_enabled("cpu") or torch._C._get_tracing_state() is not None:
+        return None
+    return None if torch._C._functorch.peek_interpreter_stack() is not None else _wide()
+
+
+@cache
+def _wide() -> Any:
+    kernels = library()
+    return kernels if kernels is not None and kernels.deepbelief_pays() else None
+
+
+def _plain(x: Tensor) -> bool:
+    """Whether the memory of `x` can be read as it is: float32 on the CPU, no stand-in of a tracer or a transform."""
+    return x.dtype is torch.float32 and type(x) in (Tensor, torch.nn.Parameter) and x.is_cpu
+
+
+def _work(kernels: Any, n: int) -> int:
+    """The address of this thread's working memory for `n` cases, kept from call to call."""
+    size = kernels.deepbelief_work(n)
+    if getattr(_own, "size", 0) < size:
+        _own.size, _own.work = size, torch.empty(size + PAGE // 4)
+        _own.place = -(-_own.work.data_ptr() // PAGE) * PAGE  # a third faster than anywhere
+    return int(_own.place)

@@ -1,0 +1,166 @@
+"""Products of bits by table: against double precision, alike for any threads and neighbours, and where they decline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deepbelief.energy.gradients import procedure
+from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
+from deepbelief.energy.rbm import RBM
+from deepbelief.maths.products import product
+from deepbelief.native import library, products
+from deepbelief.native.products import bits_product, bits_step
+from deepbelief.rng import make_generator
+from deepbelief.types import Batch
+from tests.oracle.checks import make_context
+
+built = pytest.mark.skipif(products._wide() is None, reason="no C kernels, or no wide vectors here")
+SHAPES = [(8, 33, 250), (100, 784, 37), (31, 64, 64), (9, 1000, 8), (1100, 40, 3), (64, 31, 96), (8, 4096, 2)]
+
+
+def bits(*shape: int, seed: int = 0, on: float = 0.4) -> Tensor:
+    return (torch.rand(shape, generator=make_generator(seed)) < on).float()
+
+
+def normal(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=make_generator(seed))
+
+
+def assert_rounded(found: Tensor, exact: Tensor, size: Tensor, terms: int) -> None:
+    """Within the error that any order of a sum in float32 can have: its terms times a rounding of their sizes."""
+    assert bool(((found.double() - exact).abs() <= terms * torch.finfo(torch.float32).eps * size).all())
+
+
+@built
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_product_is_the_dense_one(shape: tuple[int, int, int], turned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SMALLEST", 1)
+    n, n_in, n_out = shape
+    x, w = bits(n, n_in), normal(n_out, n_in).T if turned else normal(n_in, n_out)
+    found = bits_product(x, w)
+    assert found is not None
+    assert_rounded(found, x.double() @ w.double(), x.double() @ w.double().abs(), n_in)
+
+
+@built
+def test_rows_that_lie_apart_and_further_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SMALLEST", 1)
+    x, w = bits(40, 90), normal(30, 50)
+    assert torch.equal(bits_product(x[:, 25:55], w), bits_product(x[:, 25:55].contiguous(), w))  # type: ignore[arg-type]
+    deep = bits(4, 10, 30)
+    assert torch.equal(bits_product(deep, w), bits_product(deep.view(40, 30), w).view(4, 10, 50))  # type: ignore[union-attr]
+    columns = normal(30, 80)[:, 11:61]
+    assert torch.equal(bits_product(x[:, :30], columns), bits_product(x[:, :30], columns.contiguous()))  # type: ignore[arg-type]
+
+
+@built
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_any_number_of_threads_and_any_neighbours_make_the_same_sums(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, w, y = bits(1030, 200), normal(200, 130), normal(1030, 130)
+    alone, stepped = bits_product(x, w), w.clone()
+    dense = normal(2, 200), normal(2, 130)
+    assert alone is not None
+    assert bits_step(stepped, 0.9, [(x, y, 0.1)], *dense)
+    assert torch.equal(alone[500:520], bits_product(x[500:520], w))  # type: ignore[arg-type]
+    monkeypatch.setattr(library, "GRAIN", 64)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert torch.equal(alone, bits_product(x, w))  # type: ignore[arg-type]
+    assert bits_step(w, 0.9, [(x, y, 0.1)], *dense)
+    assert torch.equal(stepped, w)
+
+
+@built
+@pytest.mark.parametrize("shape", [(784, 37), (1500, 33), (31, 250), (33, 64)])
+@pytest.mark.parametrize("n_dense", [0, 1, 3])
+def test_a_step_is_the_dense_one(shape: tuple[int, int], n_dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SMALLEST", 1)
+    n_rows, n_out = shape
+    w, left, right = normal(n_rows, n_out), normal(n_dense, n_rows, seed=2), normal(n_dense, n_out, seed=3)
+    halves = [(bits(n, n_rows, seed=n), normal(n, n_out, seed=n), factor) for n, factor in ((45, 0.5), (7, -0.25))]
+    exact, size = 0.75 * w.double() + left.double().T @ right.double(), w.abs() + left.abs().T @ right.abs()
+    for x, y, factor in halves:
+        exact, size = exact + factor * x.double().T @ y.double(), size + abs(factor) * x.T @ y.abs()
+    assert bits_step(w, 0.75, halves, left, right)
+    assert_rounded(w, exact, size.double(), 60)
+
+
+DECLINED: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "a grey level in the last row": lambda x, w: (torch.cat([x[:-1], 0.5 * x[-1:]]), w),
+    "a spin": lambda x, w: (2 * x - 1, w),
+    "NaN": lambda x, w: (x.masked_fill(x > 0, torch.nan), w),
+    "a gradient": lambda x, w: (x, w.clone().requires_grad_()),
+    "double precision": lambda x, w: (x.double(), w.double()),
+    "too few cases": lambda x, w: (x[:7], w),
+    "columns that lie apart": lambda x, w: (x, w[:, ::2]),
+}
+
+
+@built
+@pytest.mark.parametrize("why", DECLINED)
+def test_what_it_cannot_take_is_left_to_torch(why: str) -> None:
+    x, w = DECLINED[why](bits(100, 80), normal(80, 120))
+    assert bits_product(x, w) is None
+    torch.testing.assert_close(product(x, w), x @ w, equal_nan=True)
+
+
+@built
+def test_it_steps_aside_for_autocast_and_for_transforms() -> None:
+    x, w = bits(100, 80), normal(80, 120)
+    assert bits_product(x, w) is not None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert product(x, w).dtype == torch.bfloat16
+    together = torch.func.vmap(lambda rows: product(rows, w))(x.view(2, 50, 80))
+    torch.testing.assert_close(together.view(100, 120), x @ w)
+    slope = torch.func.grad(lambda v: product(x, v).sum())(w)
+    torch.testing.assert_close(slope, x.sum(0).unsqueeze(1).expand(80, 120))
+    traced = torch.export.export(_Product(w), (x,)).module()
+    torch.testing.assert_close(traced(1 - x), (1 - x) @ w)
+
+
+class _Product(nn.Module):
+    def __init__(self, w: Tensor) -> None:
+        super().__init__()
+        self.w = nn.Parameter(w, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return product(x, self.w)
+
+
+@built
+def test_a_refused_step_leaves_the_weights_alone() -> None:
+    x, w, y = bits(100, 80), normal(80, 120), normal(100, 120)
+    before, none = w.clone(), (torch.empty(0, 80), torch.empty(0, 120))
+    assert not bits_step(w, 0.5, [(x, y, 1.0), (0.5 * x, y, 1.0)], *none)
+    assert torch.equal(w, before)
+
+
+@built
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_an_update_by_bits_is_the_dense_update(centred: bool, momentum: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a weighted batch of another size than the chains; the draws are the same, for the inputs hardly differ."""
+    settings = LearningSettings(n_chains=60, learning_rate=0.1, l2=0.01, centred=centred, momentum=momentum)
+    found: dict[bool, RBM] = {}
+    x, weight, asked = bits(45, 70), torch.rand(45, generator=make_generator(5)), []
+    plain = products.bits_step
+    for by_bits in (True, False):
+        if not by_bits:
+            monkeypatch.setattr(products, "_wide", lambda: None)
+        monkeypatch.setattr(procedure, "bits_step", lambda *a: asked.append(plain(*a)) or asked[-1])
+        rbm, generator = RBM(70, 40, weight_std=0.3, generator=make_generator(0)), make_generator(1)
+        rbm.match_data(x)
+        rule = make_procedure(rbm, settings)
+        rule.start(Batch(x, weight=weight), generator)
+        for _ in range(3):
+            rule.step(Batch(x, weight=weight), make_context(generator))
+        found[by_bits] = rbm
+    assert asked == [True] * 3 + [False] * 3
+    for (name, a), b in zip(found[True].named_parameters(), found[False].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
