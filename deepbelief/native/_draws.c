@@ -40,32 +40,6 @@
         u[3] = __builtin_convertvector((integers)(x3 >> 8), floats) * 0x1p-24f;                                  \
     }
 
-/* e = exp(y) to about 2e-7 of itself, for y within +-87: 2^n times a polynomial of degree 6 (Cephes' expf). */
-#define EXP(y, e)                                                                                     \
-    floats shifted = (y) * 1.44269504088896341f + 12582912.0f; /* 1.5 * 2^23: rounds to integers */   \
-    floats n = shifted - 12582912.0f;                                                                 \
-    integers power = ((integers)shifted + (127 - 0x4B400000)) << 23;                                  \
-    floats r = (y) - n * 0.693359375f + n * 2.12194440e-4f;                                           \
-    floats e = r * 1.9875691500e-4f + 1.3981999507e-3f;                                               \
-    e = e * r + 8.3334519073e-3f;                                                                     \
-    e = e * r + 4.1665795894e-2f;                                                                     \
-    e = e * r + 1.6666665459e-1f;                                                                     \
-    e = e * r + 5.0000001201e-1f;                                                                     \
-    e = (e * r * r + r + 1.0f) * (floats)power;
-
-#define WHERE(mask, a, b) (floats)(((integers)(a) & (mask)) | ((integers)(b) & ~(mask)))
-static const floats LIMIT = {87, 87, 87, 87, 87, 87, 87, 87};
-
-/* m = 1 / (1 + exp(-x)). NaN stays NaN. */
-#define SIGMOID(x, m)                             \
-    {                                             \
-        floats y = -(x);                          \
-        y = WHERE(y > LIMIT, LIMIT, y);           \
-        y = WHERE(y < -LIMIT, -LIMIT, y);         \
-        EXP(y, e)                                 \
-        m = 1.0f / (1.0f + e);                    \
-    }
-
 /* softplus(x) = max(x, 0) + log(1 + exp(-|x|)): adds the first part to `linear`, multiplies `product` by the other. */
 #define SOFTPLUS(x, linear, product)                              \
     {                                                             \

@@ -17,8 +17,8 @@
 #define TABLE (GROUPS * ENTRIES * TILE)
 #define ROWS 1024 /* cases whose sums are kept at once */
 
-/* The floats of working memory that a call needs for n cases: tables, a chunk of rows, and the sums. */
-int64_t deepbelief_work(int64_t n) { return TABLE + CHUNK * TILE + TILE * (n < ROWS ? n : ROWS); }
+/* The floats of working memory for the sums of n cases: tables, a chunk of rows, and the sums. */
+int64_t deepbelief_work(int64_t n) { return TABLE + CHUNK * TILE + TILE * n; }
 
 /* Whether this processor has vectors of 8 floats; without them a dense product is as fast. */
 int deepbelief_pays(void) {
@@ -246,47 +246,175 @@ typedef struct {
     int64_t n_cases;
 } half;
 
-/* w (n_rows, n_out) = keep w + the sum over halves of bits' (scale right) + the sum over k of left[k] right[k]', n_dense
-   real rows; tiles first to last. The pointers and sizes of the halves come in arrays of n_halves. */
+/* One tile of: w (n_rows, n_out) = keep w + the sum over halves of bits' (scale right) + the sum over k of
+   left[k] right[k]', n_dense real rows. */
+INLINE void step_tile(float *w, float keep, int64_t n_rows, int64_t n_out, const half *halves, int64_t n_halves,
+                      const float *left, const float *right, int64_t n_dense, int64_t column, float *work) {
+    float *table = work, *rows = table + TABLE, *sums = rows + CHUNK * TILE;
+    int64_t width = n_out - column < TILE ? n_out - column : TILE;
+    for (int64_t row_0 = 0; row_0 < n_rows; row_0 += ROWS) {
+        int64_t some = n_rows - row_0 < ROWS ? n_rows - row_0 : ROWS;
+        memset(rows, 0, sizeof(float) * CHUNK * TILE);
+        for (int64_t d = 0; d < n_dense && d < CHUNK; d++) copy(rows + d * TILE, right + d * n_out + column, width);
+        for (int64_t i = 0; i < some; i++) {
+            float *to = sums + i * TILE;
+            const float *from = w + (row_0 + i) * n_out + column;
+            if (i + 16 < some) fetch(from + 16 * n_out, n_out, 1);
+            if (width < TILE) {
+                memset(to, 0, sizeof(float) * TILE);
+                copy(to, from, width);
+                from = to;
+            }
+            floats s[TILE / LANES];
+            for (int j = 0; j < TILE / LANES; j++) s[j] = *(const anywhere *)(from + j * LANES) * keep;
+            for (int64_t d = 0; d < n_dense; d++) {
+                float of_row = left[d * n_rows + row_0 + i];
+                for (int j = 0; j < TILE / LANES; j++) s[j] += of_row * *(anywhere *)(rows + d * TILE + j * LANES);
+            }
+            for (int j = 0; j < TILE / LANES; j++) *(anywhere *)(to + j * LANES) = s[j];
+        }
+        for (int64_t part = 0; part < n_halves; part++) {
+            const half *of = halves + part;
+            for (int64_t k = 0; k < of->n_cases; k += CHUNK) {
+                int64_t depth = of->n_cases - k < CHUNK ? of->n_cases - k : CHUNK;
+                if (depth < CHUNK || width < TILE) memset(rows, 0, sizeof(float) * CHUNK * TILE);
+                for (int64_t c = 0; c < depth; c++) {
+                    const float *from = of->right + (k + c) * n_out + column;
+                    float *to = rows + c * TILE;
+                    if (width < TILE) {
+                        copy(to, from, width);
+                        from = to;
+                    }
+                    for (int j = 0; j < TILE; j += LANES)
+                        *(anywhere *)(to + j) = *(const anywhere *)(from + j) * of->scale[k + c];
+                }
+                int groups = (int)((depth + 3) / 4);
+                fill_tables(rows, TILE, groups, table);
+                add(of->bits + k / CHUNK * n_rows + row_0, some, table, sums, groups);
+            }
+        }
+        for (int64_t i = 0; i < some; i++) copy(w + (row_0 + i) * n_out + column, sums + i * TILE, width);
+    }
+}
+
+/* `step_tile` for tiles first to last. */
 FOR_EVERY_MACHINE
 void deepbelief_bits_step(float *w, float keep, int64_t n_rows, int64_t n_out, const half *halves, int64_t n_halves,
                           const float *left, const float *right, int64_t n_dense, int64_t first, int64_t last,
                           float *work) {
-    float *table = work, *rows = table + TABLE, *sums = rows + CHUNK * TILE;
-    for (int64_t tile = first; tile < last; tile++) {
-        int64_t column = tile * TILE, width = n_out - column < TILE ? n_out - column : TILE;
-        for (int64_t row_0 = 0; row_0 < n_rows; row_0 += ROWS) {
-            int64_t some = n_rows - row_0 < ROWS ? n_rows - row_0 : ROWS;
-            memset(rows, 0, sizeof(float) * CHUNK * TILE);
-            for (int64_t d = 0; d < n_dense && d < CHUNK; d++) copy(rows + d * TILE, right + d * n_out + column, width);
-            for (int64_t i = 0; i < some; i++) {
-                float *to = sums + i * TILE;
-                const float *from = w + (row_0 + i) * n_out + column;
-                if (width < TILE) memset(to, 0, sizeof(float) * TILE);
-                copy(to, from, width);
-                if (i + 16 < some) fetch(from + 16 * n_out, n_out, 1);
-                for (int j = 0; j < TILE; j += LANES) {
-                    floats s = *(anywhere *)(to + j) * keep;
-                    for (int64_t d = 0; d < n_dense; d++)
-                        s += left[d * n_rows + row_0 + i] * *(anywhere *)(rows + d * TILE + j);
-                    *(anywhere *)(to + j) = s;
-                }
+    for (int64_t tile = first; tile < last; tile++)
+        step_tile(w, keep, n_rows, n_out, halves, n_halves, left, right, n_dense, tile * TILE, work);
+}
+
+/* In one pass over x (n, m): sum = the rows weighted by `weight`, and, where `direction` is not null, dots = x direction. */
+FOR_EVERY_MACHINE
+void deepbelief_fold(const float *x, int64_t n, int64_t m, const float *weight, const float *direction, float *sum,
+                     float *dots) {
+    memset(sum, 0, sizeof(float) * (size_t)m);
+    for (int64_t i = 0; i < n; i++, x += m) {
+        floats total[4] = {{0}}, near = total[0] + weight[i];
+        int64_t j = 0;
+        for (; j + 4 * LANES <= m; j += 4 * LANES)
+            for (int b = 0; b < 4; b++) {
+                floats v = *(const anywhere *)(x + j + b * LANES);
+                *(anywhere *)(sum + j + b * LANES) += near * v;
+                if (direction) total[b] += v * *(const anywhere *)(direction + j + b * LANES);
             }
-            for (int64_t part = 0; part < n_halves; part++) {
-                const half *of = halves + part;
-                for (int64_t k = 0; k < of->n_cases; k += CHUNK) {
-                    int64_t depth = of->n_cases - k < CHUNK ? of->n_cases - k : CHUNK;
-                    memset(rows, 0, sizeof(float) * CHUNK * TILE);
-                    for (int64_t c = 0; c < depth; c++) {
-                        copy(rows + c * TILE, of->right + (k + c) * n_out + column, width);
-                        for (int j = 0; j < TILE; j += LANES) *(anywhere *)(rows + c * TILE + j) *= of->scale[k + c];
-                    }
-                    int groups = (int)((depth + 3) / 4);
-                    fill_tables(rows, TILE, groups, table);
-                    add(of->bits + k / CHUNK * n_rows + row_0, some, table, sums, groups);
-                }
-            }
-            for (int64_t i = 0; i < some; i++) copy(w + (row_0 + i) * n_out + column, sums + i * TILE, width);
+        float rest = 0;
+        for (; j < m; j++) {
+            sum[j] += weight[i] * x[j];
+            if (direction) rest += x[j] * direction[j];
         }
+        if (!direction) continue;
+        floats lanes = (total[0] + total[1]) + (total[2] + total[3]);
+        for (int b = 0; b < LANES; b++) rest += lanes[b];
+        dots[i] = rest;
+    }
+}
+
+/* -- an update of an RBM ------------------------------------------------------------------------------------------ */
+
+/* The data's or the model's half of an update: bits of its n cases along the visible units (null where the means of h are
+   given) and along the cases, the means (n, n_h), each case's share, its share times the signed rate, and the mean of h
+   over cases, which is made here. */
+typedef struct {
+    const int32_t *along_v, *along_cases;
+    float *mean;
+    const float *share, *scale;
+    float *h;
+    int64_t n;
+} phase;
+
+/* sums = sigmoid(sums + bias) for the rows of a tile, to `mean` too. */
+INLINE void activate(float *sums, int64_t n, const float *bias, float *mean, int64_t n_out, int64_t width) {
+    for (int64_t i = 0; i < n; i++, sums += TILE, mean += n_out) {
+        for (int j = 0; j < TILE; j += LANES) {
+            floats x = *(anywhere *)(sums + j) + *(const anywhere *)(bias + j);
+            SIGMOID(x, x)
+            *(anywhere *)(sums + j) = x;
+        }
+        copy(mean, sums, width);
+    }
+}
+
+/* The means of h of both phases, their means over cases, and w = keep w + rate times the centred gradient, for the tiles
+   first to last of hidden units, whose weights are in the core's second cache from the first to the last use.
+
+   left (2, n_v) holds <v>_data - <v>_model and mu; right (2, n_h) -rate lambda, and room for rate (<h>_model - <h>_data).
+   Neither is read where n_dense is 0. */
+FOR_EVERY_MACHINE
+void deepbelief_rbm_update(float *w, float keep, float rate, int64_t n_v, int64_t n_h, const float *bias,
+                           const phase *phases, const float *left, float *right, int64_t n_dense, int64_t first,
+                           int64_t last, float *work) {
+    float *table = work, *rows = table + TABLE, *sums = rows + CHUNK * TILE;
+    half halves[2];
+    for (int p = 0; p < 2; p++)
+        halves[p] = (half){phases[p].along_cases, phases[p].mean, phases[p].scale, phases[p].n};
+    for (int64_t tile = first; tile < last; tile++) {
+        int64_t column = tile * TILE, width = n_h - column < TILE ? n_h - column : TILE, n = 0;
+        for (int p = 0; p < 2; p++) n += phases[p].along_v ? phases[p].n : 0;
+        memset(sums, 0, sizeof(float) * (size_t)(n * TILE));
+        for (int64_t k = 0; k < n_v; k += CHUNK) {
+            int64_t depth = n_v - k < CHUNK ? n_v - k : CHUNK, at = n_h;
+            const float *from = w + k * n_h + column;
+            if (depth < CHUNK || width < TILE) {
+                memset(rows, 0, sizeof(float) * CHUNK * TILE);
+                for (int64_t i = 0; i < depth; i++) copy(rows + i * TILE, from + i * n_h, width);
+                from = rows, at = TILE;
+            }
+            int groups = (int)((depth + 3) / 4);
+            fill_tables(from, at, groups, table);
+            if (k + 2 * CHUNK <= n_v) fetch(w + (k + CHUNK) * n_h + column, n_h, CHUNK);
+            float *to = sums;
+            for (int p = 0; p < 2; p++) {
+                if (!phases[p].along_v) continue;
+                add(phases[p].along_v + k / CHUNK * phases[p].n, phases[p].n, table, to, groups);
+                to += phases[p].n * TILE;
+            }
+        }
+        float near[TILE] = {0}, *to = sums, total[2][TILE] = {{0}};
+        copy(near, bias + column, width);
+        for (int p = 0; p < 2; p++) {
+            const phase *of = phases + p;
+            if (of->along_v) {
+                activate(to, of->n, near, of->mean + column, n_h, width);
+                to += of->n * TILE;
+            }
+            floats sum[TILE / LANES] = {{0}};
+            for (int64_t i = 0; i < of->n; i++) {
+                const float *from = of->mean + i * n_h + column;
+                float padded[TILE] = {0};
+                if (width < TILE) {
+                    copy(padded, from, width);
+                    from = padded;
+                }
+                for (int j = 0; j < TILE / LANES; j++) sum[j] += of->share[i] * *(const anywhere *)(from + j * LANES);
+            }
+            memcpy(total[p], sum, sizeof total[p]);
+            copy(of->h + column, total[p], width);
+        }
+        if (n_dense)
+            for (int64_t j = 0; j < width; j++) right[n_h + column + j] = rate * (total[1][j] - total[0][j]);
+        step_tile(w, keep, n_v, n_h, halves, 2, left, right, n_dense, column, work);
     }
 }

@@ -20,4 +20,30 @@ typedef int32_t integers __attribute__((vector_size(4 * LANES)));
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef float anywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias)); /* in memory, at any address */
 
+/* e = exp(y) to about 2e-7 of itself, for y within +-87: 2^n times a polynomial of degree 6 (Cephes' expf). */
+#define EXP(y, e)                                                                                     \
+    floats shifted = (y) * 1.44269504088896341f + 12582912.0f; /* 1.5 * 2^23: rounds to integers */   \
+    floats n = shifted - 12582912.0f;                                                                 \
+    integers power = ((integers)shifted + (127 - 0x4B400000)) << 23;                                  \
+    floats r = (y) - n * 0.693359375f + n * 2.12194440e-4f;                                           \
+    floats e = r * 1.9875691500e-4f + 1.3981999507e-3f;                                               \
+    e = e * r + 8.3334519073e-3f;                                                                     \
+    e = e * r + 4.1665795894e-2f;                                                                     \
+    e = e * r + 1.6666665459e-1f;                                                                     \
+    e = e * r + 5.0000001201e-1f;                                                                     \
+    e = (e * r * r + r + 1.0f) * (floats)power;
+
+#define WHERE(mask, a, b) (floats)(((integers)(a) & (mask)) | ((integers)(b) & ~(mask)))
+static const floats LIMIT = {87, 87, 87, 87, 87, 87, 87, 87};
+
+/* m = 1 / (1 + exp(-x)). NaN stays NaN. */
+#define SIGMOID(x, m)                             \
+    {                                             \
+        floats y = -(x);                          \
+        y = WHERE(y > LIMIT, LIMIT, y);           \
+        y = WHERE(y < -LIMIT, -LIMIT, y);         \
+        EXP(y, e)                                 \
+        m = 1.0f / (1.0f + e);                    \
+    }
+
 #endif

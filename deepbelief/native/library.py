@@ -51,6 +51,11 @@ def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
         "bernoulli_log_prob": [*[pointer] * 3, integer, pointer, pointer, integer, *part],
         "bits_product": [pointer, integer, pointer, integer, integer, flag, integer, pointer, *part, pointer],
         "bits_step": [pointer, number, *[integer] * 2, pointer, integer, *[pointer] * 2, integer, *part, pointer],
+        "fold": [pointer, integer, integer, *[pointer] * 4],
+        "rbm_update": [
+            *[pointer, number, number, integer, integer, pointer, pointer],
+            *[pointer, pointer, integer, *part, pointer],
+        ],
     }
     for name, kinds in arguments.items():
         function = getattr(found, f"deepbelief_{name}")

@@ -20,6 +20,7 @@ from deepbelief.native.library import library, over_threads
 TILE = 32  # columns, and bits of a word
 FEWEST = 8  # cases; below, the tables cost more than they save
 SMALLEST = 1 << 16  # products of numbers
+ROWS = 1024  # cases whose sums are kept at once
 PAGE = 4096  # bytes
 _own = threading.local()
 
@@ -37,8 +38,8 @@ class Half(ctypes.Structure):
 
 def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
     """``x @ w`` where all of `x` is 0 or 1: (..., n_in), (n_in, n_out) -> (..., n_out); None where it is not."""
-    kernels = _kernels()
-    if kernels is None or w.ndim != 2 or not (_plain(x) and _plain(w)) or x.shape[-1] != len(w):
+    kernels = kernels_for(x, w)
+    if kernels is None or w.ndim != 2 or x.shape[-1] != len(w):
         return None
     n_in, n_out = w.shape
     n = x.numel() // max(n_in, 1)
@@ -56,7 +57,7 @@ def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
     before = bits.data_ptr(), n, w.data_ptr(), n_in, w.stride(1 if turned else 0), int(turned), n_out, out.data_ptr()
 
     def run(first: int, last: int) -> None:
-        kernels.deepbelief_bits_product(*before, first, last, _work(kernels, n))
+        kernels.deepbelief_bits_product(*before, first, last, working_memory(kernels, min(n, ROWS)))
 
     over_threads(-(-n_out // TILE), n * n_in * TILE // 4, run)
     return out
@@ -70,9 +71,9 @@ def bits_step(
     `w` is (n_rows, n_out); each half is x (cases, n_rows), y (cases, n_out) and a factor; `left` (few, n_rows) and
     `right` (few, n_out) are real. False, with `w` as it was, where the kernel cannot serve.
     """
-    kernels = _kernels()
     read = [w, left, right, *(tensor for x, y, _ in halves for tensor in (x, y))]
-    if kernels is None or not all(_plain(tensor) and tensor.is_contiguous() for tensor in read) or len(left) > TILE:
+    kernels = kernels_for(*read)
+    if kernels is None or not all(tensor.is_contiguous() for tensor in read) or len(left) > TILE:
         return False
     n_rows, n_out = w.shape
     n_cases = sum(len(x) for x, _, _ in halves)
@@ -90,17 +91,19 @@ def bits_step(
     dense = left.data_ptr(), right.data_ptr(), len(left)
 
     def run(first: int, last: int) -> None:
-        kernels.deepbelief_bits_step(*before, *dense, first, last, _work(kernels, n_rows))
+        kernels.deepbelief_bits_step(*before, *dense, first, last, working_memory(kernels, min(n_rows, ROWS)))
 
     over_threads(-(-n_out // TILE), n_cases * n_rows * TILE // 4, run)
     return True
 
 
-def _kernels() -> Any:
-    """The kernels, unless autocast asks for another precision or a tracer or a transform stands between."""
+def kernels_for(*tensors: Tensor) -> Any:
+    """The kernels if the memory of these tensors can be read as it is; None for other types, tracers and transforms."""
     if torch.is_autocast_enabled("cpu") or torch._C._get_tracing_state() is not None:
         return None
-    return None if torch._C._functorch.peek_interpreter_stack() is not None else _wide()
+    if torch._C._functorch.peek_interpreter_stack() is not None or not all(map(_is_plain, tensors)):
+        return None
+    return _wide()
 
 
 @cache
@@ -109,13 +112,12 @@ def _wide() -> Any:
     return kernels if kernels is not None and kernels.deepbelief_pays() else None
 
 
-def _plain(x: Tensor) -> bool:
-    """Whether the memory of `x` can be read as it is: float32 on the CPU, no stand-in of a tracer or a transform."""
+def _is_plain(x: Tensor) -> bool:
     return x.dtype is torch.float32 and type(x) in (Tensor, torch.nn.Parameter) and x.is_cpu
 
 
-def _work(kernels: Any, n: int) -> int:
-    """The address of this thread's working memory for `n` cases, kept from call to call."""
+def working_memory(kernels: Any, n: int) -> int:
+    """The address of this thread's working memory for the sums of `n` cases, kept from call to call."""
     size = kernels.deepbelief_work(n)
     if getattr(_own, "size", 0) < size:
         _own.size, _own.work = size, torch.empty(size + PAGE // 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -141,26 +142,82 @@ def test_a_refused_step_leaves_the_weights_alone() -> None:
     assert torch.equal(w, before)
 
 
+UPDATES: dict[str, dict[str, Any]] = {
+    "pcd": {},
+    "pcd-3, decay": {"k": 3, "l2": 0.5},
+    "pcd, plain gradient": {"centred": False, "l2": 0.5},
+    "pcd, sparse": {"sparsity_target": 0.1},
+    "cd": {"learning": "cd"},
+    "cd-2, plain gradient": {"learning": "cd", "k": 2, "centred": False},
+    "momentum, which needs the gradient": {"momentum": 0.5, "l2": 0.5},
+    "groups, which go the long way": {"group_size": 5, "group_cost": 0.1},
+}
+
+
+def trained(settings: LearningSettings, x: Tensor, weight: Tensor | None) -> tuple[RBM, dict[str, Any], Tensor]:
+    """A machine after three updates, the state of its rule, and the next random number."""
+    rbm, generator = RBM(x.shape[1], 70, weight_std=0.3, generator=make_generator(0)), make_generator(1)
+    rbm.match_data(x)
+    rule = make_procedure(rbm, settings)
+    rule.start(Batch(x), generator)
+    for _ in range(3):
+        rule.step(Batch(x, weight=weight), make_context(generator))
+    return rbm, rule.state_dict(), torch.rand(1, generator=generator)
+
+
 @built
-@pytest.mark.parametrize("centred", [True, False])
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_an_update_by_bits_is_the_dense_update(centred: bool, momentum: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a weighted batch of another size than the chains; the draws are the same, for the inputs hardly differ."""
-    settings = LearningSettings(n_chains=60, learning_rate=0.1, l2=0.01, centred=centred, momentum=momentum)
-    found: dict[bool, RBM] = {}
-    x, weight, asked = bits(45, 70), torch.rand(45, generator=make_generator(5)), []
-    plain = products.bits_step
-    for by_bits in (True, False):
-        if not by_bits:
-            monkeypatch.setattr(products, "_wide", lambda: None)
-        monkeypatch.setattr(procedure, "bits_step", lambda *a: asked.append(plain(*a)) or asked[-1])
-        rbm, generator = RBM(70, 40, weight_std=0.3, generator=make_generator(0)), make_generator(1)
-        rbm.match_data(x)
-        rule = make_procedure(rbm, settings)
-        rule.start(Batch(x, weight=weight), generator)
-        for _ in range(3):
-            rule.step(Batch(x, weight=weight), make_context(generator))
-        found[by_bits] = rbm
-    assert asked == [True] * 3 + [False] * 3
-    for (name, a), b in zip(found[True].named_parameters(), found[False].parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
+@pytest.mark.parametrize("name", UPDATES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_update_by_bits_is_the_dense_update(name: str, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same draws (the inputs hardly differ) and the same step, with another number of chains than cases."""
+    settings = LearningSettings(n_chains=53, learning_rate=0.1, **UPDATES[name])
+    x, weight = bits(45, 80), torch.rand(45, generator=make_generator(5)) if weighted else None
+    by_bits = spied(monkeypatch, "update_of_bits"), spied(monkeypatch, "bits_step")
+    fast, fast_state, fast_next = trained(settings, x, weight)
+    in_one_pass = not ("momentum" in name or "groups" in name)
+    assert [len(calls) for calls in by_bits] == ([3, 0] if in_one_pass else [0, 3])
+    assert all(result for calls in by_bits for result in calls)
+    monkeypatch.setattr(products, "_wide", lambda: None)
+    slow, slow_state, slow_next = trained(settings, x, weight)
+    assert by_bits[0][3:] == ([None] * 3 if in_one_pass else [])
+    assert torch.equal(fast_next, slow_next)
+    for (part, a), b in zip(fast.state_dict().items(), slow.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-6, msg=part)
+    if settings.learning != "cd":
+        assert torch.equal(fast_state["negative"]["v"], slow_state["negative"]["v"])
+        assert torch.equal(fast_state["negative"]["h"], slow_state["negative"]["h"])
+
+
+def spied(monkeypatch: pytest.MonkeyPatch, name: str) -> list[object]:
+    """What the learning rule's calls of a function return from now on."""
+    found, original = [], getattr(procedure, name)
+
+    def call(*args: object, **options: object) -> object:
+        found.append(original(*args, **options))
+        return found[-1]
+
+    monkeypatch.setattr(procedure, name, call)
+    return found
+
+
+@built
+def test_grey_levels_take_the_general_update_and_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = bits(45, 80)
+    x[40, 3] = 0.5
+    by_bits = spied(monkeypatch, "update_of_bits")
+    fast = trained(LearningSettings(n_chains=53), x, None)
+    assert by_bits == [None] * 3
+    monkeypatch.setattr(products, "_wide", lambda: None)
+    slow = trained(LearningSettings(n_chains=53), x, None)
+    assert torch.equal(fast[1]["negative"]["h"], slow[1]["negative"]["h"])
+    assert torch.equal(fast[2], slow[2])
+
+
+@built
+def test_an_update_is_the_same_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, settings = bits(45, 80), LearningSettings(n_chains=53, l2=0.1)
+    alone = trained(settings, x, None)[0]
+    monkeypatch.setattr(library, "GRAIN", 64)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for a, b in zip(alone.parameters(), trained(settings, x, None)[0].parameters(), strict=True):
+        assert torch.equal(a, b)

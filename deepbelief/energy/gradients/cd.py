@@ -34,6 +34,15 @@ class ContrastiveDivergence:
     def moments(
         self, rbm: Bipartite, positive: PositivePhase, generator: Generator
     ) -> tuple[Moments, Mapping[str, Tensor]]:
+        v, watched = self.draw_v(rbm, positive, generator)
+        inputs = rbm.input_h_from_v(v)
+        found = moments(rbm, v, inputs, rbm.hidden.mean(inputs), positive.weight)  # a chain weighs as much as its case
+        return found, watched
+
+    def draw_v(
+        self, rbm: Bipartite, positive: PositivePhase, generator: Generator
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The visible states after `k` steps from the data, and what is watched."""
         h = rbm.hidden.draw(positive.inputs, positive.mean_h, generator)
         inputs_v = rbm.input_v_from_h(h)
         mean_v = rbm.visible.mean(inputs_v)
@@ -42,9 +51,7 @@ class ContrastiveDivergence:
         for _ in range(self.k - 1):
             h = rbm.sample_h_from_v(v, generator)
             v = rbm.sample_v_from_h(h, generator)
-        inputs = rbm.input_h_from_v(v)
-        found = moments(rbm, v, inputs, rbm.hidden.mean(inputs), positive.weight)  # a chain weighs as much as its case
-        return found, {"reconstruction_error": error}
+        return v, {"reconstruction_error": error}
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -47,8 +47,13 @@ def moments(rbm: Bipartite, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: T
         return _moments(rbm, v, inputs, mean_h, weight)
 
 
+def shares(rows: Tensor, weight: Tensor | None = None) -> Tensor:
+    """What each row counts in an average: (n,), in the type of `rows`, of sum one."""
+    return rows.new_full((len(rows),), 1 / len(rows)) if weight is None else (weight / weight.sum()).to(rows)
+
+
 def _moments(rbm: Bipartite, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor | None) -> Moments:
-    share = v.new_full((len(v),), 1 / len(v)) if weight is None else (weight / weight.sum()).to(v)
+    share = shares(v, weight)
     right = mean_h * share.unsqueeze(1)
     visible = _average(rbm.visible.statistics(v), share)
     hidden = _average(rbm.hidden.expected_statistics(inputs, mean_h), share)

@@ -73,13 +73,23 @@ class PersistentChains:
 
     def advance(self, rbm: Bipartite, data: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Move the chains by `k` steps of `rbm`; the inputs and the mean of h that their states were drawn from."""
-        for _ in range(self.k):
-            self.v = rbm.sample_v_from_h(self.h, generator)
-            inputs = rbm.input_h_from_v(self.v)
-            mean_h, self.h = rbm.hidden.mean_and_sample(inputs, generator)
+        inputs = rbm.input_h_from_v(self.draw_v(rbm, generator))
+        mean_h, h = rbm.hidden.mean_and_sample(inputs, generator)
+        self.take_h(rbm, h, data)
+        return inputs, mean_h
+
+    def draw_v(self, rbm: Bipartite, generator: Generator) -> Tensor:
+        """The first half of `advance`: `k` - 1 steps, and new visible states, (n_chains, n_visible)."""
+        for _ in range(self.k - 1):
+            self.h = rbm.sample_h_from_v(rbm.sample_v_from_h(self.h, generator), generator)
+        self.v = rbm.sample_v_from_h(self.h, generator)
+        return self.v
+
+    def take_h(self, rbm: Bipartite, h: Tensor, data: Tensor) -> None:
+        """The second half: new hidden states, (n_chains, n_hidden)."""
+        self.h = h
         self.updates += 1
         check_alive(rbm, self.v, self.h, data, self.updates)
-        return inputs, mean_h
 
     def state_dict(self) -> dict[str, Any]:
         moved = {} if self._moved is None else {"moved": list(self._moved)}

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from deepbelief.energy.gradients.bits import takes_bits, update_of_bits
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import Ahead, Follower, NegativePhase, PositivePhase
 from deepbelief.energy.gradients.sparsity import check_groups, with_group_sparsity
@@ -72,6 +73,7 @@ class LikelihoodLearning:
         check_groups(rbm.hidden.size, group_size, group_cost)
         self.group_size, self.group_cost = group_size, group_cost
         self.directions = directions
+        self._takes_bits = takes_bits(rbm, negative) and not (group_size and group_cost)
         self.update = Update(
             self.module, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
         )
@@ -84,6 +86,10 @@ class LikelihoodLearning:
     def step(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float]:
         """One update; returns what the negative phase watches."""
         with context.autocast():
+            if self._takes_bits and self._in_one_product(context):
+                taken = self._update_of_bits(batch, context)
+                if taken is not None:
+                    return taken
             inputs = self.rbm.input_h_from_v(batch.x)
             phase = PositivePhase(batch.x, inputs, self.rbm.hidden.mean(inputs), batch.weight)
             negative, watched = self.negative.moments(self.rbm, phase, context.generator)
@@ -150,9 +156,9 @@ class LikelihoodLearning:
         self._put_other_gradients(positive, negative, shifts)
 
     def _shifts(self, positive: Moments, negative: Moments) -> tuple[Tensor, Tensor]:
-        """``dW lambda`` and ``dW' mu``, from factors that are a fraction of dW."""
-        rbm, down_h = self.rbm, negative.h - positive.h
-        mu, offset, up_v = rbm.visible_offset, rbm.hidden_offset, positive.v - negative.v
+        """``dW lambda`` and ``dW' mu``, from factors that are a fraction of dW, decay included."""
+        rbm, up_v, down_h = self.rbm, positive.v - negative.v, negative.h - positive.h
+        mu, offset = rbm.visible_offset, rbm.hidden_offset
         to_v = torch.addcmul(up_v * -offset.dot(offset), mu, down_h.dot(offset))
         to_h = torch.addcmul(down_h * mu.dot(mu), offset, mu.dot(up_v), value=-1)
         for half, sign in ((positive, 1), (negative, -1)):
@@ -162,6 +168,18 @@ class LikelihoodLearning:
             to_v.addmv_(rbm.weight, offset, alpha=-self.l2)
             to_h.addmv_(rbm.weight.T, mu, alpha=-self.l2)
         return to_v, to_h
+
+    def _update_of_bits(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor] | None:
+        """The same update in one pass over the weights, where the batch is of bits."""
+        settings: dict[str, Any] = {"rate": self.update.rate(context), "l2": self.l2, "centred": self.centred}
+        found = update_of_bits(self.rbm, self.negative, batch, context.generator, **settings)
+        if found is None:
+            return None
+        self.rbm.weight.grad = None
+        (v_data, h_data), (v_model, h_model) = found.data, found.model
+        self._put_biases(v_model - v_data, h_model - h_data, {}, {}, found.shifts)
+        self.advance(context, v_data, h_data)
+        return found.watched
 
     def _halves(
         self, positive: Moments, negative: Moments, rate: float
@@ -185,14 +203,24 @@ class LikelihoodLearning:
 
     def _put_other_gradients(self, positive: Moments, negative: Moments, shifts: tuple[Tensor, Tensor] | None) -> None:
         """Of the biases, which centring shifts against the weights' step, and of the units' further parameters."""
-        rbm, down_v, down_h = self.rbm, negative.v - positive.v, negative.h - positive.h
+        others_v = {k: negative.visible[k] - positive.visible[k] for k in positive.visible}
+        others_h = {k: negative.hidden[k] - positive.hidden[k] for k in positive.hidden}
+        self._put_biases(negative.v - positive.v, negative.h - positive.h, others_v, others_h, shifts)
+
+    def _put_biases(
+        self,
+        down_v: Tensor,
+        down_h: Tensor,
+        others_v: Mapping[str, Tensor],
+        others_h: Mapping[str, Tensor],
+        shifts: tuple[Tensor, Tensor] | None,
+    ) -> None:
+        rbm = self.rbm
         if self.sparsity_target is not None:
             down_h += self.sparsity_cost * (rbm.hidden_offset - self.sparsity_target)
         if shifts is not None:
             down_v += shifts[0]
             down_h += shifts[1]
-        others_v = {k: negative.visible[k] - positive.visible[k] for k in positive.visible}
-        others_h = {k: negative.hidden[k] - positive.hidden[k] for k in positive.hidden}
         rbm.visible.set_gradients(down_v, others_v)
         rbm.hidden.set_gradients(down_h, others_h)
 

@@ -1,0 +1,94 @@
+"""The update of an RBM of bits in one pass over its weights: CD-k and PCD-k of Bernoulli units, on a CPU in float32.
+
+The same numbers are drawn in the same order as by `LikelihoodLearning` in general, and the gradient is the same up to
+rounding; what is saved is the way of the weights from memory to the core and back, four times of five.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from deepbelief.energy.gradients.cd import ContrastiveDivergence
+from deepbelief.energy.gradients.moments import shares
+from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
+from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.rbm import RBM
+from deepbelief.native.rbm_update import Cases, cases, fold, rbm_update, serves
+from deepbelief.protocols import Generator
+from deepbelief.rng import bernoulli
+from deepbelief.types import Batch
+from deepbelief.units.bernoulli import Bernoulli
+
+
+@dataclass(frozen=True)
+class UpdateOfBits:
+    """What is left to do after the weights' step: the means of v and h in both phases, and the shifts of the biases."""
+
+    data: tuple[Tensor, Tensor]
+    model: tuple[Tensor, Tensor]
+    shifts: tuple[Tensor, Tensor] | None
+    watched: Mapping[str, Tensor]
+
+
+def takes_bits(rbm: RBM, negative: NegativePhase) -> bool:
+    """Whether model and rule are those that this update is made for."""
+    layers = type(rbm) is RBM and type(rbm.visible) is Bernoulli and type(rbm.hidden) is Bernoulli
+    chains = type(negative) is PersistentChains and not negative.ahead
+    return layers and (chains or type(negative) is ContrastiveDivergence)
+
+
+def update_of_bits(
+    rbm: RBM, negative: NegativePhase, batch: Batch, generator: Generator, *, rate: float, l2: float, centred: bool
+) -> UpdateOfBits | None:
+    """Draw the model's states and move the weights; None, with nothing drawn, where the batch is not of bits."""
+    share = shares(batch.x, batch.weight)
+    if not serves(rbm.weight, rbm.hidden.bias, batch.x, share):
+        return None
+    data = cases(batch.x, share, rbm.hidden.size)
+    if data is None:
+        return None
+    watched: Mapping[str, Tensor] = {}
+    if isinstance(negative, ContrastiveDivergence):
+        inputs = rbm.input_h_from_v(batch.x)
+        phase = PositivePhase(batch.x, inputs, rbm.hidden.mean(inputs), batch.weight)
+        data = replace(data, mean=phase.mean_h, given=True)
+        v, watched = negative.draw_v(rbm, phase, generator)
+        model = cases(v, share, rbm.hidden.size)  # a chain weighs as much as its case
+    else:
+        assert isinstance(negative, PersistentChains)
+        v = negative.draw_v(rbm, generator)
+        model = cases(v, shares(v), rbm.hidden.size)
+    assert model is not None  # Bernoulli units draw bits
+    update = _step(rbm, data, model, rate, l2, centred)
+    if isinstance(negative, PersistentChains):
+        negative.take_h(rbm, bernoulli(model.mean, generator), batch.x)
+    return replace(update, watched=watched)
+
+
+def _step(rbm: RBM, data: Cases, model: Cases, rate: float, l2: float, centred: bool) -> UpdateOfBits:
+    mu, offset = rbm.visible_offset, rbm.hidden_offset
+    (v_data, data_mu), (v_model, model_mu) = (fold(of.v, of.share, mu) for of in (data, model))
+    up_v = v_data - v_model
+    # before the weights move
+    decays = (rbm.weight.mv(offset), rbm.weight.T.mv(mu)) if centred and l2 else None
+    dense = (torch.stack([up_v, mu]), offset) if centred else None
+    h_data, h_model = rbm_update(rbm.weight, rbm.hidden.bias, data, model, rate=rate, keep=1 - rate * l2, dense=dense)
+    update = UpdateOfBits((v_data, h_data), (v_model, h_model), None, {})
+    if not centred:
+        return update
+    down_h = h_model - h_data
+    # dW lambda and dW' mu, from factors that are a fraction of dW
+    to_v = torch.addcmul(up_v * -offset.dot(offset), mu, down_h.dot(offset))
+    to_h = torch.addcmul(down_h * mu.dot(mu), offset, mu.dot(up_v), value=-1)
+    for of, dots, sign in ((data, data_mu, 1), (model, model_mu, -1)):
+        rows, along = fold(of.mean, dots.mul_(of.share), offset)
+        to_h.add_(rows, alpha=sign)
+        to_v.add_(fold(of.v, along.mul_(of.share), mu)[0], alpha=sign)
+    if decays is not None:
+        to_v.sub_(decays[0], alpha=l2)
+        to_h.sub_(decays[1], alpha=l2)
+    return replace(update, shifts=(to_v, to_h))
