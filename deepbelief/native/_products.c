@@ -163,6 +163,7 @@ INLINE void fetch(const float *from, int64_t stride, int64_t n) {
 INLINE void add_groups(const int32_t *bits, int64_t n, const float *table, float *sums, const int groups) {
     for (int64_t i = 0; i < n; i++, sums += TILE) {
         uint32_t word = (uint32_t)bits[i];
+        if (!word) continue; /* the edge of a picture */
         floats s0 = *(anywhere *)sums, s1 = *(anywhere *)(sums + 8);
         floats s2 = *(anywhere *)(sums + 16), s3 = *(anywhere *)(sums + 24);
 #pragma GCC unroll 8
