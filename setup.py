@@ -7,7 +7,7 @@ FLAGS = ["-O2", "-Wno-psabi"]
 FOLDER = "deepbelief/native"
 KERNELS = Extension(
     "deepbelief.native._kernels",
-    [f"{FOLDER}/_draws.c", f"{FOLDER}/_products.c"],
+    [f"{FOLDER}/{name}.c" for name in ("_draws", "_products", "_threads")],
     depends=[f"{FOLDER}/_vectors.h"],
     extra_compile_args=FLAGS,
     optional=True,

@@ -54,9 +54,19 @@
 /* 1 where u < p, else 0. */
 #define BELOW(u, p) (floats)(((u) < (p)) & 0x3F800000)
 
-/* out[i] = 1 where u < p[i], else 0, for i from 32 * first_block to end. NaN draws 0. */
+typedef struct {
+    const float *p;
+    float *out;
+    int64_t n, key;
+} bernoulli;
+
+/* out[i] = 1 where u < p[i], else 0, for the blocks first to last of 32 elements. NaN draws 0. */
 FOR_EVERY_MACHINE
-void deepbelief_bernoulli(const float *p, float *out, int64_t first_block, int64_t end, uint64_t key) {
+void deepbelief_bernoulli(const bernoulli *a, int64_t first_block, int64_t last_block) {
+    const float *p = a->p;
+    float *out = a->out;
+    const uint64_t key = (uint64_t)a->key;
+    const int64_t end = last_block * BLOCK < a->n ? last_block * BLOCK : a->n;
     floats u[4], x[4];
     for (int64_t block = first_block; block * BLOCK < end; block++) {
         int64_t left = end - block * BLOCK;
@@ -75,10 +85,19 @@ void deepbelief_bernoulli(const float *p, float *out, int64_t first_block, int64
     }
 }
 
+typedef struct {
+    const float *inputs, *bias;
+    float *mean, *out;
+    int64_t n, n_columns, key;
+} sigmoid_bernoulli;
+
 /* mean = sigmoid(inputs + bias), out = 1 where u < mean, over rows of n_columns; the same draws as of the mean alone. */
 FOR_EVERY_MACHINE
-void deepbelief_sigmoid_bernoulli(const float *inputs, const float *bias, float *mean, float *out, int64_t n_columns,
-                                  int64_t first_block, int64_t end, uint64_t key) {
+void deepbelief_sigmoid_bernoulli(const sigmoid_bernoulli *a, int64_t first_block, int64_t last_block) {
+    const float *inputs = a->inputs, *bias = a->bias;
+    float *mean = a->mean, *out = a->out;
+    const int64_t n_columns = a->n_columns, end = last_block * BLOCK < a->n ? last_block * BLOCK : a->n;
+    const uint64_t key = (uint64_t)a->key;
     floats u[4], x[4], b[4];
     int64_t column = (first_block * BLOCK) % n_columns;
     for (int64_t block = first_block; block * BLOCK < end; block++) {
@@ -110,11 +129,21 @@ void deepbelief_sigmoid_bernoulli(const float *inputs, const float *bias, float 
     }
 }
 
+typedef struct {
+    const float *x, *bias_a, *bias_b;
+    double *out;
+    int64_t n_columns;
+    float scale_a, scale_b;
+} softplus_change;
+
 /* out[i] = sum_j softplus(scale_b x[i,j] + bias_b[j]) - softplus(scale_a x[i,j] + bias_a[j]), rows first to last.
    The factors 1 + exp(-|.|) lie in (1, 2], so 64 of them are multiplied before one logarithm is taken in double. */
 FOR_EVERY_MACHINE
-void deepbelief_softplus_change(const float *x, const float *bias_a, float scale_a, const float *bias_b, float scale_b,
-                                double *out, int64_t n_columns, int64_t first, int64_t last) {
+void deepbelief_softplus_change(const softplus_change *of, int64_t first, int64_t last) {
+    const float *x = of->x, *bias_a = of->bias_a, *bias_b = of->bias_b;
+    const float scale_a = of->scale_a, scale_b = of->scale_b;
+    double *out = of->out;
+    const int64_t n_columns = of->n_columns;
     for (int64_t row = first; row < last; row++) {
         const float *in = x + row * n_columns;
         double total = 0;
@@ -142,11 +171,21 @@ void deepbelief_softplus_change(const float *x, const float *bias_a, float scale
     }
 }
 
+typedef struct {
+    const float *inputs, *bias, *x;
+    double *out;
+    float *error;
+    int64_t n_cases, n_columns;
+} bernoulli_log_prob;
+
 /* out[i] = sum_j x y - softplus(y) with y = inputs[i,j] + bias[j] and x = x[i mod n_cases, j], rows first to last; where
    `error` is not null it gets x - sigmoid(y), the derivative in y. */
 FOR_EVERY_MACHINE
-void deepbelief_bernoulli_log_prob(const float *inputs, const float *bias, const float *x, int64_t n_cases, double *out,
-                                   float *error, int64_t n_columns, int64_t first, int64_t last) {
+void deepbelief_bernoulli_log_prob(const bernoulli_log_prob *a, int64_t first, int64_t last) {
+    const float *inputs = a->inputs, *bias = a->bias, *x = a->x;
+    double *out = a->out;
+    float *error = a->error;
+    const int64_t n_cases = a->n_cases, n_columns = a->n_columns;
     for (int64_t row = first; row < last; row++) {
         const float *in = inputs + row * n_columns, *seen = x + row % n_cases * n_columns;
         float *slope = error ? error + row * n_columns : 0;

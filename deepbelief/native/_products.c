@@ -8,6 +8,8 @@
    32: tables of 16 KB, which a core keeps beside it. Each number of the result is the same sum in the same order whatever
    the other cases are, and however the tiles are shared between threads. */
 
+#include <stdlib.h>
+
 #include "_vectors.h"
 
 #define TILE 32
@@ -16,9 +18,22 @@
 #define ENTRIES 16
 #define TABLE (GROUPS * ENTRIES * TILE)
 #define ROWS 1024 /* cases whose sums are kept at once */
+#define PAGE 4096
 
-/* The floats of working memory for the sums of n cases: tables, a chunk of rows, and the sums. */
-int64_t deepbelief_work(int64_t n) { return TABLE + CHUNK * TILE + TILE * n; }
+/* This thread's memory for tables, a chunk of rows, and the sums of n cases, kept from call to call. It begins a page: a
+   third faster than anywhere else. */
+static float *working_memory(int64_t n) {
+    static _Thread_local float *memory;
+    static _Thread_local size_t bytes;
+    size_t needed = sizeof(float) * (size_t)(TABLE + CHUNK * TILE + TILE * n);
+    if (needed > bytes) {
+        void *fresh;
+        if (posix_memalign(&fresh, PAGE, needed)) abort();
+        free(memory);
+        memory = fresh, bytes = needed;
+    }
+    return memory;
+}
 
 /* Whether this processor has vectors of 8 floats; without them a dense product is as fast. */
 int deepbelief_pays(void) {
@@ -199,12 +214,22 @@ INLINE void copy(float *to, const float *from, int64_t width) {
 
 /* -- products ----------------------------------------------------------------------------------------------------- */
 
+typedef struct {
+    const int32_t *bits;
+    const float *w;
+    float *out;
+    int64_t n, n_in, n_out, stride, turned;
+} bits_product;
+
 /* out (n, n_out) = bits (n, n_in) times w, whose entry (k, j) lies at w[k * stride + j], or at w[j * stride + k] where
    it is `turned`; tiles first to last. */
 FOR_EVERY_MACHINE
-void deepbelief_bits_product(const int32_t *bits, int64_t n, const float *w, int64_t n_in, int64_t stride, int turned,
-                             int64_t n_out, float *out, int64_t first, int64_t last, float *work) {
-    float *table = work, *rows = table + TABLE, *sums = rows + CHUNK * TILE;
+void deepbelief_bits_product(const bits_product *a, int64_t first, int64_t last) {
+    const int32_t *bits = a->bits;
+    const float *w = a->w;
+    float *out = a->out;
+    const int64_t n = a->n, n_in = a->n_in, n_out = a->n_out, stride = a->stride, turned = a->turned;
+    float *table = working_memory(n < ROWS ? n : ROWS), *rows = table + TABLE, *sums = rows + CHUNK * TILE;
     for (int64_t tile = first; tile < last; tile++) {
         int64_t column = tile * TILE, width = n_out - column < TILE ? n_out - column : TILE;
         for (int64_t case_0 = 0; case_0 < n; case_0 += ROWS) {
@@ -298,13 +323,21 @@ INLINE void step_tile(float *w, float keep, int64_t n_rows, int64_t n_out, const
     }
 }
 
+typedef struct {
+    float *w;
+    const half *halves;
+    const float *left, *right;
+    int64_t n_rows, n_out, n_halves, n_dense;
+    float keep;
+} bits_step;
+
 /* `step_tile` for tiles first to last. */
 FOR_EVERY_MACHINE
-void deepbelief_bits_step(float *w, float keep, int64_t n_rows, int64_t n_out, const half *halves, int64_t n_halves,
-                          const float *left, const float *right, int64_t n_dense, int64_t first, int64_t last,
-                          float *work) {
+void deepbelief_bits_step(const bits_step *a, int64_t first, int64_t last) {
+    float *work = working_memory(a->n_rows < ROWS ? a->n_rows : ROWS);
     for (int64_t tile = first; tile < last; tile++)
-        step_tile(w, keep, n_rows, n_out, halves, n_halves, left, right, n_dense, tile * TILE, work);
+        step_tile(a->w, a->keep, a->n_rows, a->n_out, a->halves, a->n_halves, a->left, a->right, a->n_dense, tile * TILE,
+                  work);
 }
 
 /* In one pass over x (n, m): sum = the rows weighted by `weight`, and, where `direction` is not null, dots = x direction. */
@@ -358,16 +391,29 @@ INLINE void activate(float *sums, int64_t n, const float *bias, float *mean, int
     }
 }
 
+typedef struct {
+    float *w;
+    const float *bias;
+    const phase *phases;
+    const float *left;
+    float *right;
+    int64_t n_v, n_h, n_dense;
+    float keep, rate;
+} rbm_update;
+
 /* The means of h of both phases, their means over cases, and w = keep w + rate times the centred gradient, for the tiles
    first to last of hidden units, whose weights are in the core's second cache from the first to the last use.
 
    left (2, n_v) holds <v>_data - <v>_model and mu; right (2, n_h) -rate lambda, and room for rate (<h>_model - <h>_data).
    Neither is read where n_dense is 0. */
 FOR_EVERY_MACHINE
-void deepbelief_rbm_update(float *w, float keep, float rate, int64_t n_v, int64_t n_h, const float *bias,
-                           const phase *phases, const float *left, float *right, int64_t n_dense, int64_t first,
-                           int64_t last, float *work) {
-    float *table = work, *rows = table + TABLE, *sums = rows + CHUNK * TILE;
+void deepbelief_rbm_update(const rbm_update *a, int64_t first, int64_t last) {
+    const phase *phases = a->phases;
+    float *w = a->w, *right = a->right;
+    const int64_t n_v = a->n_v, n_h = a->n_h;
+    int64_t most = n_v < ROWS ? n_v : ROWS;
+    if (phases[0].n + phases[1].n > most) most = phases[0].n + phases[1].n;
+    float *table = working_memory(most), *rows = table + TABLE, *sums = rows + CHUNK * TILE;
     half halves[2];
     for (int p = 0; p < 2; p++)
         halves[p] = (half){phases[p].along_cases, phases[p].mean, phases[p].scale, phases[p].n};
@@ -394,7 +440,7 @@ void deepbelief_rbm_update(float *w, float keep, float rate, int64_t n_v, int64_
             }
         }
         float near[TILE] = {0}, *to = sums, total[2][TILE] = {{0}};
-        copy(near, bias + column, width);
+        copy(near, a->bias + column, width);
         for (int p = 0; p < 2; p++) {
             const phase *of = phases + p;
             if (of->along_v) {
@@ -414,8 +460,8 @@ void deepbelief_rbm_update(float *w, float keep, float rate, int64_t n_v, int64_
             memcpy(total[p], sum, sizeof total[p]);
             copy(of->h + column, total[p], width);
         }
-        if (n_dense)
-            for (int64_t j = 0; j < width; j++) right[n_h + column + j] = rate * (total[1][j] - total[0][j]);
-        step_tile(w, keep, n_v, n_h, halves, 2, left, right, n_dense, column, work);
+        if (a->n_dense)
+            for (int64_t j = 0; j < width; j++) right[n_h + column + j] = a->rate * (total[1][j] - total[0][j]);
+        step_tile(w, a->keep, n_v, n_h, halves, 2, a->left, right, a->n_dense, column, table);
     }
 }

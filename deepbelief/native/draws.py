@@ -9,42 +9,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepbelief.native.library import library, over_threads, serves
+from deepbelief.native.library import library, over_threads, record, serves
 
 BLOCK = 32
+_Bernoulli = record("Bernoulli", "p out", "n key")
+_SigmoidBernoulli = record("SigmoidBernoulli", "inputs bias mean out", "n n_columns key")
+_SoftplusChange = record("SoftplusChange", "x bias_a bias_b out", "n_columns", "scale_a scale_b")
 
 
 def bernoulli(p: Tensor, generator: torch.Generator | None) -> Tensor | None:
     """0/1 draws with probabilities `p`, in its shape."""
-    kernels = library()
-    if kernels is None or not serves(p):
+    if library() is None or not serves(p):
         return None
-    out, key = torch.empty_like(p), _key(generator)
-    start, end = p.data_ptr(), out.data_ptr()
-    n = p.numel()
-
-    def draw(first: int, last: int) -> None:
-        kernels.deepbelief_bernoulli(start, end, first, min(n, last * BLOCK), key)
-
-    over_threads(-(-n // BLOCK), BLOCK, draw)
+    out, n = torch.empty_like(p), p.numel()
+    arguments = _Bernoulli(p.data_ptr(), out.data_ptr(), n, _key(generator))
+    over_threads("bernoulli", arguments, -(-n // BLOCK), BLOCK)
     return out
 
 
 def sigmoid_bernoulli(inputs: Tensor, bias: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor] | None:
     """``sigmoid(inputs + bias)`` and 0/1 draws with these probabilities: (..., size), (size,) -> two of (..., size)."""
-    kernels = library()
-    if kernels is None or not serves(inputs) or bias.dtype != inputs.dtype or not bias.is_contiguous():
+    if library() is None or not serves(inputs) or bias.dtype != inputs.dtype or not bias.is_contiguous():
         return None
     if torch.is_grad_enabled() and (inputs.requires_grad or bias.requires_grad):
         return None  # the mean must carry its gradient
-    mean, out, key = torch.empty_like(inputs), torch.empty_like(inputs), _key(generator)
-    pointers = [tensor.data_ptr() for tensor in (inputs, bias, mean, out)]
-    n, size = inputs.numel(), len(bias)
-
-    def draw(first: int, last: int) -> None:
-        kernels.deepbelief_sigmoid_bernoulli(*pointers, size, first, min(n, last * BLOCK), key)
-
-    over_threads(-(-n // BLOCK), BLOCK, draw)
+    mean, out, n = torch.empty_like(inputs), torch.empty_like(inputs), inputs.numel()
+    places = [tensor.data_ptr() for tensor in (inputs, bias, mean, out)]
+    arguments = _SigmoidBernoulli(*places, n, len(bias), _key(generator))
+    over_threads("sigmoid_bernoulli", arguments, -(-n // BLOCK), BLOCK)
     return mean, out
 
 
@@ -53,20 +45,14 @@ def softplus_change(inputs: Tensor, here: tuple[float, Tensor], there: tuple[flo
 
     The difference of two sums of hundreds of terms is taken term by term, so it keeps seven digits of its own.
     """
-    kernels = library()
     biases = here[1].detach(), there[1].detach()
-    if kernels is None or not serves(inputs) or inputs.ndim != 2 or inputs.requires_grad:
+    if library() is None or not serves(inputs) or inputs.ndim != 2 or inputs.requires_grad:
         return None
     if any(bias.dtype != inputs.dtype or not bias.is_contiguous() for bias in biases):
         return None
-    out = torch.empty(len(inputs), dtype=torch.float64)
-    places = biases[0].data_ptr(), here[0], biases[1].data_ptr(), there[0], out.data_ptr()
-    start, size = inputs.data_ptr(), inputs.shape[1]
-
-    def sum_rows(first: int, last: int) -> None:
-        kernels.deepbelief_softplus_change(start, *places, size, first, last)
-
-    over_threads(len(inputs), size, sum_rows)
+    out, size = torch.empty(len(inputs), dtype=torch.float64), inputs.shape[1]
+    places = [tensor.data_ptr() for tensor in (inputs, *biases, out)]
+    over_threads("softplus_change", _SoftplusChange(*places, size, here[0], there[0]), len(inputs), size)
     return out
 
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.machinery
-import itertools
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +17,21 @@ import torch
 from torch import Tensor
 
 SMALLEST = 4096  # elements; below, the call costs more than it saves
-GRAIN = 1 << 17  # elements that are worth a thread
-_pool: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+GRAIN = 1 << 15  # elements that are worth a thread
+_forked: list[int] = []  # filled in a forked process, where OpenMP would wait for threads that only its parent has
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forked.append(os.getpid()))
+KERNELS = (
+    *("bernoulli", "sigmoid_bernoulli", "softplus_change", "bernoulli_log_prob"),
+    *("bits_product", "bits_step", "rbm_update"),
+)
+
+
+def record(name: str, pointers: str, integers: str, floats: str = "") -> type[ctypes.Structure]:
+    """A kernel's arguments: the names of its pointers, integers and floats, in the order of the C file."""
+    kinds = ((pointers, ctypes.c_void_p), (integers, ctypes.c_int64), (floats, ctypes.c_float))
+    fields = [(field, kind) for names, kind in kinds for field in names.split()]
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
 
 
 @cache
@@ -40,31 +50,16 @@ def library() -> ctypes.CDLL | None:
 
 
 def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
-    pointer, integer, key, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint64, ctypes.c_float
-    flag = ctypes.c_int
-    biases: list[Any] = [pointer, number, pointer, number]
-    part = [integer, integer]
-    arguments: dict[str, list[Any]] = {
-        "bernoulli": [pointer, pointer, integer, integer, key],
-        "sigmoid_bernoulli": [*[pointer] * 4, integer, integer, integer, key],
-        "softplus_change": [pointer, *biases, pointer, integer, *part],
-        "bernoulli_log_prob": [*[pointer] * 3, integer, pointer, pointer, integer, *part],
-        "bits_product": [pointer, integer, pointer, integer, integer, flag, integer, pointer, *part, pointer],
-        "bits_step": [pointer, number, *[integer] * 2, pointer, integer, *[pointer] * 2, integer, *part, pointer],
-        "fold": [pointer, integer, integer, *[pointer] * 4],
-        "rbm_update": [
-            *[pointer, number, number, integer, integer, pointer, pointer],
-            *[pointer, pointer, integer, *part, pointer],
-        ],
-    }
-    for name, kinds in arguments.items():
-        function = getattr(found, f"deepbelief_{name}")
-        function.argtypes, function.restype = kinds, None
+    pointer, integer, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    for name in KERNELS:
+        getattr(found, f"deepbelief_{name}")
     for name in ("pack_rows", "pack_columns"):
         function = getattr(found, f"deepbelief_{name}")
-        function.argtypes, function.restype = [pointer, *[integer] * 3, pointer], flag
-    found.deepbelief_work.argtypes, found.deepbelief_work.restype = [integer], integer
+        function.argtypes, function.restype = [pointer, integer, integer, integer, pointer], flag
+    found.deepbelief_fold.argtypes, found.deepbelief_fold.restype = [pointer, integer, integer, *[pointer] * 4], None
     found.deepbelief_pays.argtypes, found.deepbelief_pays.restype = [], flag
+    found.deepbelief_over_threads.argtypes = [pointer, pointer, pointer, integer, integer]
+    found.deepbelief_over_threads.restype = None
     return found
 
 
@@ -73,20 +68,27 @@ def serves(x: Tensor) -> bool:
     return x.dtype is torch.float32 and x.device.type == "cpu" and x.numel() >= SMALLEST and x.is_contiguous()
 
 
-def over_threads(n: int, size: int, call: Callable[[int, int], None]) -> None:
-    """``call(first, last)`` for parts of `n` pieces of `size` elements; ctypes lets the interpreter go meanwhile."""
-    parts = min(n * size // GRAIN, n)
-    if parts < 2 or (parts := min(parts, torch.get_num_threads())) < 2:
-        return call(0, n)
-    ends = [n * i // parts for i in range(parts + 1)]
-    others = [_threads().submit(call, first, last) for first, last in itertools.pairwise(ends[1:])]
-    call(0, ends[1])
-    for other in others:
-        other.result()
+def over_threads(name: str, arguments: ctypes.Structure, n: int, size: int) -> None:
+    """Run a kernel on the pieces 0 to `n` of `size` elements each, on as many threads as torch may use and as pay."""
+    kernels = library()
+    assert kernels is not None
+    threads = 1 if _forked else min(torch.get_num_threads(), n * size // GRAIN)
+    kernels.deepbelief_over_threads(_team(), _place(name), ctypes.addressof(arguments), n, threads)
 
 
-def _threads() -> ThreadPoolExecutor:
-    if os.getpid() not in _pool:
-        _pool.clear()
-        _pool[os.getpid()] = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="deepbelief-kernels")
-    return _pool[os.getpid()]
+@cache
+def _place(name: str) -> Any:
+    """The address of a kernel."""
+    return ctypes.cast(getattr(library(), f"deepbelief_{name}"), ctypes.c_void_p).value
+
+
+@cache
+def _team() -> Any:
+    """The address by which torch's own threads take work, or None: on one thread then."""
+    folder = Path(torch.__file__).parent / "lib"
+    for path in folder.glob("libtorch_cpu.*"):
+        try:
+            return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p).value
+        except (OSError, AttributeError):  # another OpenMP, or none
+            continue
+    return None

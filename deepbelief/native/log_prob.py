@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from deepbelief.native.library import library, over_threads, serves
+from deepbelief.native.library import library, over_threads, record, serves
+
+_Arguments = record("BernoulliLogProb", "inputs bias x out error", "n_cases n_columns")
 
 
 def bernoulli_log_prob(x: Tensor, inputs: Tensor, bias: Tensor) -> Tensor | None:
@@ -30,18 +32,12 @@ def bernoulli_log_prob(x: Tensor, inputs: Tensor, bias: Tensor) -> Tensor | None
 class _BernoulliLogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, inputs: Tensor, bias: Tensor) -> Tensor:
-        kernels, size = library(), len(bias)
-        assert kernels is not None
-        n, needed = inputs.numel() // size, any(ctx.needs_input_grad)
-        out = torch.empty(inputs.shape[:-1], dtype=torch.float64)
+        size, needed = len(bias), any(ctx.needs_input_grad)
+        n, out = inputs.numel() // size, torch.empty(inputs.shape[:-1], dtype=torch.float64)
         error = torch.empty_like(inputs) if needed else None
-        places = [inputs.data_ptr(), bias.data_ptr(), x.data_ptr(), x.numel() // size, out.data_ptr()]
+        places = [tensor.data_ptr() for tensor in (inputs, bias, x, out)]
         slope = None if error is None else error.data_ptr()
-
-        def sum_rows(first: int, last: int) -> None:
-            kernels.deepbelief_bernoulli_log_prob(*places, slope, size, first, last)
-
-        over_threads(n, size, sum_rows)
+        over_threads("bernoulli_log_prob", _Arguments(*places, slope, x.numel() // size, size), n, size)
         if error is not None:
             ctx.save_for_backward(error)
         return out.float()

@@ -7,7 +7,6 @@ however many bits are on. The result is the dense product's up to the order of a
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -15,25 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.native.library import library, over_threads
+from deepbelief.native.library import library, over_threads, record
 
 TILE = 32  # columns, and bits of a word
 FEWEST = 8  # cases; below, the tables cost more than they save
 SMALLEST = 1 << 16  # products of numbers
-ROWS = 1024  # cases whose sums are kept at once
-PAGE = 4096  # bytes
-_own = threading.local()
-
-
-class Half(ctypes.Structure):
-    """The kernel's ``half``: bits of rows by cases, what each case adds to the rows that it has on, and its factor."""
-
-    _fields_ = [
-        ("bits", ctypes.c_void_p),
-        ("right", ctypes.c_void_p),
-        ("scale", ctypes.c_void_p),
-        ("n_cases", ctypes.c_int64),
-    ]
+COST = 32  # products in the time of one drawn element
+_Product = record("Product", "bits w out", "n n_in n_out stride turned")
+_Step = record("Step", "w halves left right", "n_rows n_out n_halves n_dense", "keep")
+_Half = record("Half", "bits right scale", "n_cases")
 
 
 def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
@@ -54,12 +43,9 @@ def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
     if not kernels.deepbelief_pack_rows(x.data_ptr(), n, n_in, n_in if x.ndim != 2 else x.stride(0), bits.data_ptr()):
         return None
     out = x.new_empty((*x.shape[:-1], n_out))
-    before = bits.data_ptr(), n, w.data_ptr(), n_in, w.stride(1 if turned else 0), int(turned), n_out, out.data_ptr()
-
-    def run(first: int, last: int) -> None:
-        kernels.deepbelief_bits_product(*before, first, last, working_memory(kernels, min(n, ROWS)))
-
-    over_threads(-(-n_out // TILE), n * n_in * TILE // 4, run)
+    stride = w.stride(1 if turned else 0)
+    arguments = _Product(bits.data_ptr(), w.data_ptr(), out.data_ptr(), n, n_in, n_out, stride, int(turned))
+    over_threads("bits_product", arguments, -(-n_out // TILE), n * n_in * TILE // COST)
     return out
 
 
@@ -79,21 +65,17 @@ def bits_step(
     n_cases = sum(len(x) for x, _, _ in halves)
     if n_cases < FEWEST or n_cases * w.numel() < SMALLEST:
         return False
-    table, alive = (Half * len(halves))(), []
+    table, alive = (_Half * len(halves))(), []
     for i, (x, y, factor) in enumerate(halves):
         bits = torch.empty((-(-len(x) // TILE), n_rows), dtype=torch.int32)
         if not kernels.deepbelief_pack_columns(x.data_ptr(), len(x), n_rows, n_rows, bits.data_ptr()):
             return False
         scale = torch.full((len(x),), factor)
         alive += [bits, scale]
-        table[i] = Half(bits.data_ptr(), y.data_ptr(), scale.data_ptr(), len(x))
-    before = w.data_ptr(), keep, n_rows, n_out, ctypes.addressof(table), len(halves)
-    dense = left.data_ptr(), right.data_ptr(), len(left)
-
-    def run(first: int, last: int) -> None:
-        kernels.deepbelief_bits_step(*before, *dense, first, last, working_memory(kernels, min(n_rows, ROWS)))
-
-    over_threads(-(-n_out // TILE), n_cases * n_rows * TILE // 4, run)
+        table[i] = _Half(bits.data_ptr(), y.data_ptr(), scale.data_ptr(), len(x))
+    places = w.data_ptr(), ctypes.addressof(table), left.data_ptr(), right.data_ptr()
+    arguments = _Step(*places, n_rows, n_out, len(halves), len(left), keep)
+    over_threads("bits_step", arguments, -(-n_out // TILE), n_cases * n_rows * TILE // COST)
     return True
 
 
@@ -114,12 +96,3 @@ def _wide() -> Any:
 
 def _is_plain(x: Tensor) -> bool:
     return x.dtype is torch.float32 and type(x) in (Tensor, torch.nn.Parameter) and x.is_cpu
-
-
-def working_memory(kernels: Any, n: int) -> int:
-    """The address of this thread's working memory for the sums of `n` cases, kept from call to call."""
-    size = kernels.deepbelief_work(n)
-    if getattr(_own, "size", 0) < size:
-        _own.size, _own.work = size, torch.empty(size + PAGE // 4)
-        _own.place = -(-_own.work.data_ptr() // PAGE) * PAGE  # a third faster than anywhere
-    return int(_own.place)

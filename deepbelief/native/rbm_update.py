@@ -11,17 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepbelief.native.library import library, over_threads
-from deepbelief.native.products import FEWEST, ROWS, SMALLEST, TILE, kernels_for, working_memory
+from deepbelief.native.library import library, over_threads, record
+from deepbelief.native.products import COST, FEWEST, SMALLEST, TILE, kernels_for
 
-
-class Phase(ctypes.Structure):
-    """The kernel's ``phase``."""
-
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("along_v", "along_cases", "mean", "share", "scale", "h")),
-        ("n", ctypes.c_int64),
-    ]
+_Phase = record("Phase", "along_v along_cases mean share scale h", "n")
+_Update = record("Update", "w bias phases left right", "n_v n_h n_dense", "keep rate")
 
 
 @dataclass(frozen=True)
@@ -70,18 +64,14 @@ def rbm_update(
     assert kernels is not None
     h = w.new_empty((2, n_h), requires_grad=False)
     scales = [data.share * rate, model.share * -rate]
-    phases = (Phase * 2)(*(_phase(*part) for part in zip((data, model), scales, h, strict=True)))
+    phases = (_Phase * 2)(*(_phase(*part) for part in zip((data, model), scales, h, strict=True)))
     left = right = w.new_empty(0)
     if dense is not None:
         left, right = dense[0], torch.stack([dense[1] * -rate, dense[1]])  # the second row is made in the kernel
-    before = w.data_ptr(), keep, rate, n_v, n_h, bias.data_ptr(), ctypes.addressof(phases)
-    after = left.data_ptr(), right.data_ptr(), 0 if dense is None else 2
+    places = [w.data_ptr(), bias.data_ptr(), ctypes.addressof(phases), left.data_ptr(), right.data_ptr()]
+    arguments = _Update(*places, n_v, n_h, 0 if dense is None else 2, keep, rate)
     n = len(data.v) + len(model.v)
-
-    def run(first: int, last: int) -> None:
-        kernels.deepbelief_rbm_update(*before, *after, first, last, working_memory(kernels, max(n, min(n_v, ROWS))))
-
-    over_threads(-(-n_h // TILE), n * n_v * TILE // 2, run)
+    over_threads("rbm_update", arguments, -(-n_h // TILE), 2 * n * n_v * TILE // COST)
     return h[0], h[1]
 
 
@@ -95,7 +85,7 @@ def fold(x: Tensor, weight: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     return total, dots
 
 
-def _phase(of: Cases, scale: Tensor, h: Tensor) -> Phase:
+def _phase(of: Cases, scale: Tensor, h: Tensor) -> ctypes.Structure:
     along_v = None if of.given else of.along_v.data_ptr()
     others = (of.along_cases, of.mean, of.share, scale, h)
-    return Phase(along_v, *(tensor.data_ptr() for tensor in others), len(of.v))
+    return _Phase(along_v, *(tensor.data_ptr() for tensor in others), len(of.v))

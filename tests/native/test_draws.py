@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
+import sys
 
 import numpy as np
 import pytest
@@ -156,6 +158,28 @@ def test_a_mean_that_carries_a_gradient_is_left_to_torch() -> None:
     mean.sum().backward()
     assert units.bias.grad is not None
     torch.testing.assert_close(units.bias.grad, torch.full((100,), 25.0))
+
+
+@built
+def test_a_forked_process_draws_alone_and_the_same() -> None:
+    """With OpenMP's threads running in the parent, which the child does not have."""
+    p = torch.rand(100_000, generator=make_generator(1))
+    expected, before = bernoulli(p, make_generator(2)), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(bernoulli(p, make_generator(2)), expected)
+        child = multiprocessing.get_context("fork").Process(target=_draw_or_fail, args=(p, expected))
+        child.start()
+        child.join(60)
+        child.kill()
+        assert child.exitcode == 0
+    finally:
+        torch.set_num_threads(before)
+
+
+def _draw_or_fail(p: torch.Tensor, expected: torch.Tensor) -> None:
+    drawn = bernoulli(p, make_generator(2)).numpy()  # torch itself would hang in its own comparison
+    sys.exit(0 if (drawn == expected.numpy()).all() else 1)
 
 
 def test_without_the_kernels_everything_works(monkeypatch: pytest.MonkeyPatch) -> None:
