@@ -131,7 +131,7 @@ class LikelihoodLearning:
         ascent = torch.zeros_like(rbm.weight, requires_grad=False)
         if not bits_step(ascent, 1.0, *self._halves(positive, negative, 1.0)):
             left, right = self._factors(positive, negative)
-            torch.mm(left.T, right, out=ascent)
+            ascent = torch.mm(left.T, right)
         if self.l2:
             ascent.add_(rbm.weight, alpha=-self.l2)
         if self.l1:
