@@ -200,7 +200,7 @@ def _of_all(progress: Progress, turn: int, turns: int) -> Progress:
     return lambda k, total: progress(turn * total + k, turns * total)
 
 
-def _share(processes: Processes | None, generator: Generator) -> tuple[Processes, Generator]:
+def share_chains(processes: Processes | None, generator: Generator) -> tuple[Processes, Generator]:
     """Who runs which chains: all here, or each process its own share with its own random numbers."""
     if processes is None or processes.world_size == 1:
         return Processes(torch.device("cpu")), generator
@@ -229,7 +229,7 @@ def ais(
     """
     check_range("n_chains", n_chains, low=2)
     schedule, path = check_schedule(betas), path_to(model)
-    peers, generator = _share(processes, generator)
+    peers, generator = share_chains(processes, generator)
     mine = len(range(peers.rank, n_chains, peers.world_size))
     sizes = [min(CHAINS, mine - first) for first in range(0, mine, CHAINS)] or [0]
     starts = (path.draw_base(n, generator) for n in sizes)
@@ -256,7 +256,7 @@ def reverse_ais(
     """
     check_range("the number of samples", len(samples), low=2)
     schedule, path = check_schedule(betas), path_to(model)
-    peers, generator = _share(processes, generator)
+    peers, generator = share_chains(processes, generator)
     starts = samples[peers.rank :: peers.world_size].split(CHAINS)
     log_weights, v = _gather(peers, *_in_turns(path, starts, len(starts), schedule[::-1], generator, progress))
     mean = log_mean_exp(log_weights)
