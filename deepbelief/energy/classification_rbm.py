@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units
@@ -54,7 +54,7 @@ class ClassificationRBM(nn.Module):
         generator: Generator = None,
     ) -> None:
         super().__init__()
-        check_range("n_classes", n_classes, low=2)
+        check_count("n_classes", n_classes, low=2)
         units = visible if isinstance(visible, Units) else Bernoulli(visible)
         layer = SideBySide([units, Categorical(1, n_classes)])
         self.rbm = RBM(layer, hidden, weight_std=weight_std, generator=generator)

@@ -21,7 +21,7 @@ from torch import Tensor
 from deepbelief.energy.kernels.exchange import ExchangeState, ReplicaExchange, SwapMeter
 from deepbelief.energy.kernels.gibbs import check_chains
 from deepbelief.energy.partition.ais import Annealable, Layers
-from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.errors import InvalidArgumentError, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 from deepbelief.units.base import Units
@@ -35,7 +35,7 @@ def even_betas(n_replicas: int) -> Tensor:
     >>> even_betas(3).tolist()
     [0.0, 0.5, 1.0]
     """
-    check_range("n_replicas", n_replicas, low=2)
+    check_count("n_replicas", n_replicas, low=2)
     return torch.linspace(0, 1, n_replicas, dtype=torch.float64)
 
 
@@ -180,8 +180,8 @@ def sample_tempered(
     The first half of the sweeps adapts the temperatures. With `condition`, all replicas are clamped, and the draws come
     from the model given it. ``mean=True`` returns the means of v given the last hidden states.
     """
-    check_range("n", n, low=1)
-    check_range("n_steps", n_steps, low=1)
+    check_count("n", n, low=1)
+    check_count("n_steps", n_steps, low=1)
     kernel = ParallelTempering(model, n_replicas)
     state = kernel.init(n, generator=generator)
     state, _ = burn_in(kernel, state, n_steps // 2, clamp=condition, generator=generator)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.errors import InvalidArgumentError, check_count, check_range
 from deepbelief.maths.bennett import bennett
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
@@ -77,7 +77,7 @@ def linear_betas(n_temperatures: int) -> Tensor:
     >>> linear_betas(100)[[0, -1]].tolist()
     [0.0, 1.0]
     """
-    check_range("n_temperatures", n_temperatures, low=2)
+    check_count("n_temperatures", n_temperatures, low=2)
     knots = torch.tensor([0.0, 0.05, 0.5, 1.0], dtype=torch.float64), torch.tensor([0.0, 0.5, 0.9, 1.0]).double()
     place = torch.linspace(0, 1, n_temperatures, dtype=torch.float64)
     segment = torch.bucketize(place, knots[0][1:-1], right=True)
@@ -227,7 +227,7 @@ def ais(
     `betas` is the number of temperatures or a schedule from 0 to 1; one temperature costs two matrix products. With
     `processes` (all of them must call), each runs its share of the chains and all get the whole result.
     """
-    check_range("n_chains", n_chains, low=2)
+    check_count("n_chains", n_chains, low=2)
     schedule, path = check_schedule(betas), path_to(model)
     peers, generator = share_chains(processes, generator)
     mine = len(range(peers.rank, n_chains, peers.world_size))

@@ -24,7 +24,7 @@ from torch import Tensor
 from deepbelief.energy.kernels.lengths import spread_lengths, swap, sweep
 from deepbelief.energy.partition.ais import Progress, share_chains
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
-from deepbelief.errors import InvalidArgumentError, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check_choice, check_count
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
 from deepbelief.rng import bernoulli
@@ -83,8 +83,8 @@ def log_z_of_lengths(
     `processes` (all of them must call), each runs its share of the chains and all get the whole result.
     """
     check_choice("method", method, ["auto", "exact", "ais"])
-    check_range("n_reverse", n_reverse, low=2, remedy="Both ends of the lengths are needed.")
-    check_range("reverse_chains", reverse_chains, low=1)
+    check_count("n_reverse", n_reverse, low=2, remedy="Both ends of the lengths are needed.")
+    check_count("reverse_chains", reverse_chains, low=1)
     wanted = lengths.unique()
     if len(wanted) == 0 or wanted[0] < 0:
         raise InvalidArgumentError("lengths must be at least 0, and at least one. Count the words of some documents.")
@@ -137,8 +137,8 @@ def anneal_up(
 
     Of several `processes` each has some of the populations.
     """
-    check_range("n_chains", n_chains, low=4, remedy="The error needs two populations of two.")
-    check_range("sweeps", sweeps, low=1)
+    check_count("n_chains", n_chains, low=4, remedy="The error needs two populations of two.")
+    check_count("sweeps", sweeps, low=1)
     schedule, wanted = _schedule(lengths), set(lengths.tolist())
     groups = min(POPULATIONS, n_chains // 2)
     peers, generator = share_chains(processes, generator)

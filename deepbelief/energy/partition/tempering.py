@@ -21,7 +21,7 @@ from torch import Tensor
 from deepbelief.energy.kernels.exchange import ExchangeState
 from deepbelief.energy.kernels.tempering import ParallelTempering, burn_in
 from deepbelief.energy.partition.ais import Annealable, PathFromBase
-from deepbelief.errors import check_choice, check_range
+from deepbelief.errors import check_choice, check_count
 from deepbelief.maths.bennett import bennett
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
@@ -52,9 +52,9 @@ def tempered_log_z(
     >>> found.kind, round(float(found), 1)  # 9 units without couplings have 512 states of equal weight
     ('estimate', 6.2)
     """
-    check_range("n_chains", n_chains, low=2)
-    check_range("n_replicas", n_replicas, low=2)
-    check_range("n_steps", n_steps, low=2)
+    check_count("n_chains", n_chains, low=2)
+    check_count("n_replicas", n_replicas, low=2)
+    check_count("n_steps", n_steps, low=2)
     check_choice("method", method, ["bennett", "thermodynamic"])
     kernel = ParallelTempering(model, n_replicas)
     state = kernel.init(n_chains, generator=generator) if start is None else kernel.start_at(start, generator=generator)
