@@ -70,8 +70,8 @@ class BoltzmannMachine(nn.Module):
         super().__init__()
         check_range("coupling_std", coupling_std, low=0)
         check(temperature > 0, f"temperature must be above 0. Got temperature={temperature}.")
-        self.visible = Bernoulli(visible) if isinstance(visible, int) else visible
-        self.hidden = Bernoulli(hidden) if isinstance(hidden, int) else hidden
+        self.visible = visible if isinstance(visible, Units) else Bernoulli(visible)
+        self.hidden = hidden if hidden is None or isinstance(hidden, Units) else Bernoulli(hidden)
         self.temperature = float(temperature)
         check_discrete(self._layers())
         n_sites = sum(len(layer.bases or []) for layer in self._layers())

@@ -171,6 +171,7 @@ class ClassificationRBM(nn.Module):
         mean: bool = False,
     ) -> Tensor:
         """`n` cases with their one-hot labels (or label probabilities, with `mean`): (n, n_features + n_classes)."""
+        check_count("n", n, low=1)
         clamp = None
         if condition is not None or labels is not None:
             shape = (n, self.n_features)

@@ -233,6 +233,7 @@ class ConditionalRBM(nn.Module):
         The context is the last ``order = n_context / n_visible`` frames, the oldest first. Every chain starts at the
         frame before; with `mean`, a frame is the mean that its last draw came from (Taylor et al. do so: less jitter).
         """
+        check_count("n", n, low=1)
         width = self.visible.size
         order = self.n_context // width
         single = frames.ndim == 2
@@ -242,7 +243,6 @@ class ConditionalRBM(nn.Module):
                 f"frames must be at least {self.n_context / width:g} frames of {width} numbers, a whole context. "
                 f"Got shape {tuple(frames.shape)}."
             )
-        check_count("n", n, low=1)
         for _ in range(n):
             u = past[:, past.shape[1] - order :].flatten(1)
             frame = self.sample(u, start=past[:, -1], generator=generator, n_steps=n_steps, mean=mean)

@@ -150,6 +150,8 @@ class ConvolutionalRBM(TwoLayers):
 
 
 def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
+    for size in image_shape:
+        check_count("every size of image_shape", size)
     shape = tuple(int(n) for n in image_shape)
     if len(shape) == 2:
         shape = (1, *shape)

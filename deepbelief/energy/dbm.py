@@ -47,8 +47,7 @@ class DBM(nn.Module):
         super().__init__()
         check(len(layers) >= 3, f"layers must be the data and at least 2 hidden ones. Got {len(layers)}. Use an RBM.")
         check_range("weight_std", weight_std, low=0)
-        check(all(isinstance(units, Units | int) for units in layers), f"layers must be units or sizes. Got {layers}.")
-        self.layers = nn.ModuleList([Bernoulli(units) if isinstance(units, int) else units for units in layers])
+        self.layers = nn.ModuleList([units if isinstance(units, Units) else Bernoulli(units) for units in layers])
         sizes = [units.size for units in self.units]
         shapes = pairwise(sizes)
         self.couplings = nn.ParameterList([weight_std * torch.randn(shape, generator=generator) for shape in shapes])

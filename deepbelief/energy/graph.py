@@ -43,10 +43,10 @@ class Graph:
 
         `periodic` joins the ends of every axis, which must then have at least 3 sites.
         """
-        sizes = [int(size) for size in shape]
-        check(len(sizes) >= 1, "shape must have at least 1 axis. Got none.")
-        for size in sizes:
+        check(len(shape) >= 1, "shape must have at least 1 axis. Got none.")
+        for size in shape:
             check_count("each size of shape", size, low=3 if periodic else 1)
+        sizes = [int(size) for size in shape]
         place = torch.arange(int(np.prod(sizes))).view(sizes)
         pairs = []
         for axis, size in enumerate(sizes):

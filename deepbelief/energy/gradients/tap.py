@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.energy.partition.tap import Magnetizations, check_tap, solve, tap_log_z
+from deepbelief.energy.partition.tap import Magnetizations, check_order, check_tap, solve, tap_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_count, check_range
 from deepbelief.protocols import Generator
@@ -29,6 +29,7 @@ class TAP:
         check_count("n_chains", n_chains, low=1)
         check_count("k", k, low=1)
         check_range("damping", damping, low=0, high=1)
+        check_order(order)
         self.n_chains, self.k, self.damping, self.order = n_chains, k, damping, order
         self.v, self.h = torch.empty(0), torch.empty(0)
 

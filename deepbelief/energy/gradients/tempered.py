@@ -36,6 +36,7 @@ class TemperedChains:
     def __init__(self, n_chains: int = 100, k: int = 1, *, n_replicas: int = 10, start_at: str = "base") -> None:
         check_count("n_chains", n_chains, low=1)
         check_count("k", k, low=1)
+        check_count("n_replicas", n_replicas, low=2)
         check_choice("start_at", start_at, ["base", "data"])
         self.n_chains, self.k, self.n_replicas, self.start_at = n_chains, k, n_replicas, start_at
         self.betas, self.meter = even_betas(n_replicas), SwapMeter(n_replicas - 1, MEMORY)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,8 +59,8 @@ def equalised(betas: Tensor, acceptance: Tensor) -> Tensor:
 
 def checked_betas(betas: int | Sequence[float] | Tensor) -> Tensor:
     """Inverse temperatures that rise from 0 to 1; a number gives so many of them, evenly spaced."""
-    if isinstance(betas, int):
-        return even_betas(betas)
+    if np.ndim(betas) == 0:
+        return even_betas(betas)  # type: ignore[arg-type]
     ladder = torch.as_tensor(betas, dtype=torch.float64)
     if ladder.ndim != 1 or len(ladder) < 2 or ladder[0] != 0 or ladder[-1] != 1 or not (ladder.diff() > 0).all():
         raise InvalidArgumentError("betas must rise from 0 to 1. Got betas that do not. Use even_betas(n).")
@@ -153,6 +154,8 @@ def burn_in(
     generator: Generator,
 ) -> tuple[ExchangeState, SwapMeter]:
     """`n_steps` sweeps in `rounds` of doubling length, each followed by an adaptation; and what the last round saw."""
+    check_count("n_steps", n_steps, low=0)
+    check_count("rounds", rounds, low=1)
     meter = SwapMeter(len(kernel.ladder) - 1)
     for i in range(rounds):
         meter = SwapMeter(len(kernel.ladder) - 1)

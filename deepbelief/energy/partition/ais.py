@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -159,7 +160,9 @@ def path_to(model: Any) -> StartedPath:
 
 def check_schedule(betas: int | Sequence[float] | Tensor) -> list[float]:
     """The inverse temperatures of a path; `linear_betas` for a number; a schedule must rise from 0 to 1."""
-    path = linear_betas(betas) if isinstance(betas, int) else torch.as_tensor(betas, dtype=torch.float64)
+    if np.ndim(betas) == 0:
+        return linear_betas(betas).tolist()  # type: ignore[arg-type]
+    path = torch.as_tensor(betas, dtype=torch.float64)
     if path[0] != 0 or path[-1] != 1 or (path.diff() < 0).any():
         raise InvalidArgumentError("betas must rise from 0 to 1. Got a schedule that does not. Use linear_betas(n).")
     return path.tolist()

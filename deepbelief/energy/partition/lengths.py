@@ -33,6 +33,7 @@ from deepbelief.types import Kind
 
 QUICK_STATES, MOST_STATES = 1 << 12, 1 << 22  # every state costs a product with the whole vocabulary
 POPULATIONS = 10  # independent ones, whose spread is the standard error
+TWO_POPULATIONS = "The error needs two populations of two."
 FINEST = 100  # steps of at most a hundredth of the length that is reached
 
 
@@ -84,7 +85,9 @@ def log_z_of_lengths(
     """
     check_choice("method", method, ["auto", "exact", "ais"])
     check_count("n_reverse", n_reverse, low=2, remedy="Both ends of the lengths are needed.")
-    check_count("reverse_chains", reverse_chains, low=1)
+    for name, value, least in (("reverse_chains", reverse_chains, 1), ("sweeps", sweeps, 1), ("burn_in", burn_in, 0)):
+        check_count(name, value, low=least)
+    check_count("n_chains", n_chains, low=4, remedy=TWO_POPULATIONS)
     wanted = lengths.unique()
     if len(wanted) == 0 or wanted[0] < 0:
         raise InvalidArgumentError("lengths must be at least 0, and at least one. Count the words of some documents.")
@@ -137,7 +140,7 @@ def anneal_up(
 
     Of several `processes` each has some of the populations.
     """
-    check_count("n_chains", n_chains, low=4, remedy="The error needs two populations of two.")
+    check_count("n_chains", n_chains, low=4, remedy=TWO_POPULATIONS)
     check_count("sweeps", sweeps, low=1)
     schedule, wanted = _schedule(lengths), set(lengths.tolist())
     groups = min(POPULATIONS, n_chains // 2)
@@ -175,6 +178,7 @@ def anneal_down(
     `h` (m, chains, n_hidden) are draws of the model at each of them, annealed down to documents of no words. Of several
     `processes` each starts at some of the lengths.
     """
+    check_count("sweeps", sweeps, low=1)
     peers, generator = share_chains(processes, generator)
     each = [torch.arange(len(starts))[rank :: peers.world_size] for rank in range(peers.world_size)]
     schedule, mine = _schedule(starts), starts[each[peers.rank]]
