@@ -151,11 +151,11 @@ class ConvolutionalRBM(TwoLayers):
 
 def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
     for size in image_shape:
-        check_count("every size of image_shape", size)
+        check_count("every size of image_shape", size, low=1)
     shape = tuple(int(n) for n in image_shape)
     if len(shape) == 2:
         shape = (1, *shape)
-    if len(shape) != 3 or min(shape) < 1:
+    if len(shape) != 3:
         raise InvalidArgumentError(
             f"image_shape must be (channels, height, width), or (height, width). Got {tuple(image_shape)}."
         )

@@ -20,6 +20,7 @@ HIGHER = (
 
 def shown_units(dbn: BeliefStack, layer: int, most: int) -> Tensor:
     """The unit numbers of a layer (from 0) to show: all in order, or the `most` with the largest weights first."""
+    check_count("layer", layer, low=0, high=len(dbn.layers) - 1)
     check_count("most", most, low=1)
     weight = weight_down(dbn.layers[layer]).detach()
     if weight.shape[1] <= most:
@@ -76,6 +77,7 @@ def unit_drivers(
 
     Arrays (units, k, features), strongest first; None for the first layer, whose weights say it already.
     """
+    check_count("n_units", n_units, low=1)
     check_count("k", k, low=1, high=len(x))
     drivers: list[np.ndarray | None] = [None]
     for layer in range(1, len(dbn.layers)):

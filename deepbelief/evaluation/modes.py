@@ -80,6 +80,7 @@ def count_classes(classes: Tensor, n_classes: int) -> ModeCount:
     >>> count_classes(torch.tensor([0, 0, 1, 1]), 4)
     ModeCount(hit=2, modes=4, good=1.0, kl=0.6931471805599453)
     """
+    check_count("n_classes", n_classes, low=1)
     outside = len(classes) > 0 and (int(classes.min()) < 0 or int(classes.max()) >= n_classes)
     check(not outside, f"classes must be numbers from 0 to {n_classes - 1}. Got others. Give more classes.")
     counts = torch.bincount(classes, minlength=n_classes).double()
@@ -92,6 +93,7 @@ def count_classes(classes: Tensor, n_classes: int) -> ModeCount:
 
 def mode_results(found: ModeCount, *, n_samples: int, data: str, model_name: str) -> list[Result]:
     """The three numbers as rows; the error of the share of good samples is that of so many draws."""
+    check_count("n_samples", n_samples, low=1)
     stderr = math.sqrt(found.good * (1 - found.good) / n_samples)
     rows = [
         (f"modes hit of {found.modes}", float(found.hit), None, "modes"),

@@ -60,6 +60,7 @@ def class_samples(dbn: BeliefStack, n: int, n_steps: int, *, generator: torch.Ge
     """`n` samples (their means) of every class, (classes, n, features); None unless labels sit in the top RBM."""
     if not dbn.n_classes:
         return None
+    check_count("n", n, low=1)
     labels = torch.arange(dbn.n_classes, device=dbn.top.weight.device).repeat_interleave(n)
     drawn = dbn.sample(len(labels), labels=labels, generator=generator, n_steps=n_steps, mean=True)
     return to_numpy(drawn.view(dbn.n_classes, n, -1))

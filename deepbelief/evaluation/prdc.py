@@ -61,6 +61,7 @@ def prdc(real: Tensor, samples: Tensor, *, k: int = 5) -> PRDC:
 
 def kth_distances(x: Tensor, k: int) -> Tensor:
     """The squared distance of each row to its `k`-th nearest other row: (n,)."""
+    check_count("k", k, low=1, high=len(x) - 1)
     found = []
     for rows, squares in squared_distances(x, x):
         own = torch.arange(rows.start, rows.stop)

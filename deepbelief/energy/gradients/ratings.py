@@ -50,9 +50,9 @@ class RatingsLearning:
         check_range("bias_l2", bias_l2, low=0)
         first, last = k if isinstance(k, tuple) and len(k) == 2 else (k, k)
         for number in (first, last):
-            check_count("k", number)
+            check_count("k", number, low=1)
         self.k = (int(first), int(last))
-        check(1 <= self.k[0] <= self.k[1], f"k must be at least 1 and must not fall. Got k={k}.")
+        check(self.k[0] <= self.k[1], f"k must not fall. Got k={k}.")
         self.module: torch.nn.Module = model
         self.model, self.learning = model, learning
         self.l2, self.bias_l2 = l2, bias_l2
