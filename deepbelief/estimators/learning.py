@@ -21,7 +21,7 @@ from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.watch import QUANTITIES, make_watch
-from deepbelief.errors import InvalidArgumentError, StorageError, check, check_choice, check_count, check_range
+from deepbelief.errors import InvalidArgumentError, StorageError, check, check_choice, check_count
 from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.plain_pcd import WORTH_SHARING
 from deepbelief.protocols import BatchSource
@@ -104,7 +104,7 @@ def layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> list[int]:
     check(len(sizes) >= 1, f"{name} must name at least 1 layer. Got none.")
     for size in sizes:
         check(isinstance(size, Integral), f"{name} must be integers. Got {name}={value!r}.")
-        check_range(name, int(size), low=1)
+        check_count(name, size, low=1)
     return [int(size) for size in sizes]
 
 

@@ -1,4 +1,4 @@
-"""Every count of the energy, belief, units and evaluation floors is a whole number in its range, or gets one sentence.
+"""Every count of the energy, belief and evaluation floors is a whole number in its range, or gets one sentence.
 
 Numbers of units, chains, steps, layers and draws: neither 2.5 nor "3" nor True, and none below the least that works.
 """
@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+from deepbelief.applications.denoising import Denoiser, median_filter
+from deepbelief.applications.recommendation import titles_for
 from deepbelief.belief.annealed_bound import annealed_bound, annealed_log_weights
 from deepbelief.belief.bit_decoder import BitDecoder
 from deepbelief.belief.bound import importance_bound, many_log_weights, variational_bound
@@ -48,7 +50,7 @@ from deepbelief.energy.gradients.tempered import TemperedChains
 from deepbelief.energy.gradients.topics import DocumentChains, DocumentDivergence
 from deepbelief.energy.gradients.trajectory import TrajectoryChains
 from deepbelief.energy.graph import Graph
-from deepbelief.energy.ising import potts_grid
+from deepbelief.energy.ising import ising_grid, potts_grid
 from deepbelief.energy.kernels.clamped import run_chain, to_average
 from deepbelief.energy.kernels.coloured import ColouredGibbs
 from deepbelief.energy.kernels.gibbs import BlockGibbs
@@ -357,7 +359,23 @@ EVALUATION: dict[str, Count] = {
     "nearest_distances": ("chunk", 1, lambda n: nearest_distances(X, X, chunk=n)),
     "two_sample_test": ("folds", 2, lambda n: two_sample_test(X, X, folds=n, generator=G)),
 }
-COUNTS = UNITS | MODELS | KERNELS | PARTITION | RULES | BELIEF | EVALUATION
+GRID = ising_grid((3, 3), coupling=1.0)
+APPLICATIONS: dict[str, Count] = {
+    "Denoiser.posterior_mean": (
+        "n_steps",
+        1,
+        lambda n: Denoiser(GRID, 0.1).posterior_mean(torch.ones(1, 9), n_steps=n),
+    ),
+    "Denoiser.posterior_mean, burn_in": (
+        *("burn_in", 0),
+        lambda n: Denoiser(GRID, 0.1).posterior_mean(torch.ones(1, 9), burn_in=n),
+    ),
+    "Denoiser.learn_noise": ("n_rounds", 1, lambda n: Denoiser(GRID, 0.1).learn_noise(torch.ones(1, 9), n_rounds=n)),
+    "median_filter": ("size", 1, lambda n: median_filter(torch.ones(1, 3, 3), n)),
+    "titles_for": ("n", 1, lambda n: titles_for(None, None, 0, n)),  # type: ignore[arg-type]
+    "titles_for, fewest": ("fewest", 0, lambda n: titles_for(None, None, 0, fewest=n)),  # type: ignore[arg-type]
+}
+COUNTS = UNITS | MODELS | KERNELS | PARTITION | RULES | BELIEF | EVALUATION | APPLICATIONS
 
 
 @pytest.mark.parametrize("place", COUNTS)
