@@ -32,6 +32,10 @@ class RowsOf:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         return np.asarray(self.array[self.index[key]])
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of them in memory, for tools that know nothing but arrays."""
+        return self[:].astype(dtype or self.dtype, copy=False)
+
     @property
     def arrays(self) -> tuple[Any, ...]:
         """What the rows are read from."""
@@ -62,6 +66,10 @@ class RowsBelow:
             own = which == number + 1
             rows[own] = array[index[own] - self.starts[number]]
         return rows
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of them in memory, for tools that know nothing but arrays."""
+        return self[:].astype(dtype or self.dtype, copy=False)
 
 
 VIEWS = (RowsOf, RowsBelow)
