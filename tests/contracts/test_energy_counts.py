@@ -16,6 +16,7 @@ from torch import nn
 
 from deepbelief.applications.denoising import Denoiser, median_filter
 from deepbelief.applications.recommendation import titles_for
+from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.belief.annealed_bound import annealed_bound, annealed_log_weights
 from deepbelief.belief.bit_decoder import BitDecoder
 from deepbelief.belief.bound import importance_bound, many_log_weights, variational_bound
@@ -28,6 +29,8 @@ from deepbelief.belief.spreading import spread_labels
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.belief.untied import UntiedDBN
 from deepbelief.belief.up_down import checked_steps
+from deepbelief.belief.vae_stack import VAEStack, train_vae_stack
+from deepbelief.data.source import ArraySource
 from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.chain_watch import measure_chains
 from deepbelief.energy.classification_rbm import ClassificationRBM
@@ -44,6 +47,7 @@ from deepbelief.energy.gradients.matching import PseudoLikelihood
 from deepbelief.energy.gradients.pairwise import ContrastivePairs, PersistentPairs, Posterior
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.ratings import RatingsLearning
+from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.gradients.sparsity import check_groups
 from deepbelief.energy.gradients.tap import TAP
 from deepbelief.energy.gradients.tempered import TemperedChains
@@ -91,7 +95,7 @@ from deepbelief.evaluation.latent import interpolate
 from deepbelief.evaluation.likelihood import chunked_log_likelihood, model_log_z
 from deepbelief.evaluation.measured import random_rows
 from deepbelief.evaluation.memorisation import copying_test
-from deepbelief.evaluation.modes import count_classes, grid, ring
+from deepbelief.evaluation.modes import count_classes, grid, mode_results, ring
 from deepbelief.evaluation.pictures import class_samples, geometric_steps
 from deepbelief.evaluation.prdc import kth_distances, prdc
 from deepbelief.evaluation.samples import nearest_distances, two_sample_test
@@ -112,6 +116,7 @@ STACK = ConvolutionalDBN([PICTURES])
 CONTEXT, CLASSES = ConditionalRBM(6, 3, 2), ClassificationRBM(6, 3, 2)
 TOPICS, LENGTHS = ReplicatedSoftmax(5, 3), torch.tensor([1, 4])
 VAE_ = make_rbm_vae(Bernoulli(6), (3, 2), hidden=[4])
+ON_TOP = VAEStack(DBN_, dense_vae(Bernoulli(3), [2], hidden=[[4]]))
 CHAIN = BlockGibbs(RBM_)
 STATE = CHAIN.start_at(X, generator=G)
 TEMPERED = ParallelTempering(RBM_, 3)
@@ -270,6 +275,12 @@ RULES: dict[str, Count] = {
     "DBMLearning": ("mean_field_steps", 1, lambda n: DBMLearning(DBM_, PersistentChains(), mean_field_steps=n)),
     "RatingsLearning": ("k", 1, lambda n: RatingsLearning(RatingsRBM(3, 3, [1, 2]), k=n)),
     "RatingsLearning, two": ("k", 1, lambda n: RatingsLearning(RatingsRBM(3, 3, [1, 2]), k=(n, 9))),
+    **{
+        f"LearningSettings, {name}": (name, least, lambda n, name=name: LearningSettings(**{name: n}))
+        for name, least in (
+            *(("n_variables", 1), ("n_replicas", 2), ("ladder_every", 1), ("k", 1), ("n_chains", 1), ("epochs", 0)),
+        )
+    },
     "check_groups": ("group_size", 1, lambda n: check_groups(6, n, 0.1)),
 }
 BELIEF: dict[str, Count] = {
@@ -285,10 +296,12 @@ BELIEF: dict[str, Count] = {
     "DBN.log_likelihood": ("n_samples", 1, lambda n: DBN_.log_likelihood(X, n_samples=n)),
     "ConvolutionalDBN.upward": ("n_layers", 0, lambda n: STACK.upward(torch.zeros(2, 36), n_layers=n)),
     "ConvolutionalDBN.sample": ("n", 1, STACK.sample),
+    "ConvolutionalDBN.sample, steps": ("n_steps", 1, lambda n: STACK.sample(2, n_steps=n)),
     "ConvolutionalDBN.sample, down": ("n_down", 1, lambda n: STACK.sample(2, n_down=n)),
     "UnrolledDBN": ("n_inputs", 1, lambda n: UnrolledDBN(n, [Bernoulli(3)], 2)),
     "UnrolledDBN, outputs": ("n_outputs", 1, lambda n: UnrolledDBN.from_dbn(DBN_, n)),
     "annealed_bound": ("n_runs", 1, lambda n: annealed_bound(DBN_, X, n_runs=n)),
+    "annealed_bound, samples": ("n_samples", 2, lambda n: annealed_bound(DBN_, X, n_samples=n)),
     "annealed_bound, chunk": ("chunk", 1, lambda n: annealed_bound(DBN_, X, chunk=n)),
     "annealed_log_weights": ("n_temperatures", 1, lambda n: annealed_log_weights(DBN_, X, n, G)),
     "importance_bound": ("n_samples", 1, lambda n: importance_bound(DBN_, X, n_samples=n)),
@@ -302,18 +315,33 @@ BELIEF: dict[str, Count] = {
     "spread_labels, rounds": ("max_iter", 1, lambda n: spread_labels(X, LABELS, max_iter=n)),
     "BitDecoder": ("n_condition", 1, lambda n: BitDecoder(Bernoulli(6), nn.Linear(3, 6), n)),
     "make_rbm_vae": ("every size of n_bits", 1, lambda n: make_rbm_vae(Bernoulli(6), (3, n))),
+    "make_rbm_vae, codes": ("n_codes", 0, lambda n: make_rbm_vae(Bernoulli(6), (3, 2), n_codes=n)),
     "make_rbm_vae, hidden": ("every size of hidden", 1, lambda n: make_rbm_vae(Bernoulli(6), (3, 2), hidden=[n])),
     "RBMVAE.infer": ("n", 1, lambda n: VAE_.infer(X, n)),
     "RBMVAE.sample": ("n", 1, VAE_.sample),
     "RBMVAE.sample, steps": ("n_steps", 1, lambda n: VAE_.sample(2, n_steps=n)),
+    "RBMVAE.complete, steps": ("n_steps", 1, lambda n: VAE_.complete(X, X > 2, n_steps=n)),
     "RBMVAE.complete": ("n_average", 0, lambda n: VAE_.complete(X, X > 2, n_average=n)),
     "RBMVAE.log_likelihood": ("n_samples", 1, lambda n: VAE_.log_likelihood(X, n_samples=n)),
     "RBMVAELearning": ("n_chains", 1, lambda n: RBMVAELearning(VAE_, negative="exact", n_chains=n)),
+    "RBMVAELearning, k": ("k", 1, lambda n: RBMVAELearning(VAE_, k=n)),
+    "VAEStack.log_weights": ("n", 1, lambda n: ON_TOP.log_weights(X, n)),
+    "VAEStack.sample": ("n", 1, lambda n: ON_TOP.sample(n)),
+    "train_vae_stack": ("top_epochs", 0, lambda n: train_vae_stack(ON_TOP, ArraySource(X), [], top_epochs=n)),
     "RBMVAELearning, steps": ("n_steps", 1, lambda n: RBMVAELearning(VAE_, negative="exact", n_steps=n)),
 }
 NET = FeatureNetwork(6, 2)
 EVALUATION: dict[str, Count] = {
     "fit_factors": ("n_factors", 1, lambda n: next(fit_factors(None, 2, 2, n_factors=n))),  # type: ignore[arg-type]
+    "fit_factors, passes": (
+        *("every number of checks", 1),
+        lambda n: next(fit_factors(None, 2, 2, checks=(n,))),  # type: ignore[arg-type]
+    ),
+    "diagnose_chains": ("n_steps", 16, lambda n: diagnose_model(RBM_, X, n_steps=n, generator=G)),
+    "mode_results": (
+        *("n_samples", 1),
+        lambda n: mode_results(count_classes(LABELS, 2), n_samples=n, data="ring", model_name="GAN"),
+    ),
     "compare_with_data": ("n_clusters", 2, lambda n: compare_with_data(X, X, X, n_clusters=n, generator=G)),
     "diagnose_model": ("n_chains", 2, lambda n: diagnose_model(RBM_, X, n_chains=n, generator=G)),
     "calibration_error": ("n_bins", 1, lambda n: calibration_error(X[:, :2].softmax(1), LABELS, n_bins=n)),
