@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from deepbelief.errors import check
+
 GAP_BYTES = 1 << 16  # rows that nobody asked for are read along where skipping them would cost more
 PIECE_BYTES = 1 << 22  # what is read at once, unwanted rows included
 
@@ -51,6 +53,8 @@ class RowsBelow:
     """
 
     def __init__(self, arrays: Sequence[Any]) -> None:
+        widths = [tuple(array.shape[1:]) for array in arrays]
+        check(len(set(widths)) == 1, f"arrays must have rows of one shape. Got {widths}.")
         self.arrays = tuple(arrays)
         self.starts = np.cumsum([0, *(len(array) for array in arrays)])
         self.shape = (int(self.starts[-1]), *arrays[0].shape[1:])
@@ -60,7 +64,7 @@ class RowsBelow:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        index = np.arange(len(self))[key]
+        index = np.arange(*key.indices(len(self))) if isinstance(key, slice) else np.arange(len(self))[key]
         rows, which = np.empty((len(index), *self.shape[1:]), self.dtype), np.searchsorted(self.starts, index, "right")
         for number, array in enumerate(self.arrays):
             own = which == number + 1

@@ -13,6 +13,7 @@ from deepbelief.data import part
 from deepbelief.data.memmap import MemmapSource, NpyReader, reader_of
 from deepbelief.data.part import RowsBelow, RowsOf, part_of
 from deepbelief.data.source import make_source
+from deepbelief.errors import InvalidArgumentError
 
 CASES = 200
 INDICES = {
@@ -77,6 +78,11 @@ def test_arrays_one_below_the_other_stream_as_one(kinds: Any, tmp_path: Path, mo
         for one, other in zip(*(source.batches(3, generator=generator()) for source in sources), strict=True):
             assert torch.equal(one.x, other.x)
             assert torch.equal(one.y, other.y)
+
+
+def test_rows_of_other_widths_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"arrays must have rows of one shape\. Got \[\(2,\), \(3,\)\]"):
+        RowsBelow([np.zeros((1, 2)), np.zeros((1, 3))])
 
 
 def test_a_part_of_a_part_is_read_from_the_whole(tmp_path: Path) -> None:
