@@ -1,12 +1,10 @@
-"""Every count of the energy, belief and evaluation floors is a whole number in its range, or gets one sentence.
+"""Every count of the energy and belief floors is a whole number in its range, or gets one sentence.
 
 Numbers of units, chains, steps, layers and draws: neither 2.5 nor "3" nor True, and none below the least that works.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from deepbelief.applications.denoising import Denoiser, median_filter
-from deepbelief.applications.recommendation import titles_for
 from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.belief.annealed_bound import annealed_bound, annealed_log_weights
 from deepbelief.belief.bit_decoder import BitDecoder
@@ -54,7 +50,7 @@ from deepbelief.energy.gradients.tempered import TemperedChains
 from deepbelief.energy.gradients.topics import DocumentChains, DocumentDivergence
 from deepbelief.energy.gradients.trajectory import TrajectoryChains
 from deepbelief.energy.graph import Graph
-from deepbelief.energy.ising import ising_grid, potts_grid
+from deepbelief.energy.ising import potts_grid
 from deepbelief.energy.kernels.clamped import run_chain, to_average
 from deepbelief.energy.kernels.coloured import ColouredGibbs
 from deepbelief.energy.kernels.gibbs import BlockGibbs
@@ -81,30 +77,13 @@ from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
 from deepbelief.energy.site_posterior import mean_field
 from deepbelief.energy.structure import ranked_links
 from deepbelief.errors import InvalidArgumentError, check_count
-from deepbelief.evaluation.biased_factors import fit_factors
-from deepbelief.evaluation.chain_data import compare_with_data
-from deepbelief.evaluation.chains import diagnose_model
-from deepbelief.evaluation.classification import calibration_error, hardest_cases
-from deepbelief.evaluation.completion import completion_results
-from deepbelief.evaluation.feature_network import FeatureNetwork, feature_networks
-from deepbelief.evaluation.features import cluster_agreement, few_label_curve, knn_accuracy
-from deepbelief.evaluation.filters import shown_units, unit_drivers
-from deepbelief.evaluation.gather import GalleryBudget
-from deepbelief.evaluation.kernel_distance import kernel_distance
-from deepbelief.evaluation.latent import interpolate
-from deepbelief.evaluation.likelihood import chunked_log_likelihood, model_log_z
-from deepbelief.evaluation.measured import random_rows
-from deepbelief.evaluation.memorisation import copying_test
-from deepbelief.evaluation.modes import count_classes, grid, mode_results, ring
-from deepbelief.evaluation.pictures import class_samples, geometric_steps
-from deepbelief.evaluation.prdc import kth_distances, prdc
-from deepbelief.evaluation.samples import nearest_distances, two_sample_test
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.binomial import Binomial
 from deepbelief.units.catalog import make_units
 from deepbelief.units.categorical import Categorical
 from deepbelief.units.multinomial import Multinomial
 from deepbelief.units.pooled import Pooled
+from tests.contracts.counts import Count, check_refusals
 
 G = torch.Generator().manual_seed(0)
 X = (torch.rand(20, 6, generator=G) < 0.5).float()
@@ -122,7 +101,6 @@ STATE = CHAIN.start_at(X, generator=G)
 TEMPERED = ParallelTempering(RBM_, 3)
 RUNGS = TrajectoryTempering(TrajectoryLadder([RBM_, RBM_]))
 HOLDS: dict[str, Any] = {"clamp": None, "generator": G}
-Count = tuple[str, int, Callable[[Any], Any]]  # what the sentence calls it, the least, and who takes it
 
 UNITS: dict[str, Count] = {
     "Bernoulli": ("size", 1, Bernoulli),
@@ -330,91 +308,12 @@ BELIEF: dict[str, Count] = {
     "train_vae_stack": ("top_epochs", 0, lambda n: train_vae_stack(ON_TOP, ArraySource(X), [], top_epochs=n)),
     "RBMVAELearning, steps": ("n_steps", 1, lambda n: RBMVAELearning(VAE_, negative="exact", n_steps=n)),
 }
-NET = FeatureNetwork(6, 2)
-EVALUATION: dict[str, Count] = {
-    "fit_factors": ("n_factors", 1, lambda n: next(fit_factors(None, 2, 2, n_factors=n))),  # type: ignore[arg-type]
-    "fit_factors, passes": (
-        *("every number of checks", 1),
-        lambda n: next(fit_factors(None, 2, 2, checks=(n,))),  # type: ignore[arg-type]
-    ),
-    "diagnose_chains": ("n_steps", 16, lambda n: diagnose_model(RBM_, X, n_steps=n, generator=G)),
-    "mode_results": (
-        *("n_samples", 1),
-        lambda n: mode_results(count_classes(LABELS, 2), n_samples=n, data="ring", model_name="GAN"),
-    ),
-    "compare_with_data": ("n_clusters", 2, lambda n: compare_with_data(X, X, X, n_clusters=n, generator=G)),
-    "diagnose_model": ("n_chains", 2, lambda n: diagnose_model(RBM_, X, n_chains=n, generator=G)),
-    "calibration_error": ("n_bins", 1, lambda n: calibration_error(X[:, :2].softmax(1), LABELS, n_bins=n)),
-    "hardest_cases": ("k", 1, lambda n: hardest_cases(X[:, :2].softmax(1), LABELS, k=n)),
-    "completion_results": (
-        "k",
-        1,
-        lambda n: completion_results(DBN_, X, X > 2, train=X, data="bits", model_name="DBN", k=n, generator=G),
-    ),
-    "FeatureNetwork": ("n_classes", 2, lambda n: FeatureNetwork(6, n)),
-    "FeatureNetwork, features": ("n_features", 1, lambda n: FeatureNetwork(6, 2, n_features=n)),
-    "feature_networks": ("n_networks", 1, lambda n: feature_networks(X, None, n_networks=n, generator=G)),
-    "cluster_agreement": ("n_clusters", 1, lambda n: cluster_agreement(X, LABELS, n_clusters=n, generator=G)),
-    "knn_accuracy": ("k", 1, lambda n: knn_accuracy(X, LABELS, X, LABELS, k=n)),
-    "few_label_curve": (
-        *("n_draws", 1),
-        lambda n: few_label_curve(X, LABELS, X, LABELS, n_draws=n, generator=G),
-    ),
-    "few_label_curve, labels": (
-        *("labels_per_class", 1),
-        lambda n: few_label_curve(X, LABELS, X, LABELS, labels_per_class=[n], generator=G),
-    ),
-    "shown_units": ("most", 1, lambda n: shown_units(DBN_, 0, n)),
-    "shown_units, layer": ("layer", 0, lambda n: shown_units(DBN_, n, 9)),
-    "unit_drivers": ("k", 1, lambda n: unit_drivers(DBN_, X, k=n)),
-    "unit_drivers, units": ("n_units", 1, lambda n: unit_drivers(DBN_, X, n_units=n)),
-    "GalleryBudget": ("samples", 1, GalleryBudget),
-    "GalleryBudget, codes": ("codes", 1, lambda n: GalleryBudget(codes=n)),
-    "kernel_distance": ("chunk", 1, lambda n: kernel_distance(X, X, chunk=n)),
-    "interpolate": ("n", 2, lambda n: interpolate(VAE_, X[:1], X[1:2], n=n)),  # type: ignore[arg-type]
-    "model_log_z": ("n_chains", 2, lambda n: model_log_z(RBM_, X, n_chains=n, betas=3, generator=G)),
-    "chunked_log_likelihood": ("chunk", 1, lambda n: chunked_log_likelihood(RBM_, X, chunk=n, generator=G)),
-    "random_rows": ("most", 1, lambda n: random_rows(9, n, G)),
-    "copying_test": ("n_cells", 1, lambda n: copying_test(X, X, X, n_cells=n, generator=G)),
-    "ring": ("n_modes", 1, ring),
-    "grid": ("side", 1, grid),
-    "count_classes": ("n_classes", 1, lambda n: count_classes(LABELS, n)),
-    "geometric_steps": ("last", 1, lambda n: geometric_steps(n, 3)),
-    "geometric_steps, frames": ("n_frames", 2, lambda n: geometric_steps(9, n)),
-    "class_samples": ("n", 1, lambda n: class_samples(LABELLED, n, 2, generator=G)),
-    "prdc": ("k", 1, lambda n: prdc(X, X, k=n)),
-    "kth_distances": ("k", 1, lambda n: kth_distances(X, n)),
-    "nearest_distances": ("chunk", 1, lambda n: nearest_distances(X, X, chunk=n)),
-    "two_sample_test": ("folds", 2, lambda n: two_sample_test(X, X, folds=n, generator=G)),
-}
-GRID = ising_grid((3, 3), coupling=1.0)
-APPLICATIONS: dict[str, Count] = {
-    "Denoiser.posterior_mean": (
-        "n_steps",
-        1,
-        lambda n: Denoiser(GRID, 0.1).posterior_mean(torch.ones(1, 9), n_steps=n),
-    ),
-    "Denoiser.posterior_mean, burn_in": (
-        *("burn_in", 0),
-        lambda n: Denoiser(GRID, 0.1).posterior_mean(torch.ones(1, 9), burn_in=n),
-    ),
-    "Denoiser.learn_noise": ("n_rounds", 1, lambda n: Denoiser(GRID, 0.1).learn_noise(torch.ones(1, 9), n_rounds=n)),
-    "median_filter": ("size", 1, lambda n: median_filter(torch.ones(1, 3, 3), n)),
-    "titles_for": ("n", 1, lambda n: titles_for(None, None, 0, n)),  # type: ignore[arg-type]
-    "titles_for, fewest": ("fewest", 0, lambda n: titles_for(None, None, 0, fewest=n)),  # type: ignore[arg-type]
-}
-COUNTS = UNITS | MODELS | KERNELS | PARTITION | RULES | BELIEF | EVALUATION | APPLICATIONS
+COUNTS = UNITS | MODELS | KERNELS | PARTITION | RULES | BELIEF
 
 
 @pytest.mark.parametrize("place", COUNTS)
 def test_what_is_no_count_gets_one_sentence(place: str) -> None:
-    name, least, take = COUNTS[place]
-    for value in (2.5, "3", True, float("nan")):
-        sentence = rf"^{name} must be a whole number\. Got {name}={re.escape(repr(value))}\."
-        with pytest.raises(InvalidArgumentError, match=sentence):
-            take(value)
-    with pytest.raises(InvalidArgumentError, match=rf"^{name} must be at least {least}.*Got {name}={least - 1}\b"):
-        take(least - 1)
+    check_refusals(*COUNTS[place])
 
 
 def test_numpy_whole_numbers_are_counts() -> None:
