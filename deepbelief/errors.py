@@ -67,7 +67,7 @@ def check_count(name: str, value: float, low: int | None = None, high: int | Non
     ...
     deepbelief.errors.InvalidArgumentError: n_codes must be a whole number. Got n_codes=2.5. Use n_codes=2.
     """
-    if not isinstance(value, Integral):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         near = isinstance(value, Real) and abs(value) < math.inf  # neither NaN nor infinity
         hint = f" Use {name}={max(math.floor(value), low or 0)}." if near else ""
         raise InvalidArgumentError(f"{name} must be a whole number. Got {name}={value!r}.{hint}")

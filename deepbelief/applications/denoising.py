@@ -18,7 +18,7 @@ from torch import Tensor
 from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.kernels.coloured import ColouredGibbs
 from deepbelief.energy.most_probable import minimum_cut, simulated_annealing, total_bias
-from deepbelief.errors import InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 from deepbelief.units.categorical import Categorical
@@ -69,7 +69,8 @@ class Denoiser:
 
         Averages the conditional means of the sweeps after `burn_in`.
         """
-        check_range("burn_in", burn_in, low=0, high=n_steps - 1)
+        check_count("n_steps", n_steps, low=1)
+        check_count("burn_in", burn_in, low=0, high=n_steps - 1)
         prior, kernel = self.prior, ColouredGibbs(self.prior)
         bias, interaction = total_bias(prior, self.evidence(noisy)), prior.interaction()
         x, total = noisy, torch.zeros_like(noisy)
@@ -108,7 +109,7 @@ class Denoiser:
 
         Each round sets ``noise`` to the expected share of changed pixels under the posterior of the round before.
         """
-        check_range("n_rounds", n_rounds, low=1)
+        check_count("n_rounds", n_rounds, low=1)
         found = self
         for _ in range(n_rounds):
             mean = found.posterior_mean(noisy, n_steps=n_steps, burn_in=n_steps // 3, generator=generator)
@@ -139,5 +140,5 @@ def median_filter(pictures: Tensor, size: int = 3) -> Tensor:
     """The median of each pixel's neighbourhood: (n, height, width) -> the same; the usual baseline."""
     from scipy import ndimage
 
-    check_range("size", size, low=1)
+    check_count("size", size, low=1)
     return torch.from_numpy(ndimage.median_filter(pictures.cpu().numpy(), size=(1, size, size))).to(pictures)

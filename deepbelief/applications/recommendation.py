@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbelief.data.ratings import Ratings
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 
 Array = NDArray[Any]
 
@@ -71,8 +71,8 @@ def titles_for(
 
     Without titles, the items' own names are given.
     """
-    check_range("n", n, low=1)
-    check_range("fewest", fewest, low=0)
+    check_count("n", n, low=1)
+    check_count("fewest", fewest, low=0)
     items, numbers = np.unique(data.items, return_counts=True)
     often = set(items[numbers >= fewest].tolist()) if fewest else None
     found, scores = model.recommend(user, len(items))

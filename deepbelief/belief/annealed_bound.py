@@ -56,6 +56,7 @@ def annealed_bound(
 
 def annealed_log_weights(dbn: Stack, x: Tensor, n_temperatures: int, generator: Generator) -> Tensor:
     """``log W`` of one run per case, without log Z: (n, d) -> (n,), float64. One temperature is a draw of ``log w``."""
+    check_count("n_temperatures", n_temperatures, low=1)
     path = _Path(dbn, x)
     if not path.below:
         return -dbn.top_free_energy(x).double()  # nothing is hidden from the top: the number is exact

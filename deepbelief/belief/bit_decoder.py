@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from deepbelief.errors import check_count
 from deepbelief.networks.parts import network_config, network_from_config, on_rows
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
@@ -27,6 +28,7 @@ class BitDecoder(nn.Module):
 
     def __init__(self, visible: Units, network: nn.Module, n_condition: int) -> None:
         super().__init__()
+        check_count("n_condition", n_condition, low=1)
         self.visible, self.network, self.n_condition = visible, network, n_condition
 
     def log_weights(self, x: Tensor, *, c: Tensor, generator: Generator = None) -> Tensor:

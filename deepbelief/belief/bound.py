@@ -57,6 +57,7 @@ def log_weights(dbn: Stack, x: Tensor, generator: Generator) -> Tensor:
 
 def many_log_weights(dbn: Stack, x: Tensor, n_samples: int, generator: Generator) -> Tensor:
     """`n_samples` draws per case of `log_weights`: (n_samples, n); of few cases many draws are made at once."""
+    check_count("n_samples", n_samples, low=1)
     at_once = max(1, CHUNK // len(x))
     counts = [min(at_once, n_samples - done) for done in range(0, n_samples, at_once)]
     return torch.cat([log_weights(dbn, x.repeat(n, 1), generator).reshape(n, len(x)) for n in counts])

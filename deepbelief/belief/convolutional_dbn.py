@@ -62,7 +62,9 @@ class ConvolutionalDBN(nn.Module):
         self, x: Tensor, *, n_layers: int | None = None, sample: bool = False, generator: Generator = None
     ) -> Tensor:
         """The pooling units of layer `n_layers` (default: the top), by means or by draws."""
-        for rbm in self.layers if n_layers is None else self.layers[:n_layers]:
+        if n_layers is not None:
+            check_count("n_layers", n_layers, low=0, high=len(self.layers))
+        for rbm in self.layers[:n_layers]:
             x = rbm.hidden.pool(rbm.sample_h_from_v(x, generator)) if sample else rbm.encode(x)
         return x
 

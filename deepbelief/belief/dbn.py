@@ -17,7 +17,7 @@ from torch import nn
 
 from deepbelief.belief.stack import BeliefStack, check_stacked
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check
+from deepbelief.errors import check, check_count
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 from deepbelief.units.bernoulli import Bernoulli
@@ -52,6 +52,8 @@ class DBN(BeliefStack):
     @classmethod
     def of_units(cls, layers: Sequence[Units], n_classes: int | None = None, *, generator: Generator = None) -> DBN:
         """A DBN over layers of any kinds of units, the data's first."""
+        if n_classes is not None:
+            check_count("n_classes", n_classes, low=2)
         rbms = []
         for i, (lower, upper) in enumerate(pairwise(layers)):
             top = i == len(layers) - 2
@@ -89,6 +91,7 @@ def with_labels_in_top(dbn: DBN, n_classes: int) -> DBN:
     >>> with_labels_in_top(DBN.of_sizes([6, 4, 3]), 2).classify(torch.ones(1, 6)).tolist()
     [[0.5, 0.5]]
     """
+    check_count("n_classes", n_classes, low=2)
     check(dbn.n_classes is None, f"dbn must have no labels yet. Got n_classes={dbn.n_classes}. Use it as it is.")
     twin = DBN.from_config(dbn.config()).to(dbn.top.weight)
     twin.load_state_dict(dbn.state_dict())

@@ -54,6 +54,7 @@ def gain_of_top(
     one and of the other. The standard error joins that of the ratio and of the draws of h, not the spread over cases.
     """
     check_count("n_samples", n_samples, low=1)
+    check_count("betas", betas, low=2)
     if len(dbn.layers) < 2 or dbn.n_classes:
         raise InvalidArgumentError(
             f"a gain needs at least 2 layers and no labels in the top. Got {len(dbn.layers)} layers, "

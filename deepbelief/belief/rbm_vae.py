@@ -96,6 +96,7 @@ class RBMVAE(nn.Module):
         At a temperature above 0 they are soft, ``sigmoid((log-odds + logistic noise) / temperature)``, and gradients
         flow through them (Maddison et al. 2017); at 0 they are bits.
         """
+        check_count("n", n, low=1)
         first = on_rows(self.encoders[0], x).expand(n, -1, -1)
         s1 = self._draw(first, temperature, generator)
         second = on_rows(self.encoders[1], torch.cat([x.expand(n, *x.shape), s1], -1))
@@ -129,6 +130,7 @@ class RBMVAE(nn.Module):
         log Z is enumerated where a group is small, else bracketed by annealing both ways; `low` and `high` are then the
         ends of the mean bound. Pass `log_z` to spare a second estimate.
         """
+        check_count("n_samples", n_samples, low=1)
         z = choose_log_z(self.rbm, generator=generator) if log_z is None else log_z
 
         def draw(cases: slice, draws: slice) -> Tensor:
@@ -167,10 +169,11 @@ class RBMVAE(nn.Module):
         mean: bool = False,
     ) -> Tensor:
         """`n` cases: bits from `n` Gibbs chains of the RBM, then down; the entries of `condition` by `complete`."""
+        check_count("n", n, low=1)
+        check_count("n_steps", n_steps, low=1)
         if condition is not None:
             x, known = (t.expand(n, self.visible.size) for t in (condition.values, condition.known))
             return self.complete(x, known, generator=generator, n_steps=n_steps, n_average=int(mean))
-        check_count("n", n, low=1)
         s1 = self.rbm.sample(n, n_steps=n_steps, generator=generator)
         bits = torch.cat([s1, self.rbm.sample_h_from_v(s1, generator)], 1)
         return self.below.sample(n, condition=bits, generator=generator, mean=mean)

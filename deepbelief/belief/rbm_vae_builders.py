@@ -34,6 +34,9 @@ def make_rbm_vae(
     7
     """
     check_count("n_codes", n_codes, low=0)
+    for name, sizes in (("n_bits", n_bits), ("hidden", hidden)):
+        for size in sizes:
+            check_count(f"every size of {name}", size, low=1)
     options: dict[str, Any] = {"activation": activation, "generator": generator}
     rbm, n_all = RBM(*n_bits, generator=generator), sum(n_bits)
     encoders = [

@@ -66,6 +66,8 @@ class RBMVAELearning:
         check_choice("gradient", gradient, GRADIENTS)
         check_choice("negative", negative, NEGATIVES)
         check_count("k", k, low=2 if gradient == "vimco" else 1)
+        check_count("n_chains", n_chains, low=1)
+        check_count("n_steps", n_steps, low=1)
         check(temperature > 0, f"temperature must be above 0. Got temperature={temperature}.")
         check_range("warmup", warmup, low=0, high=1)
         check_range("offset_rate", offset_rate, low=0, high=1)

@@ -35,6 +35,7 @@ def spread_labels(
     if not known.any():
         raise InvalidDataError("y must hold at least one known label. Got only -1. Label a few cases first.")
     check_count("n_neighbors", n_neighbors, low=1, high=len(codes) - 1)
+    check_count("max_iter", max_iter, low=1)
     check_range("alpha", alpha, low=0, high=1)
     graph = _normalized_graph(codes, n_neighbors)
     classes = y[known].unique()

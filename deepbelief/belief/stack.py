@@ -58,6 +58,8 @@ class BeliefStack(nn.Module, ABC):
         self, x: Tensor, *, n_layers: int | None = None, sample: bool = False, generator: Generator = None
     ) -> Tensor:
         """The activity `n_layers` up (default: all below the top RBM), by means or by draws."""
+        if n_layers is not None:
+            check_count("n_layers", n_layers, low=0, high=len(self.layers))
         for rbm in self.layers[: len(self.layers) - 1 if n_layers is None else n_layers]:
             x = rbm.sample_h_from_v(x, generator) if sample else rbm.mean_h_from_v(x)
         return x
@@ -243,6 +245,8 @@ class BeliefStack(nn.Module, ABC):
 
 def check_stacked(layers: Sequence[Layer], n_classes: int | None) -> None:
     """Check that each layer sees the hidden units of the one below, and the top the label beside them."""
+    if n_classes is not None:
+        check_count("n_classes", n_classes, low=2)
     for i, (below, above) in enumerate(pairwise(layers), start=1):
         extra = n_classes or 0 if i == len(layers) - 1 else 0
         if above.visible.size != below.hidden.size + extra:

@@ -44,6 +44,7 @@ class UnrolledDBN(nn.Module):
         self, n_inputs: int, layers: list[Units], n_outputs: int, *, dropout: float = 0.0, input_dropout: float = 0.0
     ) -> None:
         super().__init__()
+        check_count("n_inputs", n_inputs, low=1)
         check_count("n_outputs", n_outputs, low=1)
         check_range("dropout", dropout, low=0, high=1)
         check_range("input_dropout", input_dropout, low=0, high=1)

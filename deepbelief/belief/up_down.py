@@ -231,7 +231,7 @@ def checked_steps(k: int | Sequence[int]) -> list[int]:
     >>> checked_steps(3), checked_steps((3, 6, 10))
     ([3], [3, 6, 10])
     """
-    steps = [k] if isinstance(k, int) else list(k)
+    steps = list(k) if isinstance(k, Sequence) and not isinstance(k, str) else [k]
     check(len(steps) >= 1, "k must hold at least 1 number of steps. Got none. Use k=(3, 6, 10).")
     for number in steps:
         check_count("k", number, low=1)

@@ -22,7 +22,7 @@ from deepbelief.autoencoders.vae import VAE
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import LayerReport, LayerSource, start_layer, train_greedily
 from deepbelief.energy.gradients.settings import LearningSettings
-from deepbelief.errors import InvalidArgumentError, check
+from deepbelief.errors import InvalidArgumentError, check, check_count
 from deepbelief.protocols import BatchSource, Generator
 from deepbelief.rng import make_generator
 from deepbelief.training.checkpoint import LATEST
@@ -61,6 +61,7 @@ class VAEStack(nn.Module):
 
     def log_weights(self, x: Tensor, n: int = 1, *, generator: Generator = None) -> Tensor:
         """`n` draws of ``log p(x, h, z) - log q(h, z | x)`` per case, going up as `encode` does: (n, cases)."""
+        check_count("n", n, low=1)
         state, total = x.expand(n, *x.shape).flatten(0, 1), x.new_zeros(n * len(x))
         for rbm in self.below.layers:
             inputs = rbm.input_h_from_v(state)
@@ -99,6 +100,7 @@ class VAEStack(nn.Module):
         self, n: int, *, condition: Clamp | None = None, generator: Generator = None, mean: bool = False
     ) -> Tensor:
         """`n` cases, drawn from the top down; ``mean=True`` gives their means given the lowest hidden units."""
+        check_count("n", n, low=1)
         if condition is not None:
             raise InvalidArgumentError("condition must be None for a stack. Got a clamp. Use a DBN or a VAE.")
         h = self.top.sample(n, generator=generator)
@@ -136,6 +138,7 @@ def train_vae_stack(
     `checkpoint_dir`, layers are kept in ``layer-l/`` and the top in ``top/``; with `resume` the unfinished one
     continues. Returns the layers' reports and the record of the top.
     """
+    check_count("top_epochs", top_epochs, low=0)
     options: dict[str, Any] = dict(trainer_options or {})
     below = {"trainer_options": options, "seed": seed, "checkpoint_dir": checkpoint_dir, "resume": resume}
     reports = train_greedily(stack.below, source, settings, **below)  # type: ignore[arg-type]

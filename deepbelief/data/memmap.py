@@ -16,7 +16,7 @@ from deepbelief.data.arrays import image_shape_of
 from deepbelief.data.base import Transform
 from deepbelief.data.bits import check_packed
 from deepbelief.data.blocks import BlockSource, blocks_of
-from deepbelief.data.part import FilledRows, PartReader, Reader, RowsOf
+from deepbelief.data.part import VIEWS, BelowReader, FilledRows, PartReader, Reader, RowsBelow, RowsOf
 from deepbelief.errors import DataNotFoundError, InvalidDataError
 
 
@@ -25,13 +25,14 @@ class MemmapSource(BlockSource):
 
     ``x`` is the path of a ``.npy`` file or what ``np.load(path, mmap_mode="r")`` made of it (read by plain reads, so
     that no page of the file stays in this process's memory), any other array such as `numpy.memmap` (whose pages are
-    given back after each block), or `RowsOf` one of these. ``block_size=None`` is 4096 cases, or as many as keep a
-    group of blocks within 128 MiB: peak memory does not depend on the file. Other arguments are those of `Source`.
+    given back after each block), `RowsOf` one of these, or several of them as `RowsBelow`. ``block_size=None`` is 4096
+    cases, or as many as keep a group of blocks within 128 MiB: peak memory does not depend on the file. Other arguments
+    are those of `Source`.
     """
 
     def __init__(
         self,
-        x: str | Path | NDArray[Any] | RowsOf,
+        x: str | Path | NDArray[Any] | RowsOf | RowsBelow,
         y: Any = None,
         weight: Any = None,
         *,
@@ -125,10 +126,12 @@ class ArrayReader:
         return False
 
 
-def reader_of(x: str | Path | NDArray[Any] | RowsOf) -> Reader:
-    """What reads `x`: a path, an array, or some rows of an array."""
+def reader_of(x: str | Path | NDArray[Any] | RowsOf | RowsBelow) -> Reader:
+    """What reads `x`: a path, an array, some rows of an array, or several arrays one below the other."""
     if isinstance(x, RowsOf):
         return PartReader(reader_of(x.array), x.index)
+    if isinstance(x, RowsBelow):
+        return BelowReader([reader_of(array) for array in x.arrays], x.dtype)
     origin = Path(x) if isinstance(x, (str, Path)) else _file_of(x)
     if not isinstance(origin, Path):
         return ArrayReader(origin)
@@ -143,6 +146,10 @@ def release_pages(array: Any) -> None:
 
     Copy-on-write mappings keep theirs, for changes live nowhere else.
     """
+    if isinstance(array, VIEWS):
+        for below in array.arrays:
+            release_pages(below)
+        return
     mapping = getattr(array, "_mmap", None)
     if mapping is not None and getattr(array, "mode", "c") != "c" and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)

@@ -17,7 +17,7 @@ from deepbelief.data.binarize import Binarizer
 from deepbelief.data.bits import check_packed
 from deepbelief.data.loader import LoaderSource
 from deepbelief.data.memmap import MemmapSource
-from deepbelief.data.part import RowsOf
+from deepbelief.data.part import is_mapped
 from deepbelief.data.shards import ShardSource
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 
@@ -141,13 +141,13 @@ def make_source(
 ) -> Source:
     """The source that fits `x`.
 
-    A path to a ``.npy`` file, a memory-mapped array or `RowsOf` one streams (`MemmapSource`), and so do a list of
-    ``.npy`` and ``.parquet`` files and one parquet file (`ShardSource`); a scipy sparse matrix stays sparse
-    (`SparseSource`), a torch ``Dataset`` or ``DataLoader`` is read item by item (`LoaderSource`; a ``TensorDataset`` is
-    kept as tensors), and all else becomes one tensor (`ArraySource`). ``batch_size=None`` means the loader's own, or
-    100. A `binarizer` acts on the scaled values, before `transform`. A source is returned as it is. ``packed`` says
-    that `x` (an array or a ``.npy`` file) is ``np.packbits(bits, axis=1)`` of that many columns: the same batches from
-    an eighth of the bytes.
+    A path to a ``.npy`` file, a memory-mapped array or rows of one (`RowsOf`, `RowsBelow`) streams (`MemmapSource`),
+    and so do a list of ``.npy`` and ``.parquet`` files and one parquet file (`ShardSource`); a scipy sparse matrix
+    stays sparse (`SparseSource`), a torch ``Dataset`` or ``DataLoader`` is read item by item (`LoaderSource`; a
+    ``TensorDataset`` is kept as tensors), and all else becomes one tensor (`ArraySource`). ``batch_size=None`` means
+    the loader's own, or 100. A `binarizer` acts on the scaled values, before `transform`. A source is returned as it
+    is. ``packed`` says that `x` (an array or a ``.npy`` file) is ``np.packbits(bits, axis=1)`` of that many columns:
+    the same batches from an eighth of the bytes.
     """
     if isinstance(x, Source):
         return x
@@ -167,7 +167,7 @@ def make_source(
     paths = _shards(x)
     if paths:
         return ShardSource(paths, y, weight, transform=_per_batch(binarizer, transform), scale=scale, **options, **bits)
-    if isinstance(x, (str, Path, np.memmap, RowsOf)):
+    if isinstance(x, (str, Path)) or is_mapped(x):
         return MemmapSource(x, y, weight, transform=_per_batch(binarizer, transform), scale=scale, **options, **bits)
     if sparse.issparse(x):
         return SparseSource(x, y, weight, transform=_per_batch(binarizer, transform), scale=scale, **options)

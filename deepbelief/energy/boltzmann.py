@@ -25,7 +25,7 @@ from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.partition.pairwise import PathFromIndependent
 from deepbelief.energy.site_posterior import log_sum_hidden, mean_field
 from deepbelief.energy.sites import Block, Key, Layout, all_rows, check_discrete, log_states
-from deepbelief.errors import check, check_range
+from deepbelief.errors import check, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp, Kind
 from deepbelief.units.base import Units
@@ -70,8 +70,8 @@ class BoltzmannMachine(nn.Module):
         super().__init__()
         check_range("coupling_std", coupling_std, low=0)
         check(temperature > 0, f"temperature must be above 0. Got temperature={temperature}.")
-        self.visible = Bernoulli(visible) if isinstance(visible, int) else visible
-        self.hidden = Bernoulli(hidden) if isinstance(hidden, int) else hidden
+        self.visible = visible if isinstance(visible, Units) else Bernoulli(visible)
+        self.hidden = hidden if hidden is None or isinstance(hidden, Units) else Bernoulli(hidden)
         self.temperature = float(temperature)
         check_discrete(self._layers())
         n_sites = sum(len(layer.bases or []) for layer in self._layers())
@@ -191,8 +191,8 @@ class BoltzmannMachine(nn.Module):
 
         ``mean=True`` returns the means that the last draws were made from.
         """
-        check_range("n", n, low=1)
-        check_range("n_steps", n_steps, low=1)
+        check_count("n", n, low=1)
+        check_count("n_steps", n_steps, low=1)
         if condition is not None:
             check_clamp(self.visible, condition)
         kernel = self.kernel()

@@ -16,6 +16,7 @@ from torch import Tensor
 from deepbelief.energy.kernels.gibbs import BlockGibbs, ChainState
 from deepbelief.energy.kernels.traces import FREE_ENERGY, Scalars, run_chains
 from deepbelief.energy.rbm import RBM
+from deepbelief.errors import check_count
 from deepbelief.maths.autocorrelation import slowest
 from deepbelief.types import Bound
 
@@ -56,6 +57,7 @@ def measure_chains(
     with the weights held still, 0 in equilibrium, with the standard error over chains; it sees what relaxes within
     the run, not modes that no chain can reach.
     """
+    check_count("n_sweeps", n_sweeps, low=1)
     state = learning_chains(rbm, negative, train, generator)
     scalars = Scalars(rbm.free_energy, train)
     traces = run_chains(BlockGibbs(rbm), state, scalars, n_sweeps, generator=generator)

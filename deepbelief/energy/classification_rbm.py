@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.maths.products import product
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
@@ -55,7 +55,7 @@ class ClassificationRBM(nn.Module):
         generator: Generator = None,
     ) -> None:
         super().__init__()
-        check_range("n_classes", n_classes, low=2)
+        check_count("n_classes", n_classes, low=2)
         units = visible if isinstance(visible, Units) else Bernoulli(visible)
         layer = SideBySide([units, Categorical(1, n_classes)])
         self.rbm = RBM(layer, hidden, weight_std=weight_std, generator=generator)
@@ -172,6 +172,7 @@ class ClassificationRBM(nn.Module):
         mean: bool = False,
     ) -> Tensor:
         """`n` cases with their one-hot labels (or label probabilities, with `mean`): (n, n_features + n_classes)."""
+        check_count("n", n, low=1)
         clamp = None
         if condition is not None or labels is not None:
             shape = (n, self.n_features)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from deepbelief.energy.even_odd import EvenOdd
 from deepbelief.energy.mean_field import Posterior
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 
@@ -56,7 +56,7 @@ def collapsed_bound(
 
     One draw has no spread to take an error from: it is then given as 0.
     """
-    check_range("n_samples", n_samples, low=1)
+    check_count("n_samples", n_samples, low=1)
     draws = torch.stack([log_weights(dbm, posterior, generator) for _ in range(n_samples)])  # (K, n)
     value = torch.logsumexp(draws, 0) - math.log(n_samples)
     if n_samples == 1:

@@ -23,7 +23,7 @@ from deepbelief.energy.partition.choose import QUICK_STATES
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.partition.exact import exact_log_z_of_each, is_enumerable, n_enumerated
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units
@@ -95,7 +95,7 @@ class ConditionalRBM(nn.Module):
         generator: Generator = None,
     ) -> None:
         super().__init__()
-        check_range("n_context", n_context, low=1)
+        check_count("n_context", n_context, low=1)
         self.rbm = RBM(visible, hidden, weight_std=weight_std, generator=generator)
         self.n_context = n_context
         n_visible, n_hidden = self.rbm.weight.shape
@@ -190,7 +190,7 @@ class ConditionalRBM(nn.Module):
 
         Chains start at `start` (the last frame is a good place), else at independent units with the data's means.
         """
-        check_range("n_steps", n_steps, low=1)
+        check_count("n_steps", n_steps, low=1)
         if condition is not None:
             check_clamp(self.rbm.visible, condition)
         kernel = BlockGibbs(self.given(u))
@@ -233,6 +233,7 @@ class ConditionalRBM(nn.Module):
         The context is the last ``order = n_context / n_visible`` frames, the oldest first. Every chain starts at the
         frame before; with `mean`, a frame is the mean that its last draw came from (Taylor et al. do so: less jitter).
         """
+        check_count("n", n, low=1)
         width = self.visible.size
         order = self.n_context // width
         single = frames.ndim == 2
@@ -242,7 +243,6 @@ class ConditionalRBM(nn.Module):
                 f"frames must be at least {self.n_context / width:g} frames of {width} numbers, a whole context. "
                 f"Got shape {tuple(frames.shape)}."
             )
-        check_range("n", n, low=1)
         for _ in range(n):
             u = past[:, past.shape[1] - order :].flatten(1)
             frame = self.sample(u, start=past[:, -1], generator=generator, n_steps=n_steps, mean=mean)

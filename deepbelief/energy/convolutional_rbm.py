@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from deepbelief.energy.two_layers import IndependentLayers, TwoLayers
-from deepbelief.errors import InvalidArgumentError, check, check_range
+from deepbelief.errors import InvalidArgumentError, check, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units, check_layers
 from deepbelief.units.bernoulli import Bernoulli
@@ -53,10 +53,10 @@ class ConvolutionalRBM(TwoLayers):
     ) -> None:
         super().__init__()
         self.image_shape = _checked_shape(image_shape)
-        check_range("n_filters", n_filters, low=1)
+        check_count("n_filters", n_filters, low=1)
         check_range("weight_std", weight_std, low=0)
         channels, height, width = self.image_shape
-        check_range("filter_size", filter_size, low=1, high=min(height, width))
+        check_count("filter_size", filter_size, low=1, high=min(height, width))
         self.pool = pool
         rows, columns = height - filter_size + 1, width - filter_size + 1
         _check_pool(pool, rows, columns)
@@ -120,7 +120,7 @@ class ConvolutionalRBM(TwoLayers):
 
         `n_steps` sweeps between the places of the detection units within their blocks, and the pixels.
         """
-        check_range("n_steps", n_steps, low=1)
+        check_count("n_steps", n_steps, low=1)
         inputs = on.new_zeros(len(on), self.hidden.size)
         for _ in range(n_steps):
             h = self.hidden.draw_given_pool(inputs, on, generator)
@@ -150,10 +150,12 @@ class ConvolutionalRBM(TwoLayers):
 
 
 def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
+    for size in image_shape:
+        check_count("every size of image_shape", size, low=1)
     shape = tuple(int(n) for n in image_shape)
     if len(shape) == 2:
         shape = (1, *shape)
-    if len(shape) != 3 or min(shape) < 1:
+    if len(shape) != 3:
         raise InvalidArgumentError(
             f"image_shape must be (channels, height, width), or (height, width). Got {tuple(image_shape)}."
         )
@@ -161,7 +163,7 @@ def _checked_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def _check_pool(pool: int, rows: int, columns: int) -> None:
-    check_range("pool", pool, low=1)
+    check_count("pool", pool, low=1)
     if rows % pool or columns % pool:
         raise InvalidArgumentError(
             f"pool must divide the {rows} rows and {columns} columns of the maps (picture - filter_size + 1). "

@@ -22,7 +22,7 @@ from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_ch
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.mean_field import MOST_STEPS, Posterior, bound, infer
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.errors import check, check_range
+from deepbelief.errors import check, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units
@@ -47,8 +47,7 @@ class DBM(nn.Module):
         super().__init__()
         check(len(layers) >= 3, f"layers must be the data and at least 2 hidden ones. Got {len(layers)}. Use an RBM.")
         check_range("weight_std", weight_std, low=0)
-        check(all(isinstance(units, Units | int) for units in layers), f"layers must be units or sizes. Got {layers}.")
-        self.layers = nn.ModuleList([Bernoulli(units) if isinstance(units, int) else units for units in layers])
+        self.layers = nn.ModuleList([units if isinstance(units, Units) else Bernoulli(units) for units in layers])
         sizes = [units.size for units in self.units]
         shapes = pairwise(sizes)
         self.couplings = nn.ParameterList([weight_std * torch.randn(shape, generator=generator) for shape in shapes])
@@ -130,8 +129,8 @@ class DBM(nn.Module):
 
         ``mean=True`` returns the means that the last draws were made from, which make smoother pictures.
         """
-        check_range("n", n, low=1)
-        check_range("n_steps", n_steps, low=1)
+        check_count("n", n, low=1)
+        check_count("n_steps", n_steps, low=1)
         view, clamp = self.even_odd(), None if condition is None else self._widened(condition)
         kernel = BlockGibbs(view)
         state, info = run_chain(kernel, kernel.init(n, generator=generator), n_steps, clamp=clamp, generator=generator)
@@ -172,7 +171,7 @@ class DBM(nn.Module):
         `deepbelief.energy.collapsed`). `log_z` is that of ``even_odd()``. Where it is an estimate, its *high* end
         (reverse annealing) is used, so that the error falls on the safe side; ``high`` is the bound with the low end.
         """
-        check_range("n_samples", n_samples, low=0)
+        check_count("n_samples", n_samples, low=0)
         z = choose_log_z(self.even_odd(), generator=generator) if log_z is None else log_z
         safe = float(z.value) if z.high is None else z.high
         posterior, noise = self.infer(x, n_steps=n_steps), 0.0

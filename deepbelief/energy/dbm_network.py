@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.energy.dbm import DBM
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 
@@ -44,7 +44,7 @@ class DBMNetwork(nn.Module):
         generator: Generator = None,
     ) -> None:
         super().__init__()
-        check_range("n_outputs", n_outputs, low=1)
+        check_count("n_outputs", n_outputs, low=1)
         self.dbm = DBM.from_config(dbm.config()).to(dbm.weights[0])
         self.dbm.load_state_dict(dbm.state_dict())
         self.dbm.requires_grad_(False)

@@ -13,7 +13,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count
 
 KINDS = ("full", "grid", "edges")
 
@@ -28,13 +28,13 @@ class Graph:
     """
 
     def __init__(self, n_sites: int, edges: Tensor, description: Mapping[str, Any]) -> None:
-        check_range("n_sites", n_sites, low=1)
+        check_count("n_sites", n_sites, low=1)
         self.n_sites, self.edges, self.description = n_sites, edges, dict(description)
 
     @classmethod
     def full(cls, n_sites: int) -> Graph:
         """Every site coupled to every other."""
-        check_range("n_sites", n_sites, low=1)
+        check_count("n_sites", n_sites, low=1)
         return cls(n_sites, torch.triu_indices(n_sites, n_sites, 1).T, {"kind": "full"})
 
     @classmethod
@@ -43,10 +43,10 @@ class Graph:
 
         `periodic` joins the ends of every axis, which must then have at least 3 sites.
         """
+        check(len(shape) >= 1, "shape must have at least 1 axis. Got none.")
+        for size in shape:
+            check_count("each size of shape", size, low=3 if periodic else 1)
         sizes = [int(size) for size in shape]
-        check(len(sizes) >= 1, "shape must have at least 1 axis. Got none.")
-        for size in sizes:
-            check_range("each size of shape", size, low=3 if periodic else 1)
         place = torch.arange(int(np.prod(sizes))).view(sizes)
         pairs = []
         for axis, size in enumerate(sizes):

@@ -19,7 +19,7 @@ from torch import Tensor
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check, check_range
+from deepbelief.errors import check, check_count
 from deepbelief.protocols import BatchSource
 from deepbelief.training.record import TrainingRecord
 from deepbelief.training.trainer import Trainer
@@ -32,7 +32,7 @@ def principal_directions(x: Tensor, rank: int) -> Tensor:
     >>> principal_directions(x, 1).abs().squeeze().tolist()
     [0.7071..., 0.7071...]
     """
-    check_range("rank", rank, low=1, high=min(x.shape))
+    check_count("rank", rank, low=1, high=min(x.shape))
     centred = x.double() - x.double().mean(0)
     values, vectors = torch.linalg.eigh(centred.T @ centred)
     return vectors[:, values.argsort(descending=True)[:rank]].to(x.dtype)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deepbelief.errors import check_count
 from deepbelief.units.base import Units
 
 MOST_STEPS = 50
@@ -47,6 +48,7 @@ def infer(
     A case stops when none of its means moves by `tolerance`, so what is inferred of a case depends on that case alone.
     Layers of the numbers in `held` keep their means: the data; or for the way down, the top.
     """
+    check_count("n_steps", n_steps, low=1)
     top = len(weights)
     mu = _pass_up(layers, weights, x) if means is None else list(means)
     eta = [torch.empty(0)] * (top + 1)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.kernels.coloured import ColouredGibbs
-from deepbelief.errors import InvalidArgumentError, check, check_range
+from deepbelief.errors import InvalidArgumentError, check, check_count
 from deepbelief.protocols import Generator
 
 LARGEST_FLOW = 2**30  # capacities are integers whose sum stays below: an energy is exact to a billionth of that sum
@@ -104,7 +104,7 @@ def simulated_annealing(
 
     The temperature falls geometrically from `hottest` to `coldest` times the model's own.
     """
-    check_range("n_sweeps", n_sweeps, low=2)
+    check_count("n_sweeps", n_sweeps, low=2)
     check(0 < coldest <= hottest, f"coldest must be above 0 and at most hottest. Got {coldest} and {hottest}.")
     kernel, interaction, bias = ColouredGibbs(model), model.interaction(), total_bias(model, evidence)
     order = range(len(model.plan().blocks))

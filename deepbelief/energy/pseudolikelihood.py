@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.errors import InvalidArgumentError, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
 from deepbelief.units.base import Units
@@ -57,7 +57,7 @@ def pseudo_log_likelihood(
         columns = [torch.full((len(v),), i, device=v.device) for i in range(d)]
         total = torch.stack([log_conditional(model, v, column).double() for column in columns]).sum(0)
         return Bound(total, "exact", method="pseudo-likelihood over all variables")
-    check_range("n_variables", n_variables, low=1)
+    check_count("n_variables", n_variables, low=1)
     chosen = torch.randint(d, (n_variables, len(v)), device=v.device, generator=generator)
     terms = d * torch.stack([log_conditional(model, v, column).double() for column in chosen])
     spread = terms.var(0).mean() if n_variables > 1 else terms.var()  # one draw a case cannot tell cases from draws

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 from deepbelief.types import Bound, Kind
@@ -85,7 +85,7 @@ class RatingsRBM(nn.Module):
         generator: Generator = None,
     ) -> None:
         super().__init__()
-        check_range("n_columns", n_columns, low=1)
+        check_count("n_columns", n_columns, low=1)
         check_choice("features", features, FEATURES)
         check(
             len(ratings) >= 2 and list(ratings) == sorted(set(ratings)),

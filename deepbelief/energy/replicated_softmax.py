@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_range
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_count, check_range
 from deepbelief.maths.products import product
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
@@ -55,7 +55,7 @@ class ReplicatedSoftmax(nn.Module):
 
     def __init__(self, n_words: int, n_hidden: int, *, weight_std: float = 0.01, generator: Generator = None) -> None:
         super().__init__()
-        check_range("n_words", n_words, low=2)
+        check_count("n_words", n_words, low=2)
         check_range("weight_std", weight_std, low=0)
         self.visible, self.hidden = Categorical(1, n_words), Bernoulli(n_hidden)
         self.weight = nn.Parameter(weight_std * torch.randn(n_words, n_hidden, generator=generator))
@@ -126,9 +126,9 @@ class ReplicatedSoftmax(nn.Module):
         n_steps: int = 1000,
     ) -> Tensor:
         """`n` documents of `length` words: the ends of `n` chains of `n_steps` Gibbs sweeps."""
-        check_range("n", n, low=1)
-        check_range("length", length, low=1)
-        check_range("n_steps", n_steps, low=1)
+        check_count("n", n, low=1)
+        check_count("length", length, low=1)
+        check_count("n_steps", n_steps, low=1)
         if condition is not None:
             raise InvalidArgumentError(
                 "condition must be None, for a document's words share their topics and cannot be held one by one. "
@@ -173,7 +173,7 @@ class ReplicatedSoftmax(nn.Module):
 
         Its laws are those of counts: its log Z is log Z_D here, its log p is higher by `log_orders`.
         """
-        check_range("length", length, low=1)
+        check_count("length", length, low=1)
         rbm = RBM(Multinomial(self.visible.size, length), Bernoulli(self.hidden.size), weight_std=0.0).to(self.weight)
         rbm.weight.copy_(self.weight)
         rbm.visible.bias.copy_(self.visible.bias)

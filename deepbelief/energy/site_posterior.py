@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from deepbelief.errors import check_count
+
 if TYPE_CHECKING:
     from deepbelief.energy.boltzmann import BoltzmannMachine
 
@@ -24,6 +26,7 @@ CHUNK = 256  # cases at a time where all hidden states are listed
 
 def mean_field(model: BoltzmannMachine, given: Tensor, *, known: Tensor, n_rounds: int = MOST_ROUNDS) -> Tensor:
     """Means of all columns, where the `known` ones, (size,), hold the values `given` in order: (n, size)."""
+    check_count("n_rounds", n_rounds, low=1)
     known = known.to(given.device)
     x = model.offset.to(given).expand(len(given), -1).clone()
     x[:, known] = given

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.boltzmann import BoltzmannMachine
-from deepbelief.errors import check, check_range
+from deepbelief.errors import check, check_count
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def ranked_links(
     """
     layout = model.layout
     if n is not None:
-        check_range("n", n, low=0)
+        check_count("n", n, low=0)
     check(
         names is None or len(names) == layout.n_sites,
         f"names must be {layout.n_sites}, one for each variable. Got {len(names or [])}.",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units
@@ -95,8 +95,8 @@ class TwoLayers(nn.Module, ABC):
 
         ``mean=True`` returns the means that the last draws were made from, which make smoother pictures.
         """
-        check_range("n", n, low=1)
-        check_range("n_steps", n_steps, low=1)
+        check_count("n", n, low=1)
+        check_count("n_steps", n_steps, low=1)
         if condition is not None:
             check_clamp(self.visible, condition)
         kernel = BlockGibbs(self)

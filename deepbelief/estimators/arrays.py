@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from deepbelief.data.arrays import as_weight, image_shape_of
 from deepbelief.data.memmap import release_pages
+from deepbelief.data.part import VIEWS, is_mapped, part_of
 
 TYPES = (np.float64, np.float32, np.uint8)  # kept as they are; all else becomes the first of them
 CHUNK = 8192  # rows made dense and moved to the device at a time
@@ -35,22 +36,33 @@ def checked(estimator: BaseEstimator, x: Any, *, reset: bool = False, allow_nan:
     """`x` as a matrix of floats or bytes (csr where it was sparse), with its width and column names checked."""
     finite: Any = "allow-nan" if allow_nan else True
     options = {"accept_sparse": "csr", "dtype": TYPES, "ensure_all_finite": finite}
-    if isinstance(x, np.memmap) and x.dtype in TYPES:
+    if is_mapped(x) and x.dtype in TYPES:
         return _checked_in_chunks(estimator, flat(x), reset, options)
     return validate_data(estimator, flat(x), reset=reset, **options)
 
 
 def _checked_in_chunks(estimator: BaseEstimator, x: Any, reset: bool, options: dict[str, Any]) -> Any:
     """A mapped file may be larger than memory: its pages must not all be here at once, and it stays a mapped file."""
-    validate_data(estimator, x, reset=reset, **options | {"ensure_all_finite": False})
-    for rows in dense_chunks(x):
-        validate_data(estimator, rows, reset=False, **options)
+    first = x[:1] if isinstance(x, VIEWS) else x
+    validate_data(estimator, first, reset=reset, **options | {"ensure_all_finite": False})
+    _check_chunks(estimator, x, options)
     return x
 
 
+def _check_chunks(estimator: BaseEstimator, x: Any, options: dict[str, Any]) -> None:
+    for rows in dense_chunks(x):
+        validate_data(estimator, rows, reset=False, **options)
+
+
 def checked_pair(estimator: BaseEstimator, x: Any, y: Any, **options: Any) -> tuple[Any, Any]:
-    """`x` and `y` of a supervised fit, checked together."""
-    return validate_data(estimator, flat(x), y, accept_sparse="csr", dtype=TYPES, **options)
+    """`x` and `y` of a supervised fit, checked together; a mapped file stays one, as in `checked`."""
+    of_x: dict[str, Any] = {"accept_sparse": "csr", "dtype": TYPES}
+    if not (is_mapped(x) and x.dtype in TYPES):
+        return validate_data(estimator, flat(x), y, **of_x, **options)
+    rows = flat(x)
+    _, target = validate_data(estimator, rows, y, **of_x, **options, ensure_all_finite=False)
+    _check_chunks(estimator, rows, of_x)
+    return rows, target
 
 
 def checked_weight(sample_weight: Any, n_cases: int) -> NDArray[np.float32] | None:
@@ -59,11 +71,14 @@ def checked_weight(sample_weight: Any, n_cases: int) -> NDArray[np.float32] | No
 
 
 def without_weightless(weight: NDArray[np.float32] | None, *arrays: Any) -> tuple[Any, ...]:
-    """The rows of `weight` and of each array whose weight is above 0: a weight of 0 is a case that is not there."""
+    """The rows of `weight` and of each array whose weight is above 0: a weight of 0 is a case that is not there.
+
+    Of a mapped file these rows are a view, not a copy.
+    """
     if weight is None or weight.all():
         return weight, *arrays
     kept = np.flatnonzero(weight)
-    return weight[kept], *(array[kept] for array in arrays)
+    return weight[kept], *(part_of(array, kept) for array in arrays)
 
 
 def working_type(x: Any, device: torch.device) -> torch.dtype:

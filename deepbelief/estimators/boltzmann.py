@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.belief.greedy import start_layer
+from deepbelief.data.part import is_mapped
 from deepbelief.energy.boltzmann import BoltzmannMachine as BoltzmannModule
 from deepbelief.energy.couplings import dense_matrix
 from deepbelief.energy.gradients.pairwise_learning import RULES, make_pairwise_procedure
@@ -26,7 +26,8 @@ from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.structure import Link, ranked_links, strength_matrix
 from deepbelief.errors import check, check_choice, check_count
 from deepbelief.estimators import generative as face
-from deepbelief.estimators.arrays import checked, checked_weight, device_of, in_type, without_weightless
+from deepbelief.estimators.arrays import checked, checked_weight, dense_chunks, device_of, in_type, without_weightless
+from deepbelief.estimators.bit_columns import BitColumns, column_means, cut_at
 from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.learning import (
     PRECISIONS,
@@ -39,6 +40,7 @@ from deepbelief.estimators.learning import (
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.shared import Filling, Scored
 from deepbelief.estimators.storage import Savable
+from deepbelief.protocols import BatchSource
 from deepbelief.rng import make_generator
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound
@@ -47,19 +49,6 @@ from deepbelief.units.bernoulli import Bernoulli
 Array = NDArray[Any]
 ANNEALING = {"betas": 1000, "burn_in": 200}  # a sweep of a full machine visits its units one by one
 SETTINGS = ("learning", "k", "n_chains", "epochs", "learning_rate", "schedule", "momentum", "l1", "l2", "centred")
-
-
-@dataclass(frozen=True)
-class BitColumns(Columns):
-    """Columns that the units take as they are, or real ones cut in two at a threshold."""
-
-    threshold: Array | None = None
-
-    def inward(self, rows: Array) -> Array:
-        """Rows of data as the visible units see them."""
-        if self.threshold is None:
-            return rows
-        return (rows > self.threshold).astype(rows.dtype if rows.dtype.kind == "f" else np.float32)
 
 
 def _has_hidden(estimator: Any) -> bool:
@@ -165,12 +154,12 @@ device, precision, checkpoint_dir, verbose, random_state
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         columns = self._choose_columns(X, weight)
-        if columns.threshold is not None:
+        if columns.threshold is not None and not is_mapped(X):
             X = columns.inward(X.toarray() if hasattr(X, "toarray") else X)
-        machine = self._new_module(X, columns, seed)
+        machine = self._new_module(X, columns if is_mapped(X) else BitColumns(columns.kind), seed)
         settings = LearningSettings(**{name: getattr(self, name) for name in SETTINGS})
         procedure = make_pairwise_procedure(machine, settings, posterior=self.posterior)
-        source = source_of(self, Columns(columns.kind), X, weight=weight, seed=seed, binarizer=binarizer_of(self, seed))
+        source = self._source(X, columns, weight, seed)
         if resume_from is None:
             start_layer(machine, source, make_generator(seed, getattr(source, "device", "cpu")))
         options = {"seed": seed, "averaging": self.averaging, **trainer_options(self, machine)}
@@ -191,14 +180,21 @@ device, precision, checkpoint_dir, verbose, random_state
     def _choose_columns(self, x: Any, weight: Any) -> BitColumns:
         if self.visible != "auto":
             return BitColumns(self.visible)
-        if x.min() >= 0 and x.max() <= 1:
+        least, most = zip(*((rows.min(0), rows.max(0)) for rows in dense_chunks(x)), strict=True)
+        low, high = np.min(least, 0), np.max(most, 0)
+        if low.min() >= 0 and high.max() <= 1:
             return BitColumns("bernoulli")
-        rows = x.toarray() if hasattr(x, "toarray") else x
-        mean = np.average(rows, axis=0, weights=None if weight is None else weight.astype(np.float64))
-        return BitColumns("bernoulli", threshold=np.where(rows.min(0) == rows.max(0), rows.max(0), mean))
+        return BitColumns("bernoulli", threshold=np.where(low == high, high, column_means(x, weight)))
+
+    def _source(self, x: Any, columns: BitColumns, weight: Any, seed: int) -> BatchSource:
+        """Batches as the units see them; of a mapped file, each is cut when it is read."""
+        options: dict[str, Any] = {"binarizer": binarizer_of(self, seed)}
+        if columns.threshold is not None and is_mapped(x):
+            options = {"transform": cut_at(columns.threshold, x.dtype)}  # bits, which no binarizer would alter
+        return source_of(self, Columns(columns.kind), x, weight=weight, seed=seed, **options)
 
     def _new_module(self, x: Any, columns: BitColumns, seed: int) -> BoltzmannModule:
-        units = Columns(columns.kind).units(x, self.n_values)
+        units = columns.units(x, self.n_values)
         hidden = Bernoulli(self.n_components) if self.n_components else None
         options: dict[str, Any] = {"temperature": self.temperature, "generator": make_generator(seed)}
         graph = self._graph(len(units.bases or []))

@@ -9,7 +9,6 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,12 +16,12 @@ from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import LayerReport, LayerSource, train_greedily
 from deepbelief.data.binarize import Binarizer, make_binarizer
 from deepbelief.data.order import holdout
-from deepbelief.data.part import RowsOf
+from deepbelief.data.part import is_mapped
 from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.watch import QUANTITIES, make_watch
-from deepbelief.errors import InvalidArgumentError, StorageError, check, check_choice, check_count, check_range
+from deepbelief.errors import InvalidArgumentError, StorageError, check, check_choice, check_count
 from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.plain_pcd import WORTH_SHARING
 from deepbelief.protocols import BatchSource
@@ -105,7 +104,7 @@ def layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> list[int]:
     check(len(sizes) >= 1, f"{name} must name at least 1 layer. Got none.")
     for size in sizes:
         check(isinstance(size, Integral), f"{name} must be integers. Got {name}={value!r}.")
-        check_range(name, int(size), low=1)
+        check_count(name, size, low=1)
     return [int(size) for size in sizes]
 
 
@@ -139,7 +138,7 @@ def source_of(
     """Batches of `x` as the visible units see them, kept where the training runs."""
     options.setdefault("batch_size", estimator.batch_size)
     if columns.mean is not None:
-        if hasattr(x, "toarray") or isinstance(x, (np.memmap, RowsOf)):
+        if hasattr(x, "toarray") or is_mapped(x):
             options["transform"] = _standardize(columns)
         else:
             x = columns.inward(x)
@@ -160,11 +159,6 @@ def split_off(n: int, fraction: float, seed: int, labels: Tensor | None = None) 
         return slice(None), None
     kept, held = holdout(n, fraction, seed=seed, labels=labels)
     return kept.numpy(), held.numpy()
-
-
-def part_of(x: Any, index: Any) -> Any:
-    """The rows `index` of `x`: of a mapped file, which may be larger than memory, without a copy."""
-    return RowsOf(x, index) if isinstance(x, np.memmap) and isinstance(index, np.ndarray) else x[index]
 
 
 def folder_to_keep(estimator: Any, resume_from: str | Path | None) -> Path | None:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.belief.bound import log_weights
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import LayerReport
+from deepbelief.data.part import part_of
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -23,7 +24,6 @@ from deepbelief.estimators.learning import (
     folder_to_keep,
     history_of,
     new_dbn,
-    part_of,
     pretrain,
     source_of,
     split_off,

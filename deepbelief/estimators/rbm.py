@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.belief.greedy import start_layer
+from deepbelief.data.part import part_of
 from deepbelief.energy.gradients.settings import make_procedure
 from deepbelief.energy.rbm import RBM as RBMModule
 from deepbelief.errors import check_choice, check_count
@@ -24,7 +25,6 @@ from deepbelief.estimators.learning import (
     check_settings,
     folder_to_keep,
     parameter_type,
-    part_of,
     settings_of,
     source_of,
     split_off,

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.unrolled import UnrolledDBN
+from deepbelief.data.part import RowsBelow, is_mapped, part_of
 from deepbelief.errors import InvalidDataError, check, check_count, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, through
@@ -186,10 +187,11 @@ def fine_tune(
     procedure = _back_propagation(estimator, net, loss)
     size = _batch_size(estimator, len(target[kept]))
     of_kept = None if weight is None else weight[kept]
-    source = source_of(estimator, columns, x[kept], target[kept], of_kept, seed=seed, batch_size=size)
+    source = source_of(estimator, columns, part_of(x, kept), target[kept], of_kept, seed=seed, batch_size=size)
     callbacks: list[Callback] = []
     if held is not None:
-        measure = _validation(net, columns.inward, x[held], target[held], None if weight is None else weight[held])
+        of_held = None if weight is None else weight[held]
+        measure = _validation(net, columns.inward, part_of(x, held), target[held], of_held)
         callbacks = [Watch(1, measure), EarlyStopping("validation_loss", estimator.patience)]
     options = {"seed": seed, "checkpoint_dir": folder, **trainer_options(estimator, net)}
     trainer = Trainer(epochs=estimator.fine_tune_epochs, callbacks=callbacks, **options)
@@ -214,12 +216,13 @@ def unlabelled(estimator: Any, x: Any) -> Any:
 
 
 def stacked(x: Any, weight: Any, more: Any) -> tuple[Any, Any]:
-    """Labelled and unlabelled cases, and their weights, under each other; unlabelled ones weigh 1."""
+    """Labelled and unlabelled cases, and their weights, below each other; unlabelled ones weigh 1."""
     if more is None:
         return x, weight
-    both = sparse.vstack([x, more], format="csr") if sparse.issparse(x) or sparse.issparse(more) else None
     weights = None if weight is None else np.concatenate([weight, np.ones(more.shape[0], dtype=weight.dtype)])
-    return (np.concatenate([x, more]) if both is None else both), weights
+    if sparse.issparse(x) or sparse.issparse(more):
+        return sparse.vstack([x, more], format="csr"), weights
+    return (RowsBelow([x, more]) if is_mapped(x) or is_mapped(more) else np.concatenate([x, more])), weights
 
 
 def _batch_size(estimator: Any, n_labelled: int) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepbelief.data.ratings import Ratings
+from deepbelief.errors import check_count
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -65,6 +66,10 @@ def fit_factors(
     seed: int = 0,
 ) -> Iterator[tuple[int, Factors]]:
     """The factors after each number of passes in `checks`, in rising order; the defaults are scikit-surprise's."""
+    for name, number in (("n_users", n_users), ("n_items", n_items), ("n_factors", n_factors)):
+        check_count(name, number, low=1)
+    for number in checks:
+        check_count("every number of checks", number, low=1)
     rng = np.random.default_rng(seed)
     found = Factors(
         float(data.values.mean()),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.evaluation.measured import random_rows, seed_from, to_numpy
 from deepbelief.evaluation.samples import HELD_OUT
 from deepbelief.types import Result
@@ -87,7 +87,7 @@ def compare_with_data(
     chains visit them as often as the data, 1 where they visit none of the data's. The floor is right on average; its
     spread is a little small, since draws of half the held-out cases overlap.
     """
-    check_range("n_clusters", n_clusters, low=2)
+    check_count("n_clusters", n_clusters, low=2)
     n = min(len(samples), len(held_out) // 2)
     if n < 10 or len(train) < 2 * n_clusters:
         raise InvalidDataError(

@@ -18,7 +18,7 @@ from deepbelief.energy.kernels.gibbs import BlockGibbs, ChainState
 from deepbelief.energy.kernels.traces import FREE_ENERGY, Scalars, Traces, run_chains
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.watch import saturation
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.evaluation.likelihood import top_states
 from deepbelief.maths.autocorrelation import effective_size, nested_r_hat, relaxation_time, slowest, split_r_hat
 from deepbelief.protocols import Kernel
@@ -64,7 +64,7 @@ def diagnose_chains(
 
     The first half is thrown away. Raises `InvalidArgumentError` where `n_steps` is below 16.
     """
-    check_range("n_steps", n_steps, low=16)
+    check_count("n_steps", n_steps, low=16)
     groups = [run_chains(kernel, state, scalars, n_steps, generator=generator) for state in (from_data, from_base)]
     late = [group.values[:, n_steps // 2 :] for group in groups]
     both = torch.cat(late)
@@ -100,7 +100,7 @@ def diagnose_model(
     >>> diagnose_model(rbm, x, n_steps=100, generator=generator).mixed
     True
     """
-    check_range("n_chains", n_chains, low=2)
+    check_count("n_chains", n_chains, low=2)
     if len(x) < 2:
         raise InvalidDataError(f"x must hold at least 2 cases. Got {len(x)}.")
     top = model.top if isinstance(model, BeliefStack) else model

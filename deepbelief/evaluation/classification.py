@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.evaluation.measured import check_same_length, mean_result, to_numpy
 from deepbelief.types import Result
 
@@ -40,7 +40,7 @@ def calibration_error(probabilities: Any, y: Any, *, n_bins: int = 15) -> float:
     >>> calibration_error([[0.75, 0.25]] * 4, [0, 0, 0, 1])
     0.0
     """
-    check_range("n_bins", n_bins, low=1)
+    check_count("n_bins", n_bins, low=1)
     p, y = check_probabilities(probabilities, y)
     sureness, right = p.max(1), p.argmax(1) == y
     bins = np.minimum((sureness * n_bins).astype(int), n_bins - 1)
@@ -61,7 +61,7 @@ def confusion_matrix(probabilities: Any, y: Any) -> np.ndarray:
 
 def hardest_cases(probabilities: Any, y: Any, k: int) -> np.ndarray:
     """The numbers of the `k` cases whose true class got the least probability, the hardest first."""
-    check_range("k", k, low=1)
+    check_count("k", k, low=1)
     p, y = check_probabilities(probabilities, y)
     return np.argsort(p[np.arange(len(y)), y], kind="stable")[:k]
 

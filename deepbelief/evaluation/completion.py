@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check, check_choice, check_count
 from deepbelief.evaluation.measured import mean_result, to_numpy
 from deepbelief.protocols import Completer
 from deepbelief.types import Result
@@ -42,7 +42,7 @@ def completion_results(
     """
     check(isinstance(model, Completer), f"model must have complete(x, known). Got {type(model).__name__}.")
     check_choice("loss", loss, ["auto", *NAMES])
-    check_range("k", k, low=1, high=len(train))
+    check_count("k", k, low=1, high=len(train))
     known = _check_known(x, known, train)
     kind = _unit_kind(model, x)
     chosen = loss if loss != "auto" else "log_loss" if kind in ("bernoulli", "spin") else "squared_error"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.data.source import make_source
-from deepbelief.errors import InvalidDataError, check, check_range
+from deepbelief.errors import InvalidDataError, check, check_count
 from deepbelief.evaluation.measured import check_same_length, seed_from, to_numpy
 from deepbelief.networks.convolutional import ConvolutionalEncoder
 from deepbelief.networks.dense import DenseNetwork
@@ -47,8 +47,8 @@ class FeatureNetwork(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_range("n_classes", n_classes, low=2)
-        check_range("n_features", n_features, low=1)
+        check_count("n_classes", n_classes, low=2)
+        check_count("n_features", n_features, low=1)
         self.n_features = n_features
         self.body: nn.Module
         if shape is None:
@@ -120,7 +120,7 @@ def feature_networks(
     **options: Any,
 ) -> list[FeatureNetwork]:
     """`n_networks` classifiers that differ in their seeds, on labels `y` or, without any, on k-means' clusters."""
-    check_range("n_networks", n_networks, low=1)
+    check_count("n_networks", n_networks, low=1)
     labels = y if y is not None else cluster_labels(train, generator=generator)
     seeds = [seed_from(generator) for _ in range(n_networks)]
     return [train_feature_network(train, labels, seed=seed, shape=shape, **options) for seed in seeds]

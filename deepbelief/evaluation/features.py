@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.evaluation.measured import check_same_length, random_rows, seed_from, standard_error, to_numpy
 from deepbelief.types import Result
 
@@ -48,7 +48,7 @@ def knn_accuracy(train_codes: Any, y_train: Any, test_codes: Any, y_test: Any, *
     from sklearn.neighbors import KNeighborsClassifier
 
     train, y, test, truth = _check_sets(train_codes, y_train, test_codes, y_test)
-    check_range("k", k, low=1, high=len(train))
+    check_count("k", k, low=1, high=len(train))
     return float(KNeighborsClassifier(k).fit(train, y).score(test, truth))
 
 
@@ -63,7 +63,7 @@ def cluster_agreement(codes: Any, y: Any, *, generator: torch.Generator, n_clust
     x, labels = to_numpy(codes), to_numpy(y)
     check_same_length(x, labels, "codes", "y")
     n = len(np.unique(labels)) if n_clusters is None else n_clusters
-    check_range("n_clusters", n, low=1, high=len(x))
+    check_count("n_clusters", n, low=1, high=len(x))
     found = KMeans(n, n_init=4, random_state=seed_from(generator)).fit_predict(x)
     return float(adjusted_mutual_info_score(labels, found))
 
@@ -82,12 +82,12 @@ def few_label_curve(
 
     Numbers that a class does not have are left out.
     """
-    check_range("n_draws", n_draws, low=1)
+    check_count("n_draws", n_draws, low=1)
     train, y, test, truth = _check_sets(train_codes, y_train, test_codes, y_test)
     members = [np.flatnonzero(y == label) for label in np.unique(y)]
     points = []
     for n in labels_per_class:
-        check_range("labels_per_class", n, low=1)
+        check_count("labels_per_class", n, low=1)
         if n > min(map(len, members)):
             continue
         chosen = [_draw_of_each(members, n, generator) for _ in range(n_draws)]

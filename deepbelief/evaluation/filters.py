@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deepbelief.belief.layers import weight_down
 from deepbelief.belief.stack import BeliefStack
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.evaluation.measured import to_numpy
 
 FIRST = "The weights to the data."
@@ -20,7 +20,8 @@ HIGHER = (
 
 def shown_units(dbn: BeliefStack, layer: int, most: int) -> Tensor:
     """The unit numbers of a layer (from 0) to show: all in order, or the `most` with the largest weights first."""
-    check_range("most", most, low=1)
+    check_count("layer", layer, low=0, high=len(dbn.layers) - 1)
+    check_count("most", most, low=1)
     weight = weight_down(dbn.layers[layer]).detach()
     if weight.shape[1] <= most:
         return torch.arange(weight.shape[1], device=weight.device)
@@ -76,7 +77,8 @@ def unit_drivers(
 
     Arrays (units, k, features), strongest first; None for the first layer, whose weights say it already.
     """
-    check_range("k", k, low=1, high=len(x))
+    check_count("n_units", n_units, low=1)
+    check_count("k", k, low=1, high=len(x))
     drivers: list[np.ndarray | None] = [None]
     for layer in range(1, len(dbn.layers)):
         inputs = unit_inputs(dbn, x, layer)[:, shown_units(dbn, layer, most)[:n_units]]

@@ -14,7 +14,7 @@ from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidDataError, check
+from deepbelief.errors import InvalidDataError, check, check_count
 from deepbelief.evaluation.advice import give_advice
 from deepbelief.evaluation.chain_data import Comparison
 from deepbelief.evaluation.chains import ChainDiagnosis
@@ -50,6 +50,10 @@ class GalleryBudget:
     scored_cases: int = 1000
     annealing_chains: int = 100
     temperatures: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, number in vars(self).items():
+            check_count(name, number, low=1)
 
 
 def gather(

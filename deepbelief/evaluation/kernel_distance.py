@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def kernel_distance(first: Tensor, second: Tensor, *, chunk: int = 2000) -> Kern
     >>> kernel_distance(x, x).value  # 1 + 1 - 2 (1 + 1 + 1 + 8) / 4
     -3.5
     """
-    check_range("chunk", chunk, low=1)
+    check_count("chunk", chunk, low=1)
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or min(len(first), len(second)) < 2:
         raise InvalidDataError(
             "both sets must have shape (cases, features), the same features, 2 cases or more. "

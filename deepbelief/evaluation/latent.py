@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check, check_choice, check_count
 from deepbelief.protocols import Coder
 
 PATHS = ("straight", "spherical")
@@ -81,7 +81,7 @@ def interpolate(model: Coder, first: Tensor, last: Tensor, n: int = 8, *, path: 
     Both ends are reconstructions, not the cases themselves. `path` is "straight" or "spherical".
     """
     check_choice("path", path, PATHS)
-    check_range("n", n, low=2)
+    check_count("n", n, low=2)
     a, b = model.encode(first), model.encode(last)
     walk = straight if path == "straight" else spherical
     return _decoded(model, walk(a, b, torch.linspace(0, 1, n, dtype=a.dtype, device=a.device)).transpose(0, 1))
@@ -130,7 +130,7 @@ def traverse(model: Coder, x: Tensor, values: Sequence[float], dimensions: Seque
     z = model.encode(x)[0]  # (k,)
     chosen = list(range(len(z)) if dimensions is None else dimensions)
     for index in chosen:
-        check_range("every dimension", index, low=0, high=len(z) - 1)
+        check_count("every dimension", index, low=0, high=len(z) - 1)
     codes = z.repeat(len(chosen), len(values), 1)
     for row, index in enumerate(chosen):
         codes[row, :, index] = torch.tensor(list(values), dtype=z.dtype, device=z.device)

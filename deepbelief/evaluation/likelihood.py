@@ -17,7 +17,7 @@ from torch import Tensor
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.stack import BeliefStack
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.errors import InvalidDataError, check, check_range
+from deepbelief.errors import InvalidDataError, check, check_count
 from deepbelief.evaluation.measured import standard_error
 from deepbelief.protocols import Density
 from deepbelief.types import Bound, Kind, Result
@@ -93,7 +93,7 @@ def undirected_part(model: Any) -> Any | None:
 @torch.no_grad()
 def model_log_z(model: Any, x: Tensor, *, n_chains: int, betas: int, generator: torch.Generator) -> Bound:
     """log Z of `model`'s undirected part; reverse chains start at cases, whose modes forward runs may have missed."""
-    check_range("n_chains", n_chains, low=2)
+    check_count("n_chains", n_chains, low=2)
     rows = torch.randint(len(x), (n_chains,), generator=generator, device=generator.device).to(x.device)
     start = top_states(model, x[rows], generator)
     part = undirected_part(model)
@@ -116,7 +116,7 @@ def chunked_log_likelihood(
     model: Density, x: Tensor, *, generator: torch.Generator, log_z: Bound | None = None, chunk: int = CHUNK
 ) -> Bound:
     """``model.log_likelihood(x)`` in chunks of cases, joined: they share log Z's error, other noise averages out."""
-    check_range("chunk", chunk, low=1)
+    check_count("chunk", chunk, low=1)
     if len(x) == 0:
         raise InvalidDataError("x must hold at least 1 case. Got none.")
     options: dict[str, Any] = {"generator": generator}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepbelief.errors import InvalidDataError
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.types import Result
 
 
@@ -45,6 +45,7 @@ def random_rows(n: int, most: int, generator: torch.Generator) -> torch.Tensor:
     >>> random_rows(3, 10, torch.Generator().manual_seed(0)).sort().values.tolist()
     [0, 1, 2]
     """
+    check_count("most", most, low=1)
     return torch.randperm(n, generator=generator, device=generator.device)[:most].cpu()
 
 

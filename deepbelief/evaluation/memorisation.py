@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.evaluation.measured import seed_from, to_numpy
 from deepbelief.evaluation.samples import nearest_distances
 
@@ -48,7 +48,7 @@ def copying_test(
     """
     from sklearn.cluster import KMeans
 
-    check_range("n_cells", n_cells, low=1, high=len(train))
+    check_count("n_cells", n_cells, low=1, high=len(train))
     rows = to_numpy(train).astype(np.float64)[:MOST_CLUSTERED]
     cells = KMeans(n_cells, n_init=2, random_state=seed_from(generator)).fit(rows)
     in_cell = [cells.predict(to_numpy(x).astype(np.float64)) for x in (held_out, samples)]

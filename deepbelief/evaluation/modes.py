@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check, check_range
+from deepbelief.errors import InvalidDataError, check, check_count
 from deepbelief.types import Result
 
 GOOD = 3.0  # standard deviations from its centre within which a sample is good
@@ -35,14 +35,14 @@ class Mixture:
 
 def ring(n_modes: int = 8, radius: float = 1.0, sd: float = 0.01) -> Mixture:
     """Modes on a circle in the plane."""
-    check_range("n_modes", n_modes, low=1)
+    check_count("n_modes", n_modes, low=1)
     angle = torch.arange(n_modes) * (2 * math.pi / n_modes)
     return Mixture(f"ring of {n_modes}", radius * torch.stack([angle.cos(), angle.sin()], 1), sd)
 
 
 def grid(side: int = 5, spacing: float = 2.0, sd: float = 0.05) -> Mixture:
     """Modes on a square grid around 0: by default the 25 points of {-4, -2, 0, 2, 4}^2."""
-    check_range("side", side, low=1)
+    check_count("side", side, low=1)
     line = spacing * (torch.arange(side) - (side - 1) / 2)
     return Mixture(f"grid of {side * side}", torch.cartesian_prod(line, line), sd)
 
@@ -80,6 +80,7 @@ def count_classes(classes: Tensor, n_classes: int) -> ModeCount:
     >>> count_classes(torch.tensor([0, 0, 1, 1]), 4)
     ModeCount(hit=2, modes=4, good=1.0, kl=0.6931471805599453)
     """
+    check_count("n_classes", n_classes, low=1)
     outside = len(classes) > 0 and (int(classes.min()) < 0 or int(classes.max()) >= n_classes)
     check(not outside, f"classes must be numbers from 0 to {n_classes - 1}. Got others. Give more classes.")
     counts = torch.bincount(classes, minlength=n_classes).double()
@@ -92,6 +93,7 @@ def count_classes(classes: Tensor, n_classes: int) -> ModeCount:
 
 def mode_results(found: ModeCount, *, n_samples: int, data: str, model_name: str) -> list[Result]:
     """The three numbers as rows; the error of the share of good samples is that of so many draws."""
+    check_count("n_samples", n_samples, low=1)
     stderr = math.sqrt(found.good * (1 - found.good) / n_samples)
     rows = [
         (f"modes hit of {found.modes}", float(found.hit), None, "modes"),

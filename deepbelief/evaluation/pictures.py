@@ -11,7 +11,7 @@ from torch import Tensor
 from deepbelief.belief.stack import BeliefStack
 from deepbelief.data.masks import half_mask, random_mask
 from deepbelief.energy.kernels.gibbs import BlockGibbs
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.evaluation.gallery import Completions, Reconstructions
 from deepbelief.evaluation.likelihood import top_states
 from deepbelief.evaluation.measured import to_numpy
@@ -23,8 +23,8 @@ def geometric_steps(last: int, n_frames: int) -> list[int]:
     >>> geometric_steps(1000, 8)
     [0, 1, 3, 10, 32, 100, 316, 1000]
     """
-    check_range("last", last, low=1)
-    check_range("n_frames", n_frames, low=2)
+    check_count("last", last, low=1)
+    check_count("n_frames", n_frames, low=2)
     if n_frames == 2:
         return [0, last]
     return [0, *sorted({round(step) for step in np.geomspace(1, last, n_frames - 1)})]
@@ -60,6 +60,7 @@ def class_samples(dbn: BeliefStack, n: int, n_steps: int, *, generator: torch.Ge
     """`n` samples (their means) of every class, (classes, n, features); None unless labels sit in the top RBM."""
     if not dbn.n_classes:
         return None
+    check_count("n", n, low=1)
     labels = torch.arange(dbn.n_classes, device=dbn.top.weight.device).repeat_interleave(n)
     drawn = dbn.sample(len(labels), labels=labels, generator=generator, n_steps=n_steps, mean=True)
     return to_numpy(drawn.view(dbn.n_classes, n, -1))

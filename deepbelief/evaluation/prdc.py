@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 
 ENTRIES = 20_000_000  # of a chunk of the distance matrix: 160 MB
 SAME = (
@@ -43,7 +43,7 @@ def prdc(real: Tensor, samples: Tensor, *, k: int = 5) -> PRDC:
             "real and samples must have shape (cases, features), with the same features. "
             f"Got {tuple(real.shape)} and {tuple(samples.shape)}."
         )
-    check_range("k", k, low=1, high=min(len(real), len(samples)) - 1)
+    check_count("k", k, low=1, high=min(len(real), len(samples)) - 1)
     centre = real.double().mean(0)  # distances are differences of products: near the origin they lose the least
     x, y = real.double() - centre, samples.double() - centre
     slack = SAME * float(torch.maximum(x.square().sum(1).max(), y.square().sum(1).max()))
@@ -61,6 +61,7 @@ def prdc(real: Tensor, samples: Tensor, *, k: int = 5) -> PRDC:
 
 def kth_distances(x: Tensor, k: int) -> Tensor:
     """The squared distance of each row to its `k`-th nearest other row: (n,)."""
+    check_count("k", k, low=1, high=len(x) - 1)
     found = []
     for rows, squares in squared_distances(x, x):
         own = torch.arange(rows.start, rows.stop)

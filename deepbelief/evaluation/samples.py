@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check_choice, check_range
+from deepbelief.errors import InvalidDataError, check_choice, check_count
 from deepbelief.evaluation.adversarial_accuracy import adversarial_rows
 from deepbelief.evaluation.measured import mean_result, random_rows, seed_from, to_numpy
 from deepbelief.types import Result
@@ -83,7 +83,7 @@ def nearest_distances(queries: Tensor, cases: Tensor, *, chunk: int = 500, n_tri
     Matrix products find the `n_tried` nearest; their differences give the distances, for products of rounded numbers
     would put a copy at a distance above 0.
     """
-    check_range("chunk", chunk, low=1)
+    check_count("chunk", chunk, low=1)
     rows = cases.to(queries)
     squares, found = rows.square().sum(1), []
     for q in queries.split(chunk):
@@ -103,7 +103,7 @@ def two_sample_test(
     Few folds have the most power, for that mean gains only from larger folds.
     """
     check_choice("classifier", classifier, CLASSIFIERS)
-    check_range("folds", folds, low=2, high=min(len(first), len(second)))
+    check_count("folds", folds, low=2, high=min(len(first), len(second)))
     return _two_sample_test(first, second, classifier, folds, seed_from(generator))
 
 

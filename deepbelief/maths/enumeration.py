@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from deepbelief.errors import check_count
+
 
 def n_states(bases: Sequence[int]) -> int:
     """How many joint states variables with these numbers of values have.
@@ -34,6 +36,7 @@ def digits(start: int, stop: int, bases: Sequence[int], device: torch.device | s
 
 def all_digits(bases: Sequence[int], chunk: int = 1 << 14, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Every joint state, in chunks of rows, so that memory stays bounded."""
+    check_count("chunk", chunk, low=1)
     total = n_states(bases)
     for start in range(0, total, chunk):
         yield digits(start, min(start + chunk, total), bases, device)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from deepbelief.data.files import Table, read_file
 from deepbelief.data.order import holdout
+from deepbelief.data.part import part_of
 from deepbelief.data.ratings import Ratings, load_ratings, split_ratings
 from deepbelief.data.registry import SETS
 from deepbelief.data.sets import load_set
@@ -106,11 +106,10 @@ def _of_table(name: str, table: Table, how: Preparation, held_out: float, in_ord
         return FitData(name, Part(x, y), None, how)
     if len(x) - n_held < 2:
         raise InvalidDataError(f"{name} must have more cases to hold some out. Got {len(x)}. Use --held-out 0.")
-    kept, held = (torch.arange(len(x) - n_held), torch.arange(len(x) - n_held, len(x)))
+    rows: list[Any] = [slice(0, len(x) - n_held), slice(len(x) - n_held, len(x))]
     if not in_order:
-        kept, held = holdout(len(x), held_out, seed=seed)
-    rows = (kept.numpy(), held.numpy())
-    train, test = (Part(x[index], None if y is None else y[index]) for index in rows)
+        rows = [part.numpy() for part in holdout(len(x), held_out, seed=seed)]
+    train, test = (Part(part_of(x, index), None if y is None else y[index]) for index in rows)
     return FitData(name, train, test, how)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepbelief.errors import InvalidDataError, check
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.units.base import Units
 from deepbelief.units.bernoulli import CLIP
 
@@ -28,7 +28,7 @@ class Binomial(Units):
     kind = "binomial"
 
     def __init__(self, size: int, n_trials: int) -> None:
-        check(n_trials >= 1, f"n_trials must be at least 1. Got n_trials={n_trials}.")
+        check_count("n_trials", n_trials, low=1)
         super().__init__(size)
         self.n_trials = n_trials
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deepbelief.errors import InvalidArgumentError, check_choice
+from deepbelief.errors import InvalidArgumentError, check_choice, check_count
 from deepbelief.units.base import Units
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.binomial import Binomial
@@ -42,6 +42,9 @@ def make_units(kind: str | Units, size: int, *, n_values: int | None = None) -> 
     >>> make_units("binomial", 6, n_values=3)
     Binomial(size=6, n_trials=2)
     """
+    check_count("size", size, low=1)
+    if n_values is not None:
+        check_count("n_values", n_values)
     if isinstance(kind, Units):
         if kind.size != size:
             raise InvalidArgumentError(f"units must have size {size}, the width of the data. Got size={kind.size}.")
@@ -55,6 +58,6 @@ def make_units(kind: str | Units, size: int, *, n_values: int | None = None) -> 
         return Binomial(size, n_values - 1) if kind == Binomial.kind else Multinomial(size, n_values - 1)
     if kind not in (Categorical.kind, Pooled.kind):
         return KINDS[kind](size)
-    if n_values is None or size % n_values:
+    if not n_values or size % n_values:
         raise InvalidArgumentError(f"n_values must divide the width {size} of the data. Got n_values={n_values}.")
     return Categorical(size // n_values, n_values) if kind == Categorical.kind else Pooled(size // n_values, n_values)

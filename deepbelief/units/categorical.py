@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepbelief.errors import InvalidDataError, check
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.rng import uniform_like
 from deepbelief.units.base import Units, check_whole_groups
 from deepbelief.units.bernoulli import CLIP
@@ -28,8 +28,8 @@ class Categorical(Units):
     kind = "categorical"
 
     def __init__(self, n_groups: int, n_values: int) -> None:
-        check(n_groups >= 1, f"n_groups must be at least 1. Got n_groups={n_groups}.")
-        check(n_values >= 2, f"n_values must be at least 2. Got n_values={n_values}. One value carries no information.")
+        check_count("n_groups", n_groups, low=1)
+        check_count("n_values", n_values, low=2, remedy="One value carries no information.")
         super().__init__(n_groups * n_values)
         self.n_groups, self.n_values = n_groups, n_values
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check
+from deepbelief.errors import InvalidDataError, check, check_count
 from deepbelief.units.base import Units, check_whole_groups
 from deepbelief.units.bernoulli import CLIP
 
@@ -31,8 +31,8 @@ class Multinomial(Units):
     kind = "multinomial"
 
     def __init__(self, size: int, n_draws: int) -> None:
-        check(size >= 2, f"size must be at least 2. Got size={size}. One value carries no information.")
-        check(n_draws >= 1, f"n_draws must be at least 1. Got n_draws={n_draws}.")
+        check_count("size", size, low=2, remedy="One value carries no information.")
+        check_count("n_draws", n_draws, low=1)
         super().__init__(size)
         self.n_draws = n_draws
 

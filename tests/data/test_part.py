@@ -11,8 +11,9 @@ import torch
 
 from deepbelief.data import part
 from deepbelief.data.memmap import MemmapSource, NpyReader, reader_of
-from deepbelief.data.part import RowsOf
+from deepbelief.data.part import RowsBelow, RowsOf, part_of
 from deepbelief.data.source import make_source
+from deepbelief.errors import InvalidArgumentError
 
 CASES = 200
 INDICES = {
@@ -50,6 +51,49 @@ def test_batches_are_those_of_a_copy(
             assert torch.equal(one.y, other.y)
     assert torch.equal(torch.cat([batch.x for batch in ours.chunks(5)]), torch.from_numpy(x[index]).flatten(1).float())
     assert isinstance(make_source(rows), MemmapSource)
+
+
+@pytest.mark.parametrize("kinds", [(np.uint8, np.uint8, np.uint8), (np.float32, np.uint8, np.float64)])
+def test_arrays_one_below_the_other_stream_as_one(kinds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = [
+        (np.arange(n * 12) % 251 + n).astype(kind).reshape(n, 12) for n, kind in zip((50, 3, 90), kinds, strict=True)
+    ]
+    np.save(tmp_path / "x.npy", arrays[0])
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    index = np.arange(1, 90, 2)
+    both = RowsBelow([mapped, arrays[1], RowsOf(arrays[2], index)])
+    copy = np.concatenate([*arrays[:2], arrays[2][index]])
+    assert (both.shape, both.dtype, len(both)) == (copy.shape, copy.dtype, len(copy))
+    for key in (slice(None), slice(45, 60), slice(97, 200), slice(60, 10, -7), np.array([97, 0, 51, 52, 53, 0])):
+        np.testing.assert_array_equal(both[key], copy[key])
+    reader = reader_of(both)
+    for first, stop in ((0, 98), (49, 54), (50, 53), (51, 52), (97, 98)):
+        np.testing.assert_array_equal(reader.rows(first, stop), copy[first:stop])
+        reader.announce(first, stop)
+    options: dict[str, Any] = {"batch_size": 7, "block_size": 16, "buffer_blocks": 2}
+    some = np.flatnonzero(np.arange(98) % 5)
+    for ours, theirs in ((both, copy), (part_of(both, some), copy[some])):
+        assert type(ours) is (RowsBelow if ours is both else RowsOf)
+        sources = (MemmapSource(x, np.arange(len(x)), **options) for x in (ours, theirs))
+        for one, other in zip(*(source.batches(3, generator=generator()) for source in sources), strict=True):
+            assert torch.equal(one.x, other.x)
+            assert torch.equal(one.y, other.y)
+
+
+def test_rows_of_other_widths_are_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"arrays must have rows of one shape\. Got \[\(2,\), \(3,\)\]"):
+        RowsBelow([np.zeros((1, 2)), np.zeros((1, 3))])
+
+
+def test_a_part_of_a_part_is_read_from_the_whole(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(40).reshape(20, 2))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    part = part_of(part_of(mapped, np.arange(0, 20, 3)), np.array([1, 2, 5]))
+    assert part.array is mapped
+    np.testing.assert_array_equal(part[:], mapped[[3, 6, 15]])
+    assert part_of(part, slice(None)).array is mapped
+    assert isinstance(part_of(mapped, slice(3)), np.memmap)
+    assert type(part_of(np.arange(4), np.array([1]))) is np.ndarray
 
 
 def test_pieces_stay_small_and_long_gaps_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from deepbelief.energy.partition.exact import exact_log_z
+from deepbelief.energy.partition.lengths import log_z_of_lengths
 from deepbelief.energy.rbm import RBM
 from deepbelief.storage import read_state
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.distributed
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 FALSE_ALARM_Z = 4.9  # two-sided 1e-6
+T_OF_TEN = 11.7  # the same of Student's t with 9 degrees of freedom: ten populations give a standard error
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +98,19 @@ def test_annealed_chains_are_split_and_differ(two: list[dict[str, Any]], small: 
     assert not torch.equal(halves[0], halves[1])  # the two processes must not run the same chains
     truth = float(exact_log_z(rebuilt(two[0]["exact"])))
     assert abs(log_z - truth) < FALSE_ALARM_Z * stderr + stderr**2  # stderr^2: the bias of a logarithm is half of it
+
+
+def test_documents_of_many_lengths_are_annealed_by_both(two: list[dict[str, Any]], small: dict[str, Any]) -> None:
+    truth = log_z_of_lengths(small["topics"](), torch.tensor(small["LENGTHS"]), "exact").value
+    for mine, theirs in zip(*(outcome["lengths"].values() for outcome in two), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(mine, theirs, strict=True))
+    value, stderr, states = two[0]["lengths"]["up"]
+    assert states.shape == (len(truth), small["N_CHAINS"], 4)
+    halves = states.chunk(2, 1)
+    assert not torch.equal(halves[0], halves[1])  # the two processes must not run the same chains
+    assert ((value - truth).abs() < T_OF_TEN * stderr + stderr**2).all()
+    for start in ("from the ends", "from documents"):
+        low, high, stderr = two[0]["lengths"][start]
+        assert ((low - truth).abs() < T_OF_TEN * stderr + stderr**2).all()
+        assert (high >= truth - T_OF_TEN * stderr).all()
+        assert (high - low < 1).all()

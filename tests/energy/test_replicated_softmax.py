@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +20,9 @@ from deepbelief.energy.partition.lengths import anneal_down, anneal_up, log_z_of
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax, log_orders
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.protocols import Coder, Density, Sampler, Storable
+from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
+from deepbelief.training.processes import Processes
 from deepbelief.types import Clamp
 from deepbelief.units.multinomial import draw_counts
 from tests.oracle.documents import TOPICS, documents, draw_many_fast, hidden_states, log_joint, tiny
@@ -185,6 +192,57 @@ def test_the_bracket_holds_the_truth_and_lies_in_order(model: ReplicatedSoftmax,
     assert (found.high >= found.low).all()
     assert ((found.low - exact.value).abs() < 6 * found.stderr + 1e-9).all()
     assert (found.high >= exact.value - 6 * found.stderr).all()
+
+
+def in_processes(n: int, work: Callable[[Processes], Any]) -> list[Any]:
+    """What ``work(processes)`` gives in each of `n` processes, which are threads here."""
+    table: list[Any] = [None] * n
+    barrier = Barrier(n, timeout=60)
+
+    class Peer(Processes):
+        def gather(self, state: Any) -> list[Any]:
+            table[self.rank] = state
+            barrier.wait()
+            found = list(table)
+            barrier.wait()
+            return found
+
+    with ThreadPoolExecutor(n) as pool:
+        return list(pool.map(lambda rank: work(Peer(torch.device("cpu"), rank, n)), range(n)))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_annealing_by_several_processes_is_unbiased(reverse: bool) -> None:
+    model = tiny(torch.Generator().manual_seed(5))
+    truth = log_z_of_lengths(model, LENGTHS, "exact").value
+
+    def work(processes: Processes) -> Tensor:
+        ratios = []
+        for seed in range(40):
+            how: dict[str, Any] = {"generator": make_generator(seed), "processes": processes}
+            if reverse:
+                start = draw_many_fast(model, LENGTHS.repeat_interleave(50), make_generator(seed, stream=1))
+                ratios.append((truth - anneal_down(model, start.unflatten(0, (4, 50)), LENGTHS, **how)).exp())
+            else:
+                ratios.append((anneal_up(model, LENGTHS, 100, **how)[0] - truth).exp())
+        return torch.stack(ratios)
+
+    found = in_processes(3, work)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert means_p_value(found[0], 1.0) > FALSE_ALARM
+
+
+def test_processes_without_a_chain_of_their_own_get_the_result_too(model: ReplicatedSoftmax) -> None:
+    def work(processes: Processes) -> Any:
+        how: dict[str, Any] = {"n_chains": 6, "n_reverse": 2, "reverse_chains": 3, "burn_in": 2}
+        return log_z_of_lengths(model, LENGTHS, "ais", generator=make_generator(0), processes=processes, **how)
+
+    found = in_processes(4, work)
+    for z in found:
+        assert torch.equal(z.low, found[0].low)
+        assert torch.equal(z.high, found[0].high)
+        assert z.stderr.isfinite().all()
 
 
 def test_log_z_is_convex_in_the_length(model: ReplicatedSoftmax) -> None:

@@ -10,7 +10,9 @@ import torch
 from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.partition.ais import ais, reverse_ais
+from deepbelief.energy.partition.lengths import anneal_up, log_z_of_lengths
 from deepbelief.energy.rbm import RBM
+from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
 from deepbelief.rng import make_generator
 from deepbelief.storage import write_state
 from deepbelief.training.processes import Processes, connect
@@ -18,6 +20,7 @@ from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
 
 N_CHAINS, BETAS = 400, 30
+LENGTHS = (1, 3, 8, 20, 60)
 
 
 def data() -> torch.Tensor:
@@ -56,6 +59,26 @@ def train_in_turns(seed: int) -> RBM:
         Processes.average = average  # type: ignore[method-assign]
 
 
+def topics() -> ReplicatedSoftmax:
+    """A model of documents that is small enough to be enumerated."""
+    model = ReplicatedSoftmax(5, 4, weight_std=0.8, generator=make_generator(11))
+    with torch.no_grad():
+        model.hidden.bias.copy_(torch.tensor([0.3, -0.2, 0.1, -0.4]))
+    return model
+
+
+def lengths_in_turn(processes: Processes) -> dict[str, Any]:
+    """log Z of documents of every length, annealed by all processes together: the whole of it, and one half."""
+    generator, lengths = make_generator(13), torch.tensor(LENGTHS)
+    up = anneal_up(topics(), lengths, N_CHAINS, generator=generator, processes=processes)
+    settings: dict[str, Any] = {"n_chains": N_CHAINS, "n_reverse": 4, "reverse_chains": 51, "burn_in": 30}
+    settings |= {"generator": generator, "processes": processes}
+    documents = topics().sample(20, length=12, n_steps=50, generator=make_generator(17))
+    found = [log_z_of_lengths(topics(), lengths, "ais", documents=start, **settings) for start in (None, documents)]
+    ends = [[z.low, z.high, z.stderr] for z in found]
+    return {"up": list(up), "from the ends": ends[0], "from documents": ends[1]}
+
+
 def main(out: str) -> None:
     """Train by every rule and anneal; each process writes what it holds."""
     processes = connect("cpu")
@@ -63,6 +86,7 @@ def main(out: str) -> None:
     generator = make_generator(5)
     forward = ais(exact, n_chains=N_CHAINS, betas=BETAS, generator=generator, processes=processes)
     reverse = reverse_ais(exact, forward.v, betas=BETAS, generator=generator, processes=processes)
+    lengths = lengths_in_turn(processes)
     procedure = make_procedure(exact, LearningSettings(n_chains=41))
     procedure.start(Batch(data()), make_generator(9), rank=processes.rank, world_size=processes.world_size)
     state = {
@@ -73,6 +97,7 @@ def main(out: str) -> None:
         "in turns": train_in_turns(seed=3).state_dict(),
         "forward": [forward.log_z, forward.stderr, forward.log_weights],
         "reverse": [reverse.log_z, reverse.stderr, reverse.log_weights],
+        "lengths": lengths,
         "chains": procedure.negative.state_dict()["h"].shape[0],
     }
     write_state(f"{out}.{processes.rank}", state)

@@ -22,7 +22,7 @@ from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_range
+from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_count, check_range
 from deepbelief.protocols import Generator, StepContext
 from deepbelief.types import Batch
 
@@ -76,8 +76,8 @@ class CaseChains:
     name = "pcd"
 
     def __init__(self, n_cases: int, k: int = 1) -> None:
-        check_range("n_cases", n_cases, low=1)
-        check_range("k", k, low=1)
+        check_count("n_cases", n_cases, low=1)
+        check_count("k", k, low=1)
         self.n_cases, self.k = n_cases, k
         self.h = torch.empty(0)
         self.seen = torch.empty(0, dtype=torch.bool)

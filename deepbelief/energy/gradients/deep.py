@@ -25,7 +25,7 @@ from deepbelief.energy.gradients.moments import Moments
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.update import Factor, Update
 from deepbelief.energy.mean_field import Posterior
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
 
@@ -55,7 +55,7 @@ class DBMLearning:
         sparsity_target: float | None = None,
         sparsity_cost: float = 0.1,
     ) -> None:
-        check_range("mean_field_steps", mean_field_steps, low=1)
+        check_count("mean_field_steps", mean_field_steps, low=1)
         check_range("l2", l2, low=0)
         check_range("l1", l1, low=0)
         check_range("offset_rate", offset_rate, low=0, high=1)

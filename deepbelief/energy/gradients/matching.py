@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deepbelief.energy.pseudolikelihood import log_conditional, n_variables_of
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.errors import InvalidArgumentError, check_count
 from deepbelief.protocols import Generator
 from deepbelief.units.gaussian import Gaussian
 
@@ -41,7 +41,7 @@ class PseudoLikelihood(_Stateless):
     name = "pseudo_likelihood_loss"
 
     def __init__(self, n_variables: int = 10) -> None:
-        check_range("n_variables", n_variables, low=1)
+        check_count("n_variables", n_variables, low=1)
         self.n_variables = n_variables
 
     def start(self, rbm: RBM, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:

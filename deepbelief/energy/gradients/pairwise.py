@@ -23,7 +23,7 @@ from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.kernels.coloured import ColouredGibbs, SiteState
 from deepbelief.energy.kernels.gibbs import check_rows
 from deepbelief.energy.site_posterior import FEW, hidden_weights, mean_field
-from deepbelief.errors import InvalidArgumentError, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check_choice, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 
@@ -70,7 +70,7 @@ class Posterior:
 
     def __post_init__(self) -> None:
         check_choice("posterior", self.kind, POSTERIORS)
-        check_range("posterior_steps", self.n_steps, low=1)
+        check_count("posterior_steps", self.n_steps, low=1)
 
     def rows(
         self, model: BoltzmannMachine, x: Tensor, weight: Tensor | None, generator: Generator
@@ -168,8 +168,8 @@ class PersistentPairs:
     name = "pcd"
 
     def __init__(self, n_chains: int = 100, k: int = 1, posterior: Posterior | None = None) -> None:
-        check_range("n_chains", n_chains, low=1)
-        check_range("k", k, low=1)
+        check_count("n_chains", n_chains, low=1)
+        check_count("k", k, low=1)
         self.n_chains, self.k, self.posterior = n_chains, k, posterior or Posterior()
         self.x = torch.empty(0)
 
@@ -179,7 +179,7 @@ class PersistentPairs:
     ) -> None:
         """Chains at independent units with the data's means."""
         self.posterior.check(model)
-        check_range("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
+        check_count("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
         mine = len(range(rank, self.n_chains, world_size))
         check_rows(mine, model.size, model.offset)
         self.x = model.kernel().init(mine, generator=generator).x
@@ -205,7 +205,7 @@ class ContrastivePairs(_Stateless):
     name = "cd"
 
     def __init__(self, k: int = 1, posterior: Posterior | None = None) -> None:
-        check_range("k", k, low=1)
+        check_count("k", k, low=1)
         self.k, self.posterior = k, posterior or Posterior("gibbs")
 
     def start(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.update import Factor, Update
 from deepbelief.energy.ratings_rbm import Entries, RatingsRBM
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import check, check_choice, check_count, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
 
@@ -48,8 +48,11 @@ class RatingsLearning:
         check_choice("learning", learning, ["pseudo_likelihood", "cd"])
         check_range("l2", l2, low=0)
         check_range("bias_l2", bias_l2, low=0)
-        self.k = (k, k) if isinstance(k, int) else (int(k[0]), int(k[1]))
-        check(1 <= self.k[0] <= self.k[1], f"k must be at least 1 and must not fall. Got k={k}.")
+        first, last = k if isinstance(k, tuple) and len(k) == 2 else (k, k)
+        for number in (first, last):
+            check_count("k", number, low=1)
+        self.k = (int(first), int(last))
+        check(self.k[0] <= self.k[1], f"k must not fall. Got k={k}.")
         self.module: torch.nn.Module = model
         self.model, self.learning = model, learning
         self.l2, self.bias_l2 = l2, bias_l2

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments
 from deepbelief.energy.gradients.negative import PositivePhase
-from deepbelief.errors import check, check_range
+from deepbelief.errors import check, check_count, check_range
 from deepbelief.units.base import Units
 
 SMALLEST_NORM = 1e-8  # the norm has no gradient at zero
@@ -30,7 +30,7 @@ def check_groups(n_hidden: int, group_size: int | None, group_cost: float) -> No
         f"group_size must be given with a group_cost. Got group_cost={group_cost}. Say how many units are a group.",
     )
     if group_size is not None:
-        check_range("group_size", group_size, low=1)
+        check_count("group_size", group_size, low=1)
         check(
             n_hidden % group_size == 0,
             f"group_size must divide the {n_hidden} hidden units. Got group_size={group_size}.",

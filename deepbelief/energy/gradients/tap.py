@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.energy.partition.tap import Magnetizations, check_tap, solve, tap_log_z
+from deepbelief.energy.partition.tap import Magnetizations, check_order, check_tap, solve, tap_log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count, check_range
 from deepbelief.protocols import Generator
 
 
@@ -26,16 +26,17 @@ class TAP:
     name = "tap_loss"
 
     def __init__(self, n_chains: int = 100, k: int = 3, *, damping: float = 0.5, order: int = 2) -> None:
-        check_range("n_chains", n_chains, low=1)
-        check_range("k", k, low=1)
+        check_count("n_chains", n_chains, low=1)
+        check_count("k", k, low=1)
         check_range("damping", damping, low=0, high=1)
+        check_order(order)
         self.n_chains, self.k, self.damping, self.order = n_chains, k, damping, order
         self.v, self.h = torch.empty(0), torch.empty(0)
 
     @torch.no_grad()
     def start(self, rbm: RBM, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
         check_tap(rbm)
-        check_range("n_chains", self.n_chains, low=world_size, remedy="Each process needs a solution of its own.")
+        check_count("n_chains", self.n_chains, low=world_size, remedy="Each process needs a solution of its own.")
         mine = len(range(rank, self.n_chains, world_size))
         self.v = first[torch.arange(mine, device=first.device) % len(first)].clone()
         self.h = rbm.mean_h_from_v(self.v)

@@ -19,7 +19,7 @@ from deepbelief.energy.gradients.pcd import check_alive
 from deepbelief.energy.kernels.exchange import ExchangeState, SwapMeter
 from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.energy.kernels.tempering import ParallelTempering, even_betas
-from deepbelief.errors import check_choice, check_range
+from deepbelief.errors import check_choice, check_count
 from deepbelief.protocols import Generator
 
 ADAPT_EVERY, ADAPT_RATE, MEMORY = 50, 0.2, 100.0  # updates, share of the way, sweeps that the acceptance remembers
@@ -34,8 +34,9 @@ class TemperedChains:
     name = "pt"
 
     def __init__(self, n_chains: int = 100, k: int = 1, *, n_replicas: int = 10, start_at: str = "base") -> None:
-        check_range("n_chains", n_chains, low=1)
-        check_range("k", k, low=1)
+        check_count("n_chains", n_chains, low=1)
+        check_count("k", k, low=1)
+        check_count("n_replicas", n_replicas, low=2)
         check_choice("start_at", start_at, ["base", "data"])
         self.n_chains, self.k, self.n_replicas, self.start_at = n_chains, k, n_replicas, start_at
         self.betas, self.meter = even_betas(n_replicas), SwapMeter(n_replicas - 1, MEMORY)
@@ -51,7 +52,7 @@ class TemperedChains:
     @torch.no_grad()
     def start(self, model: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
         rbm = as_rbm(model, self.name)
-        check_range("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
+        check_count("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
         mine = len(range(rank, self.n_chains, world_size))
         self.betas, self.meter = even_betas(self.n_replicas), SwapMeter(self.n_replicas - 1, MEMORY)
         kernel = ParallelTempering(rbm, self.betas)

@@ -22,7 +22,7 @@ from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.sparsity import check_no_groups
 from deepbelief.energy.kernels.lengths import spread_lengths, swap, sweep
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
-from deepbelief.errors import DivergenceError, check_choice, check_range
+from deepbelief.errors import DivergenceError, check_choice, check_count
 from deepbelief.protocols import Generator, StepContext
 from deepbelief.rng import bernoulli
 from deepbelief.types import Batch
@@ -55,7 +55,7 @@ class DocumentDivergence:
     paired = True
 
     def __init__(self, k: int = 1) -> None:
-        check_range("k", k, low=1)
+        check_count("k", k, low=1)
         self.k = k
 
     def start(
@@ -95,9 +95,9 @@ class DocumentChains:
     paired = False
 
     def __init__(self, n_chains: int = 100, k: int = 1, *, n_ladder: int = 20) -> None:
-        check_range("n_chains", n_chains, low=1)
-        check_range("k", k, low=1)
-        check_range("n_ladder", n_ladder, low=0)
+        check_count("n_chains", n_chains, low=1)
+        check_count("k", k, low=1)
+        check_count("n_ladder", n_ladder, low=0)
         self.n_chains, self.k, self.n_ladder = n_chains, k, n_ladder
         self.h = torch.empty(0)
 
@@ -105,7 +105,7 @@ class DocumentChains:
     def start(
         self, model: ReplicatedSoftmax, first: Tensor, generator: Generator, *, rank: int, world_size: int
     ) -> None:
-        check_range("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
+        check_count("n_chains", self.n_chains, low=world_size, remedy="Each process needs a chain of its own.")
         mine = len(range(rank, self.n_chains, world_size))
         order = lengths_of(first).argsort()
         rows = order[spread_lengths(torch.arange(len(first), device=first.device), mine)]

@@ -23,7 +23,7 @@ from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.energy.kernels.tempering import even_betas
 from deepbelief.energy.kernels.trajectory import TrajectoryLadder, TrajectoryTempering, between, frozen, thawed
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count, check_range
 from deepbelief.protocols import Generator
 
 FLOOR = 0.1  # below this acceptance two rungs hardly exchange anything: a rung is put between them
@@ -54,9 +54,9 @@ class TrajectoryChains:
         start_at: str = "base",
     ) -> None:
         check_range("swap_acceptance", swap_acceptance, low=0, high=1)
-        check_range("reservoir", reservoir, low=1)
-        check_range("ladder_every", ladder_every, low=1)
-        check_range("n_replicas", n_replicas, low=2)
+        check_count("reservoir", reservoir, low=1)
+        check_count("ladder_every", ladder_every, low=1)
+        check_count("n_replicas", n_replicas, low=2)
         self.chains = PersistentChains(n_chains, k, start_at=start_at)
         self.n_chains, self.k = n_chains, k
         self.swap_acceptance, self.reservoir, self.ladder_every = swap_acceptance, reservoir, ladder_every

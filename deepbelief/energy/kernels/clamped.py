@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 from deepbelief.units.base import Units
@@ -24,10 +24,10 @@ class Steps(Protocol[State, Info]):
 
 def to_average(n_steps: int, n_average: int | None) -> int:
     """How many steps at the end of a chain a completion averages: what is asked for, or three quarters of them all."""
-    check_range("n_steps", n_steps, low=1)
+    check_count("n_steps", n_steps, low=1)
     if n_average is None:
         return max(1, 3 * n_steps // 4)
-    check_range("n_average", n_average, low=1, high=n_steps)
+    check_count("n_average", n_average, low=1, high=n_steps)
     return n_average
 
 
@@ -46,7 +46,7 @@ def run_chain(
     kernel: Steps[State, Info], state: State, n_steps: int, *, clamp: Clamp | None = None, generator: Generator
 ) -> tuple[State, Info]:
     """The state after `n_steps` steps, and what the last of them says."""
-    check_range("n_steps", n_steps, low=1)
+    check_count("n_steps", n_steps, low=1)
     for _ in range(n_steps - 1):
         state, _ = kernel.step(state, clamp=clamp, generator=generator)
     return kernel.step(state, clamp=clamp, generator=generator)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 from deepbelief.types import Clamp
@@ -110,6 +110,7 @@ class ReplicaExchange:
     @torch.no_grad()
     def init(self, n: int, *, generator: Generator) -> ExchangeState:
         """`n` chains at each rung."""
+        check_count("n", n, low=1)
         return self.start_at(self.ladder.start(n, generator), generator=generator)
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError
+from deepbelief.errors import InvalidArgumentError, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 from deepbelief.units.base import Units
@@ -70,6 +70,7 @@ def check_chains(n: int, model: Bipartite) -> None:
 
 def check_rows(n: int, size: int, like: Tensor) -> None:
     """Refuse more chains of `size` units, of the type of `like`, than the memory of its device holds."""
+    check_count("n", n, low=1)
     per_chain = COPIES * size * like.element_size()
     room = memory_bytes(like.device)
     if room is not None and n * per_chain > room:

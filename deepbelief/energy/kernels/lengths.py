@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
+from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 
 
@@ -41,6 +42,7 @@ def swap(model: ReplicatedSoftmax, h: Tensor, lengths: Tensor, generator: Genera
 
 def spread_lengths(lengths: Tensor, n: int, weight: Tensor | None = None) -> Tensor:
     """`n` lengths that stand for those of some documents: their (weighted) quantiles at (i + 1/2) / n, in order."""
+    check_count("n", n, low=1)
     ordered, order = lengths.sort()
     share = torch.ones(len(lengths), dtype=torch.float64, device=lengths.device) if weight is None else weight.double()
     passed = share[order].cumsum(0)

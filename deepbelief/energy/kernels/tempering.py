@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from deepbelief.energy.kernels.exchange import ExchangeState, ReplicaExchange, SwapMeter
 from deepbelief.energy.kernels.gibbs import check_chains
 from deepbelief.energy.partition.ais import Annealable, Layers
-from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.errors import InvalidArgumentError, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 from deepbelief.units.base import Units
@@ -35,7 +36,7 @@ def even_betas(n_replicas: int) -> Tensor:
     >>> even_betas(3).tolist()
     [0.0, 0.5, 1.0]
     """
-    check_range("n_replicas", n_replicas, low=2)
+    check_count("n_replicas", n_replicas, low=2)
     return torch.linspace(0, 1, n_replicas, dtype=torch.float64)
 
 
@@ -58,8 +59,8 @@ def equalised(betas: Tensor, acceptance: Tensor) -> Tensor:
 
 def checked_betas(betas: int | Sequence[float] | Tensor) -> Tensor:
     """Inverse temperatures that rise from 0 to 1; a number gives so many of them, evenly spaced."""
-    if isinstance(betas, int):
-        return even_betas(betas)
+    if np.ndim(betas) == 0:
+        return even_betas(betas)  # type: ignore[arg-type]
     ladder = torch.as_tensor(betas, dtype=torch.float64)
     if ladder.ndim != 1 or len(ladder) < 2 or ladder[0] != 0 or ladder[-1] != 1 or not (ladder.diff() > 0).all():
         raise InvalidArgumentError("betas must rise from 0 to 1. Got betas that do not. Use even_betas(n).")
@@ -153,6 +154,8 @@ def burn_in(
     generator: Generator,
 ) -> tuple[ExchangeState, SwapMeter]:
     """`n_steps` sweeps in `rounds` of doubling length, each followed by an adaptation; and what the last round saw."""
+    check_count("n_steps", n_steps, low=0)
+    check_count("rounds", rounds, low=1)
     meter = SwapMeter(len(kernel.ladder) - 1)
     for i in range(rounds):
         meter = SwapMeter(len(kernel.ladder) - 1)
@@ -180,8 +183,8 @@ def sample_tempered(
     The first half of the sweeps adapts the temperatures. With `condition`, all replicas are clamped, and the draws come
     from the model given it. ``mean=True`` returns the means of v given the last hidden states.
     """
-    check_range("n", n, low=1)
-    check_range("n_steps", n_steps, low=1)
+    check_count("n", n, low=1)
+    check_count("n_steps", n_steps, low=1)
     kernel = ParallelTempering(model, n_replicas)
     state = kernel.init(n, generator=generator)
     state, _ = burn_in(kernel, state, n_steps // 2, clamp=condition, generator=generator)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidDataError, check_range
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.protocols import Generator, Kernel
 from deepbelief.types import Clamp
 
@@ -28,7 +28,7 @@ class Scalars:
     """
 
     def __init__(self, free_energy: Callable[[Tensor], Tensor] | None, data: Tensor, *, n_components: int = 5) -> None:
-        check_range("n_components", n_components, low=0)
+        check_count("n_components", n_components, low=0)
         if len(data) < 2:
             raise InvalidDataError(f"principal components need at least 2 cases. Got {len(data)}.")
         self.free_energy = free_energy
@@ -78,7 +78,7 @@ def run_chains(
 
     `visible` gives the visible layer (chains, units) of the kernel's state.
     """
-    check_range("n_steps", n_steps, low=1)
+    check_count("n_steps", n_steps, low=1)
     v = visible(state)
     rows, changed = [scalars(v)], torch.zeros((), dtype=torch.float64, device=v.device)
     for _ in range(n_steps):

@@ -17,7 +17,7 @@ from torch import Tensor
 from deepbelief.energy.kernels.exchange import ReplicaExchange
 from deepbelief.energy.kernels.gibbs import BlockGibbs, check_chains
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check
+from deepbelief.errors import check, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 
@@ -116,6 +116,7 @@ class TrajectoryTempering(ReplicaExchange):
     @torch.no_grad()
     def sample(self, n: int, *, n_steps: int = 1000, condition: Clamp | None = None, generator: Generator) -> Tensor:
         """`n` visible states of the last model: the ends of `n_steps` sweeps."""
+        check_count("n_steps", n_steps, low=1)
         state = self.init(n, generator=generator)
         for _ in range(n_steps):
             state, _ = self.step(state, clamp=condition, generator=generator)

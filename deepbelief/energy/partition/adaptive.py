@@ -19,7 +19,7 @@ from deepbelief.energy.partition.ais import (
     linear_betas,
     path_to,
 )
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 
@@ -68,9 +68,9 @@ def adaptive_betas(
     >>> betas[0].item(), betas[-1].item(), len(betas)
     (0.0, 1.0, 20)
     """
-    check_range("n_temperatures", n_temperatures, low=2)
-    check_range("pilot_temperatures", pilot_temperatures, low=2)
-    check_range("pilot_chains", pilot_chains, low=2)
+    check_count("n_temperatures", n_temperatures, low=2)
+    check_count("pilot_temperatures", pilot_temperatures, low=2)
+    check_count("pilot_chains", pilot_chains, low=2)
     path, pilot = path_to(model), linear_betas(pilot_temperatures)
     recorder = Recorder(path)
     anneal(recorder, path.draw_base(pilot_chains, generator), pilot.tolist(), generator, None)

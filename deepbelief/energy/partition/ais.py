@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.errors import InvalidArgumentError, check_count, check_range
 from deepbelief.maths.bennett import bennett
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
@@ -77,7 +78,7 @@ def linear_betas(n_temperatures: int) -> Tensor:
     >>> linear_betas(100)[[0, -1]].tolist()
     [0.0, 1.0]
     """
-    check_range("n_temperatures", n_temperatures, low=2)
+    check_count("n_temperatures", n_temperatures, low=2)
     knots = torch.tensor([0.0, 0.05, 0.5, 1.0], dtype=torch.float64), torch.tensor([0.0, 0.5, 0.9, 1.0]).double()
     place = torch.linspace(0, 1, n_temperatures, dtype=torch.float64)
     segment = torch.bucketize(place, knots[0][1:-1], right=True)
@@ -159,7 +160,9 @@ def path_to(model: Any) -> StartedPath:
 
 def check_schedule(betas: int | Sequence[float] | Tensor) -> list[float]:
     """The inverse temperatures of a path; `linear_betas` for a number; a schedule must rise from 0 to 1."""
-    path = linear_betas(betas) if isinstance(betas, int) else torch.as_tensor(betas, dtype=torch.float64)
+    if np.ndim(betas) == 0:
+        return linear_betas(betas).tolist()  # type: ignore[arg-type]
+    path = torch.as_tensor(betas, dtype=torch.float64)
     if path[0] != 0 or path[-1] != 1 or (path.diff() < 0).any():
         raise InvalidArgumentError("betas must rise from 0 to 1. Got a schedule that does not. Use linear_betas(n).")
     return path.tolist()
@@ -200,7 +203,7 @@ def _of_all(progress: Progress, turn: int, turns: int) -> Progress:
     return lambda k, total: progress(turn * total + k, turns * total)
 
 
-def _share(processes: Processes | None, generator: Generator) -> tuple[Processes, Generator]:
+def share_chains(processes: Processes | None, generator: Generator) -> tuple[Processes, Generator]:
     """Who runs which chains: all here, or each process its own share with its own random numbers."""
     if processes is None or processes.world_size == 1:
         return Processes(torch.device("cpu")), generator
@@ -227,9 +230,9 @@ def ais(
     `betas` is the number of temperatures or a schedule from 0 to 1; one temperature costs two matrix products. With
     `processes` (all of them must call), each runs its share of the chains and all get the whole result.
     """
-    check_range("n_chains", n_chains, low=2)
+    check_count("n_chains", n_chains, low=2)
     schedule, path = check_schedule(betas), path_to(model)
-    peers, generator = _share(processes, generator)
+    peers, generator = share_chains(processes, generator)
     mine = len(range(peers.rank, n_chains, peers.world_size))
     sizes = [min(CHAINS, mine - first) for first in range(0, mine, CHAINS)] or [0]
     starts = (path.draw_base(n, generator) for n in sizes)
@@ -256,7 +259,7 @@ def reverse_ais(
     """
     check_range("the number of samples", len(samples), low=2)
     schedule, path = check_schedule(betas), path_to(model)
-    peers, generator = _share(processes, generator)
+    peers, generator = share_chains(processes, generator)
     starts = samples[peers.rank :: peers.world_size].split(CHAINS)
     log_weights, v = _gather(peers, *_in_turns(path, starts, len(starts), schedule[::-1], generator, progress))
     mean = log_mean_exp(log_weights)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from deepbelief.energy.kernels.tempering import checked_betas
 from deepbelief.energy.partition.ais import anneal, check_schedule
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, check_range
@@ -76,7 +78,7 @@ def log_z_ratio(
     `betas` means equal steps, since neither end is hot.
     """
     check_range("the number of samples", min(len(samples_of_first), len(samples_of_second)), low=2)
-    steps = torch.linspace(0, 1, betas, dtype=torch.float64) if isinstance(betas, int) else betas
+    steps = checked_betas(betas) if np.ndim(betas) == 0 else betas
     schedule, path = check_schedule(steps), PathBetween(first, second)
     forward, _ = anneal(path, samples_of_first, schedule, generator, None)
     reverse, _ = anneal(path, samples_of_second, schedule[::-1], generator, None)

@@ -12,7 +12,7 @@ from deepbelief.energy.partition.ais import Progress, ais, bracket, reverse_ais
 from deepbelief.energy.partition.exact import exact_log_z, is_enumerable
 from deepbelief.energy.partition.tap import mean_field_log_z
 from deepbelief.energy.partition.tempering import tempered_log_z
-from deepbelief.errors import check_choice
+from deepbelief.errors import check_choice, check_count
 from deepbelief.protocols import Generator
 from deepbelief.training.processes import Processes
 from deepbelief.types import Bound
@@ -47,6 +47,7 @@ def log_z(
     """
     check_choice("method", method, METHODS)
     check_choice("schedule", schedule, ["fixed", "adaptive"])
+    check_count("burn_in", burn_in, low=0)
     if method == "exact" or (method == "auto" and is_enumerable(model, QUICK_STATES)):
         return exact_log_z(model)
     if method == "tempering":

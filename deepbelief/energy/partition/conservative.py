@@ -22,7 +22,7 @@ from torch import Tensor
 
 from deepbelief.energy.partition.ais import PathFromBase, Progress, anneal, check_schedule
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
 
@@ -42,7 +42,7 @@ def raise_log_likelihood(
     `n_chains` backward runs for each case, so the cost is ``n * n_chains`` chains: take some hundred cases. The bound
     holds for the annealing model; the standard error is that of the mean over all cases.
     """
-    check_range("n_chains", n_chains, low=1)
+    check_count("n_chains", n_chains, low=1)
     schedule, path = check_schedule(betas), PathFromBase(rbm)
     rows = x.repeat_interleave(n_chains, 0)
     start = path.sweep(1.0, path.layers(1.0), path.inputs(rows), generator)  # T_K, backwards

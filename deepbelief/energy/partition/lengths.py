@@ -16,21 +16,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from deepbelief.energy.kernels.lengths import spread_lengths, swap, sweep
-from deepbelief.energy.partition.ais import Progress
+from deepbelief.energy.partition.ais import Progress, share_chains
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
-from deepbelief.errors import InvalidArgumentError, check_choice, check_range
+from deepbelief.errors import InvalidArgumentError, check_choice, check_count
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
 from deepbelief.rng import bernoulli
+from deepbelief.training.processes import Processes
 from deepbelief.types import Kind
 
 QUICK_STATES, MOST_STATES = 1 << 12, 1 << 22  # every state costs a product with the whole vocabulary
 POPULATIONS = 10  # independent ones, whose spread is the standard error
+TWO_POPULATIONS = "The error needs two populations of two."
 FINEST = 100  # steps of at most a hundredth of the length that is reached
 
 
@@ -71,31 +74,36 @@ def log_z_of_lengths(
     documents: Tensor | None = None,
     generator: Generator = None,
     progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> LengthLogZ:
     """``log Z_D`` for every length in `lengths` (in any order, repeated or not).
 
     method is "auto" (exact with at most 12 hidden units), "exact" or "ais". "ais" anneals `n_chains` up through the
     lengths with `sweeps` Gibbs sweeps at each, and `reverse_chains` down from each of `n_reverse` of them; these start
-    at the topics of `documents` (else at the ends of the upward runs), moved by `burn_in` sweeps with swaps.
+    at the topics of `documents` (else at the ends of the upward runs), moved by `burn_in` sweeps with swaps. With
+    `processes` (all of them must call), each runs its share of the chains and all get the whole result.
     """
     check_choice("method", method, ["auto", "exact", "ais"])
-    check_range("n_reverse", n_reverse, low=2, remedy="Both ends of the lengths are needed.")
-    check_range("reverse_chains", reverse_chains, low=1)
+    check_count("n_reverse", n_reverse, low=2, remedy="Both ends of the lengths are needed.")
+    for name, value, least in (("reverse_chains", reverse_chains, 1), ("sweeps", sweeps, 1), ("burn_in", burn_in, 0)):
+        check_count(name, value, low=least)
+    check_count("n_chains", n_chains, low=4, remedy=TWO_POPULATIONS)
     wanted = lengths.unique()
     if len(wanted) == 0 or wanted[0] < 0:
         raise InvalidArgumentError("lengths must be at least 0, and at least one. Count the words of some documents.")
     if method == "exact" or (method == "auto" and model.hidden.n_states <= QUICK_STATES):
         return exact_log_z_of_lengths(model, wanted)
-    low, stderr, states = anneal_up(model, wanted, n_chains, sweeps=sweeps, generator=generator, progress=progress)
+    plan: dict[str, Any] = {"sweeps": sweeps, "generator": generator, "processes": processes}
+    low, stderr, states = anneal_up(model, wanted, n_chains, progress=progress, **plan)
     knots = torch.linspace(0, len(wanted) - 1, min(n_reverse, len(wanted))).round().long().unique().to(wanted.device)
     starts = wanted[knots].repeat_interleave(reverse_chains)
     if documents is None:
         h = states[knots][:, torch.arange(reverse_chains) % states.shape[1]].flatten(0, 1)
     else:
         h = _topics_of(model, documents, starts, generator)
-    h = _burn_in(model, h, starts, burn_in, generator)
     h = h.unflatten(0, (len(knots), reverse_chains))
-    at_knots = anneal_down(model, h, wanted[knots], sweeps=sweeps, generator=generator)
+    h = _burn_in(model, h, wanted[knots], burn_in, generator, processes)
+    at_knots = anneal_down(model, h, wanted[knots], **plan)
     high = torch.maximum(_chord(wanted, wanted[knots], at_knots), low)
     text = f"AIS along the length, {n_chains} chains up, {reverse_chains} down from each of {len(knots)} lengths"
     return LengthLogZ(wanted, (low + high) / 2, "estimate", stderr, text, low, high)
@@ -126,13 +134,18 @@ def anneal_up(
     sweeps: int = 1,
     generator: Generator = None,
     progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Estimates of log Z at rising `lengths` that are too low on average, their errors, and h at each length."""
-    check_range("n_chains", n_chains, low=4, remedy="The error needs two populations of two.")
-    check_range("sweeps", sweeps, low=1)
+    """Estimates of log Z at rising `lengths` that are too low on average, their errors, and h at each length.
+
+    Of several `processes` each has some of the populations.
+    """
+    check_count("n_chains", n_chains, low=4, remedy=TWO_POPULATIONS)
+    check_count("sweeps", sweeps, low=1)
     schedule, wanted = _schedule(lengths), set(lengths.tolist())
     groups = min(POPULATIONS, n_chains // 2)
-    shape = (groups, n_chains // groups, model.hidden.size)
+    peers, generator = share_chains(processes, generator)
+    shape = (len(range(peers.rank, groups, peers.world_size)), n_chains // groups, model.hidden.size)
     chains = _Populations(model, bernoulli(model.weight.new_full(shape, 0.5), generator), generator)
     found, states = [], []
     for k, here in enumerate(schedule):
@@ -140,29 +153,42 @@ def anneal_up(
             chains.weigh(here - schedule[k - 1])
             chains.move(here, sweeps)
         if here in wanted:
-            found.append(log_mean_exp(chains.log_means()))
+            found.append(chains.log_means())
             states.append(chains.h.flatten(0, 1))
         if progress is not None:
             progress(k + 1, len(schedule))
-    numbers = torch.tensor([[mean.value, mean.stderr] for mean in found], dtype=torch.float64, device=chains.h.device)
-    return numbers[:, 0] + model.hidden.size * math.log(2), numbers[:, 1], torch.stack(states)
+    means = [log_mean_exp(row) for row in _joined(peers, torch.stack(found), 1)]
+    numbers = torch.tensor([[mean.value, mean.stderr] for mean in means], dtype=torch.float64, device=chains.h.device)
+    h = _joined(peers, torch.stack(states), 1)
+    return numbers[:, 0] + model.hidden.size * math.log(2), numbers[:, 1], h
 
 
 @torch.no_grad()
 def anneal_down(
-    model: ReplicatedSoftmax, h: Tensor, starts: Tensor, *, sweeps: int = 1, generator: Generator = None
+    model: ReplicatedSoftmax,
+    h: Tensor,
+    starts: Tensor,
+    *,
+    sweeps: int = 1,
+    generator: Generator = None,
+    processes: Processes | None = None,
 ) -> Tensor:
     """Estimates of log Z at rising lengths `starts` (m,) that are too high on average.
 
-    `h` (m, chains, n_hidden) are draws of the model at each of them, annealed down to documents of no words.
+    `h` (m, chains, n_hidden) are draws of the model at each of them, annealed down to documents of no words. Of several
+    `processes` each starts at some of the lengths.
     """
-    schedule = _schedule(starts)
-    chains = _Populations(model, h.flip(0), generator)
+    check_count("sweeps", sweeps, low=1)
+    peers, generator = share_chains(processes, generator)
+    each = [torch.arange(len(starts))[rank :: peers.world_size] for rank in range(peers.world_size)]
+    schedule, mine = _schedule(starts), starts[each[peers.rank]]
+    chains = _Populations(model, h[each[peers.rank]].flip(0), generator)
     for here, below in zip(schedule[:0:-1], schedule[-2::-1], strict=True):
-        n = int((starts >= here).sum())  # shorter documents have not started yet
+        n = int((mine >= here).sum())  # shorter documents have not started yet
         chains.weigh(below - here, n)
         chains.move(below, sweeps if below else 0, n)
-    return model.hidden.size * math.log(2) - chains.log_means().flip(0)
+    log_means = _joined(peers, chains.log_means().flip(0), 0)[torch.cat(each).argsort()]
+    return model.hidden.size * math.log(2) - log_means
 
 
 class _Populations:
@@ -218,10 +244,26 @@ def _topics_of(model: ReplicatedSoftmax, documents: Tensor, starts: Tensor, gene
     return model.sample_h_from_v(documents[documents.sum(-1).argsort()][rank], generator)
 
 
-def _burn_in(model: ReplicatedSoftmax, h: Tensor, lengths: Tensor, n_steps: int, generator: Generator) -> Tensor:
-    for _ in range(n_steps):
-        h = sweep(model, swap(model, h, lengths, generator)[0], lengths, generator)[2]
-    return h
+def _burn_in(
+    model: ReplicatedSoftmax,
+    h: Tensor,
+    lengths: Tensor,
+    n_steps: int,
+    generator: Generator,
+    processes: Processes | None,
+) -> Tensor:
+    """Sweeps with swaps of h (m, chains, n_hidden), in each process of some chains of every one of the m lengths."""
+    peers, generator = share_chains(processes, generator)
+    mine = h[:, peers.rank :: peers.world_size]
+    flat, lengths = mine.flatten(0, 1), lengths.repeat_interleave(mine.shape[1])
+    for _ in range(n_steps if len(flat) else 0):
+        flat = sweep(model, swap(model, flat, lengths, generator)[0], lengths, generator)[2]
+    return _joined(peers, flat.view(mine.shape), 1)
+
+
+def _joined(peers: Processes, part: Tensor, dim: int) -> Tensor:
+    """What every process has of a tensor, one after the other."""
+    return torch.cat(peers.gather(part), dim)
 
 
 def _chord(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError, check_range
+from deepbelief.errors import InvalidArgumentError, check_count, check_range
 from deepbelief.types import Bound
 
 if TYPE_CHECKING:  # the RBM itself asks `log_z`, which knows this method
@@ -41,9 +41,17 @@ def check_tap(rbm: RBM) -> None:
         )
 
 
+def check_order(order: int) -> None:
+    """Refuse expansions of log Z that are not here."""
+    if order not in (1, 2) or isinstance(order, bool):
+        raise InvalidArgumentError(f"order must be 1 (mean field) or 2 (TAP). Got order={order!r}.")
+
+
 @torch.no_grad()
 def solve(rbm: RBM, start: Magnetizations, *, n_steps: int, damping: float = 0.5, order: int = 2) -> Magnetizations:
     """`n_steps` damped iterations of the self-consistent equations; order 1 is the naive mean field."""
+    check_order(order)
+    check_count("n_steps", n_steps, low=1)
     check_range("damping", damping, low=0, high=1)
     squared = rbm.weight.square() if order == 2 else None
     m, n = start.v, start.h
@@ -84,8 +92,7 @@ def mean_field_log_z(
     3.4657
     """
     check_tap(rbm)
-    if order not in (1, 2):
-        raise InvalidArgumentError(f"order must be 1 (mean field) or 2 (TAP). Got order={order}.")
+    check_order(order)
     v = rbm.visible_offset.unsqueeze(0) if starts is None else starts.to(rbm.weight)
     found = solve(rbm, Magnetizations(v, rbm.mean_h_from_v(v)), n_steps=n_steps, damping=damping, order=order)
     value = tap_log_z(rbm, found, order=order).double().max().item()

@@ -21,7 +21,7 @@ from torch import Tensor
 from deepbelief.energy.kernels.exchange import ExchangeState
 from deepbelief.energy.kernels.tempering import ParallelTempering, burn_in
 from deepbelief.energy.partition.ais import Annealable, PathFromBase
-from deepbelief.errors import check_choice, check_range
+from deepbelief.errors import check_choice, check_count
 from deepbelief.maths.bennett import bennett
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
@@ -48,13 +48,14 @@ def tempered_log_z(
     ladders, which never touch each other, so it holds however slowly each of them moves, if all have found the modes.
 
     >>> from deepbelief.energy.rbm import RBM
-    >>> found = tempered_log_z(RBM(6, 3), n_chains=10, n_steps=20, generator=torch.Generator().manual_seed(0))
+    >>> rbm, generator = RBM(6, 3, weight_std=0.0), torch.Generator().manual_seed(0)
+    >>> found = tempered_log_z(rbm, n_chains=10, n_steps=20, generator=generator)
     >>> found.kind, round(float(found), 1)  # 9 units without couplings have 512 states of equal weight
     ('estimate', 6.2)
     """
-    check_range("n_chains", n_chains, low=2)
-    check_range("n_replicas", n_replicas, low=2)
-    check_range("n_steps", n_steps, low=2)
+    check_count("n_chains", n_chains, low=2)
+    check_count("n_replicas", n_replicas, low=2)
+    check_count("n_steps", n_steps, low=2)
     check_choice("method", method, ["bennett", "thermodynamic"])
     kernel = ParallelTempering(model, n_replicas)
     state = kernel.init(n_chains, generator=generator) if start is None else kernel.start_at(start, generator=generator)

@@ -18,7 +18,7 @@ from torch import Tensor
 from deepbelief.energy.partition.ais import PathFromBase
 from deepbelief.energy.partition.bridge import log_z_ratio
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_range
+from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
 
@@ -37,7 +37,7 @@ class TrajectoryLogZ:
     """
 
     def __init__(self, *, betas: int = 20) -> None:
-        check_range("betas", betas, low=2)
+        check_count("betas", betas, low=2)
         self.betas = betas
         self.model: RBM | None = None
         self.samples = torch.empty(0)
