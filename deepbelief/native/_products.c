@@ -120,6 +120,11 @@ int deepbelief_pack_columns(const float *x, int64_t n_cases, int64_t n_in, int64
     return 1;
 }
 
+/* Both of them. */
+int deepbelief_pack(const float *x, int64_t n, int64_t n_in, int32_t *along_rows, int32_t *along_columns) {
+    return deepbelief_pack_rows(x, n, n_in, n_in, along_rows) && deepbelief_pack_columns(x, n, n_in, n_in, along_columns);
+}
+
 /* -- tables ------------------------------------------------------------------------------------------------------- */
 
 #if defined(__clang__)
@@ -340,44 +345,67 @@ void deepbelief_bits_step(const bits_step *a, int64_t first, int64_t last) {
                   work);
 }
 
-/* In one pass over x (n, m): sum = the rows weighted by `weight`, and, where `direction` is not null, dots = x direction. */
-FOR_EVERY_MACHINE
-void deepbelief_fold(const float *x, int64_t n, int64_t m, const float *weight, const float *direction, float *sum,
-                     float *dots) {
-    memset(sum, 0, sizeof(float) * (size_t)m);
-    for (int64_t i = 0; i < n; i++, x += m) {
-        floats total[4] = {{0}}, near = total[0] + weight[i];
-        int64_t j = 0;
-        for (; j + 4 * LANES <= m; j += 4 * LANES)
-            for (int b = 0; b < 4; b++) {
-                floats v = *(const anywhere *)(x + j + b * LANES);
-                *(anywhere *)(sum + j + b * LANES) += near * v;
-                if (direction) total[b] += v * *(const anywhere *)(direction + j + b * LANES);
-            }
-        float rest = 0;
-        for (; j < m; j++) {
-            sum[j] += weight[i] * x[j];
-            if (direction) rest += x[j] * direction[j];
-        }
-        if (!direction) continue;
-        floats lanes = (total[0] + total[1]) + (total[2] + total[3]);
-        for (int b = 0; b < LANES; b++) rest += lanes[b];
-        dots[i] = rest;
-    }
-}
-
 /* -- an update of an RBM ------------------------------------------------------------------------------------------ */
 
 /* The data's or the model's half of an update: bits of its n cases along the visible units (null where the means of h are
    given) and along the cases, the means (n, n_h), each case's share, its share times the signed rate, and the mean of h
    over cases, which is made here. */
 typedef struct {
+    const float *v;
     const int32_t *along_v, *along_cases;
     float *mean;
     const float *share, *scale;
     float *h;
     int64_t n;
 } phase;
+
+/* In one pass over x (n, m): sum += the rows, each weighted by sign * weight[i] * other[i] (1 where `other` is null), and
+   dots = x direction. */
+INLINE void fold(const float *x, int64_t n, int64_t m, float sign, const float *weight, const float *other,
+                 const float *direction, float *sum, float *dots) {
+    for (int64_t i = 0; i < n; i++, x += m) {
+        float counts = sign * weight[i] * (other ? other[i] : 1.0f);
+        floats total[4] = {{0}}, near = total[0] + counts;
+        int64_t j = 0;
+        for (; j + 4 * LANES <= m; j += 4 * LANES)
+            for (int b = 0; b < 4; b++) {
+                floats v = *(const anywhere *)(x + j + b * LANES);
+                *(anywhere *)(sum + j + b * LANES) += near * v;
+                total[b] += v * *(const anywhere *)(direction + j + b * LANES);
+            }
+        float rest = 0;
+        for (; j < m; j++) {
+            sum[j] += counts * x[j];
+            rest += x[j] * direction[j];
+        }
+        floats lanes = (total[0] + total[1]) + (total[2] + total[3]);
+        for (int b = 0; b < LANES; b++) rest += lanes[b];
+        dots[i] = rest;
+    }
+}
+
+/* The means of v in both phases, v (2, n_v), and v mu of each case, dots (cases of both). */
+FOR_EVERY_MACHINE
+void deepbelief_means_of_v(const phase *phases, int64_t n_v, const float *mu, float *v, float *dots) {
+    memset(v, 0, sizeof(float) * (size_t)(2 * n_v));
+    for (int p = 0; p < 2; dots += phases[p++].n)
+        fold(phases[p].v, phases[p].n, n_v, 1, phases[p].share, 0, mu, v + p * n_v, dots);
+}
+
+/* G lambda and G' mu, where G = <v h'>_data - <v h'>_model, by way of each case's own products; `dots` as above, with as
+   much room again behind them. */
+FOR_EVERY_MACHINE
+void deepbelief_turned(const phase *phases, int64_t n_v, int64_t n_h, const float *mu, const float *lambda, float *dots,
+                       float *to_v, float *to_h) {
+    memset(to_v, 0, sizeof(float) * (size_t)n_v);
+    memset(to_h, 0, sizeof(float) * (size_t)n_h);
+    float *along = dots + phases[0].n + phases[1].n;
+    for (int p = 0; p < 2; dots += phases[p++].n) {
+        float sign = p ? -1 : 1;
+        fold(phases[p].mean, phases[p].n, n_h, sign, phases[p].share, dots, lambda, to_h, along);
+        fold(phases[p].v, phases[p].n, n_v, sign, phases[p].share, along, mu, to_v, dots);
+    }
+}
 
 /* sums = sigmoid(sums + bias) for the rows of a tile, to `mean` too. */
 INLINE void activate(float *sums, int64_t n, const float *bias, float *mean, int64_t n_out, int64_t width) {

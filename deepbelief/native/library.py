@@ -56,7 +56,10 @@ def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
     for name in ("pack_rows", "pack_columns"):
         function = getattr(found, f"deepbelief_{name}")
         function.argtypes, function.restype = [pointer, integer, integer, integer, pointer], flag
-    found.deepbelief_fold.argtypes, found.deepbelief_fold.restype = [pointer, integer, integer, *[pointer] * 4], None
+    found.deepbelief_pack.argtypes, found.deepbelief_pack.restype = [pointer, integer, integer, pointer, pointer], flag
+    found.deepbelief_means_of_v.argtypes = [pointer, integer, *[pointer] * 3]
+    found.deepbelief_turned.argtypes = [pointer, integer, integer, *[pointer] * 5]
+    found.deepbelief_means_of_v.restype = found.deepbelief_turned.restype = None
     found.deepbelief_pays.argtypes, found.deepbelief_pays.restype = [], flag
     found.deepbelief_over_threads.argtypes = [pointer, pointer, pointer, integer, integer]
     found.deepbelief_over_threads.restype = None

@@ -6,6 +6,7 @@ The weights of a tile stay in the core's cache from the first product to the las
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from deepbelief.native.library import library, over_threads, record
 from deepbelief.native.products import COST, FEWEST, SMALLEST, TILE, kernels_for
 
-_Phase = record("Phase", "along_v along_cases mean share scale h", "n")
+_Phase = record("Phase", "v along_v along_cases mean share scale h", "n")
 _Update = record("Update", "w bias phases left right", "n_v n_h n_dense", "keep rate")
 
 
@@ -29,63 +30,77 @@ class Cases:
     share: Tensor  # (n,)
     mean: Tensor  # (n, n_hidden)
     given: bool
-    along_v: Tensor
-    along_cases: Tensor
+    bits: Tensor  # along v, and from `turn` on along the cases
+    turn: int
 
 
-def serves(w: Tensor, bias: Tensor, v: Tensor, share: Tensor) -> bool:
-    """Whether the kernel takes these weights, biases of h and cases (if they are bits), and gains by it."""
-    kernels, layout = kernels_for(w, bias, v, share), all(x.is_contiguous() for x in (w, bias, v))
+@dataclass(frozen=True)
+class Change:
+    """What an update did: means of v and h in both phases, rows for the data and for the model, and its turned halves.
+
+    With G the difference ``<v h'>_data - <v h'>_model``, ``to_v`` is ``G lambda`` and ``to_h`` is ``G' mu``.
+    """
+
+    v: Tensor  # (2, n_visible)
+    h: Tensor  # (2, n_hidden)
+    to_v: Tensor  # (n_visible,)
+    to_h: Tensor  # (n_hidden,)
+
+
+def serves(w: Tensor, vectors: Sequence[Tensor], v: Tensor, share: Tensor) -> bool:
+    """Whether the kernel takes these weights, biases and offsets, and cases (if they are bits), and gains by it."""
+    kernels, layout = kernels_for(w, *vectors, v, share), all(x.is_contiguous() for x in (w, *vectors, v))
     return kernels is not None and layout and len(v) >= FEWEST and len(v) * w.numel() >= SMALLEST
 
 
-def cases(v: Tensor, share: Tensor, n_hidden: int, mean: Tensor | None = None) -> Cases | None:
+def cases(v: Tensor, share: Tensor, n_hidden: int) -> Cases | None:
     """The record of a phase that `serves` has agreed to; None where not all of `v` is 0 or 1."""
     kernels, (n, n_v) = library(), v.shape
     assert kernels is not None
-    along_v = torch.empty((-(-n_v // TILE), n), dtype=torch.int32)
-    along_cases = torch.empty((-(-n // TILE), n_v), dtype=torch.int32)
-    if not kernels.deepbelief_pack_rows(v.data_ptr(), n, n_v, n_v, along_v.data_ptr()):
+    turn = -(-n_v // TILE) * n
+    bits = torch.empty(turn + -(-n // TILE) * n_v, dtype=torch.int32)
+    place = bits.data_ptr()
+    if not kernels.deepbelief_pack(v.data_ptr(), n, n_v, place, place + 4 * turn):
         return None
-    kernels.deepbelief_pack_columns(v.data_ptr(), n, n_v, n_v, along_cases.data_ptr())
-    place = v.new_empty((n, n_hidden)) if mean is None else mean.contiguous()
-    return Cases(v, share, place, mean is not None, along_v, along_cases)
+    return Cases(v, share, v.new_empty((n, n_hidden)), False, bits, turn)
 
 
 def rbm_update(
-    w: Tensor, bias: Tensor, data: Cases, model: Cases, *, rate: float, keep: float, dense: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, Tensor]:
-    """``w = keep w + rate dW`` in place; returns the means of h over the data and over the model's states.
+    w: Tensor,
+    bias: Tensor,
+    data: Cases,
+    model: Cases,
+    *,
+    rate: float,
+    keep: float,
+    offsets: tuple[Tensor, Tensor],
+    centred: bool,
+) -> Change:
+    """``w = keep w + rate dW`` in place, with dW the difference G of the two phases, centred on `offsets` if asked.
 
-    dW is ``<v h'>_data - <v h'>_model``, and with `dense`, which holds ``<v>_data - <v>_model`` and the offsets mu as
-    (2, n_visible) and lambda as (n_hidden,), less ``(<v>_data - <v>_model) lambda' + mu (<h>_data - <h>_model)'``.
+    Centred, dW is G less ``(<v>_data - <v>_model) lambda' + mu (<h>_data - <h>_model)'``.
     """
-    kernels, (n_v, n_h) = library(), w.shape
+    kernels, (n_v, n_h), (mu, lambda_) = library(), w.shape, offsets
     assert kernels is not None
-    h = w.new_empty((2, n_h), requires_grad=False)
-    scales = [data.share * rate, model.share * -rate]
-    phases = (_Phase * 2)(*(_phase(*part) for part in zip((data, model), scales, h, strict=True)))
-    left = right = w.new_empty(0)
-    if dense is not None:
-        left, right = dense[0], torch.stack([dense[1] * -rate, dense[1]])  # the second row is made in the kernel
-    places = [w.data_ptr(), bias.data_ptr(), ctypes.addressof(phases), left.data_ptr(), right.data_ptr()]
-    arguments = _Update(*places, n_v, n_h, 0 if dense is None else 2, keep, rate)
     n = len(data.v) + len(model.v)
+    made = Change(*(w.new_empty(shape, requires_grad=False) for shape in ((2, n_v), (2, n_h), (n_v,), (n_h,))))
+    scales, dots = [data.share * rate, model.share * -rate], w.new_empty(2 * n, requires_grad=False)
+    phases = (_Phase * 2)(*(_phase(*part) for part in zip((data, model), scales, made.h, strict=True)))
+    place = ctypes.addressof(phases)
+    kernels.deepbelief_means_of_v(place, n_v, mu.data_ptr(), made.v.data_ptr(), dots.data_ptr())
+    left = right = dots
+    if centred:
+        left = torch.stack([made.v[0] - made.v[1], mu])
+        right = torch.stack([lambda_ * -rate, lambda_])  # the second row is made in the kernel
+    places = [w.data_ptr(), bias.data_ptr(), place, left.data_ptr(), right.data_ptr()]
+    arguments = _Update(*places, n_v, n_h, 2 if centred else 0, keep, rate)
     over_threads("rbm_update", arguments, -(-n_h // TILE), 2 * n * n_v * TILE // COST)
-    return h[0], h[1]
-
-
-def fold(x: Tensor, weight: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """``weight @ x`` and ``x @ direction`` in one pass: (n, m), (n,), (m,) -> (m,), (n,)."""
-    kernels, (n, m) = library(), x.shape
-    assert kernels is not None
-    total, dots = x.new_empty(m), x.new_empty(n)
-    tensors = weight, direction, total, dots
-    kernels.deepbelief_fold(x.data_ptr(), n, m, *(tensor.data_ptr() for tensor in tensors))
-    return total, dots
+    results = [x.data_ptr() for x in (mu, lambda_, dots, made.to_v, made.to_h)]
+    kernels.deepbelief_turned(place, n_v, n_h, *results)
+    return made
 
 
 def _phase(of: Cases, scale: Tensor, h: Tensor) -> ctypes.Structure:
-    along_v = None if of.given else of.along_v.data_ptr()
-    others = (of.along_cases, of.mean, of.share, scale, h)
-    return _Phase(along_v, *(tensor.data_ptr() for tensor in others), len(of.v))
+    bits = of.bits.data_ptr()
+    others = [x.data_ptr() for x in (of.mean, of.share, scale, h)]
+    return _Phase(of.v.data_ptr(), None if of.given else bits, bits + 4 * of.turn, *others, len(of.v))

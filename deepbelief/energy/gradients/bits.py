@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients.cd import ContrastiveDivergence
@@ -17,7 +17,7 @@ from deepbelief.energy.gradients.moments import shares
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.rbm import RBM
-from deepbelief.native.rbm_update import Cases, cases, fold, rbm_update, serves
+from deepbelief.native.rbm_update import Cases, cases, rbm_update, serves
 from deepbelief.protocols import Generator
 from deepbelief.rng import bernoulli
 from deepbelief.types import Batch
@@ -46,7 +46,7 @@ def update_of_bits(
 ) -> UpdateOfBits | None:
     """Draw the model's states and move the weights; None, with nothing drawn, where the batch is not of bits."""
     share = shares(batch.x, batch.weight)
-    if not serves(rbm.weight, rbm.hidden.bias, batch.x, share):
+    if not serves(rbm.weight, (rbm.hidden.bias, rbm.visible_offset, rbm.hidden_offset), batch.x, share):
         return None
     data = cases(batch.x, share, rbm.hidden.size)
     if data is None:
@@ -55,7 +55,7 @@ def update_of_bits(
     if isinstance(negative, ContrastiveDivergence):
         inputs = rbm.input_h_from_v(batch.x)
         phase = PositivePhase(batch.x, inputs, rbm.hidden.mean(inputs), batch.weight)
-        data = replace(data, mean=phase.mean_h, given=True)
+        data = replace(data, mean=phase.mean_h.contiguous(), given=True)
         v, watched = negative.draw_v(rbm, phase, generator)
         model = cases(v, share, rbm.hidden.size)  # a chain weighs as much as its case
     else:
@@ -70,24 +70,18 @@ def update_of_bits(
 
 
 def _step(rbm: RBM, data: Cases, model: Cases, rate: float, l2: float, centred: bool) -> UpdateOfBits:
-    mu, offset = rbm.visible_offset, rbm.hidden_offset
-    (v_data, data_mu), (v_model, model_mu) = (fold(of.v, of.share, mu) for of in (data, model))
-    up_v = v_data - v_model
+    mu, offset = offsets = rbm.visible_offset, rbm.hidden_offset
     # before the weights move
     decays = (rbm.weight.mv(offset), rbm.weight.T.mv(mu)) if centred and l2 else None
-    dense = (torch.stack([up_v, mu]), offset) if centred else None
-    h_data, h_model = rbm_update(rbm.weight, rbm.hidden.bias, data, model, rate=rate, keep=1 - rate * l2, dense=dense)
-    update = UpdateOfBits((v_data, h_data), (v_model, h_model), None, {})
+    settings: dict[str, Any] = {"rate": rate, "keep": 1 - rate * l2, "offsets": offsets, "centred": centred}
+    change = rbm_update(rbm.weight, rbm.hidden.bias, data, model, **settings)
+    update = UpdateOfBits((change.v[0], change.h[0]), (change.v[1], change.h[1]), None, {})
     if not centred:
         return update
-    down_h = h_model - h_data
-    # dW lambda and dW' mu, from factors that are a fraction of dW
-    to_v = torch.addcmul(up_v * -offset.dot(offset), mu, down_h.dot(offset))
-    to_h = torch.addcmul(down_h * mu.dot(mu), offset, mu.dot(up_v), value=-1)
-    for of, dots, sign in ((data, data_mu, 1), (model, model_mu, -1)):
-        rows, along = fold(of.mean, dots.mul_(of.share), offset)
-        to_h.add_(rows, alpha=sign)
-        to_v.add_(fold(of.v, along.mul_(of.share), mu)[0], alpha=sign)
+    # dW lambda and dW' mu: those of the two halves, and of the offsets' rows
+    up_v, down_h = change.v[0] - change.v[1], change.h[1] - change.h[0]
+    to_v = change.to_v.add_(mu * down_h.dot(offset)).addcmul_(up_v, offset.dot(offset), value=-1)
+    to_h = change.to_h.add_(down_h * mu.dot(mu)).addcmul_(offset, mu.dot(up_v), value=-1)
     if decays is not None:
         to_v.sub_(decays[0], alpha=l2)
         to_h.sub_(decays[1], alpha=l2)
