@@ -147,6 +147,7 @@ UPDATES: dict[str, dict[str, Any]] = {
     "pcd-3, decay": {"k": 3, "l2": 0.5},
     "pcd, plain gradient": {"centred": False, "l2": 0.5},
     "pcd, sparse": {"sparsity_target": 0.1},
+    "pcd, fewer chains than pay alone": {"n_chains": 3},
     "cd": {"learning": "cd"},
     "cd-2, plain gradient": {"learning": "cd", "k": 2, "centred": False},
     "momentum, which needs the gradient": {"momentum": 0.5, "l2": 0.5},
@@ -170,7 +171,7 @@ def trained(settings: LearningSettings, x: Tensor, weight: Tensor | None) -> tup
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_update_by_bits_is_the_dense_update(name: str, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same draws (the inputs hardly differ) and the same step, with another number of chains than cases."""
-    settings = LearningSettings(n_chains=53, learning_rate=0.1, **UPDATES[name])
+    settings = LearningSettings(**{"n_chains": 53, "learning_rate": 0.1} | UPDATES[name])
     x, weight = bits(45, 80), torch.rand(45, generator=make_generator(5)) if weighted else None
     by_bits = spied(monkeypatch, "update_of_bits"), spied(monkeypatch, "bits_step")
     fast, fast_state, fast_next = trained(settings, x, weight)
