@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deepbelief.maths.products import product
+from deepbelief.native.products import bits_step
 from deepbelief.rng import bernoulli
 
 WORTH_SHARING = 10_000_000  # multiplications in one product, about 0.1 ms of one core
@@ -49,11 +51,13 @@ class PlainPCD:
     @torch.no_grad()
     def step(self, v: Tensor, rate: float, generator: torch.Generator) -> None:
         """One update from the rows of `v`: means over rows and means over chains, however many of each there are."""
-        mean_h = torch.addmm(self.c, v, self.weight).sigmoid_()
-        v_model = bernoulli(torch.addmm(self.b, self.h, self.weight.T).sigmoid_(), generator)
-        h_model = torch.addmm(self.c, v_model, self.weight).sigmoid_()
+        mean_h = product(v, self.weight).add_(self.c).sigmoid_()
+        v_model = bernoulli(product(self.h, self.weight.T).add_(self.b).sigmoid_(), generator)
+        h_model = product(v_model, self.weight).add_(self.c).sigmoid_()
         data, model = rate / len(v), -rate / len(v_model)
-        self.weight.addmm_(v.T, mean_h, alpha=data).addmm_(v_model.T, h_model, alpha=model)
+        nothing = self.b.new_empty(0, len(self.b)), self.c.new_empty(0, len(self.c))
+        if not bits_step(self.weight, 1.0, [(v, mean_h, data), (v_model, h_model, model)], *nothing):
+            self.weight.addmm_(v.T, mean_h, alpha=data).addmm_(v_model.T, h_model, alpha=model)
         self.b.add_(v.sum(0), alpha=data).add_(v_model.sum(0), alpha=model)
         self.c.add_(mean_h.sum(0), alpha=data).add_(h_model.sum(0), alpha=model)
         self.h = bernoulli(h_model, generator)

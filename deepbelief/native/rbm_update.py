@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from deepbelief.native.library import library, over_threads, record
-from deepbelief.native.products import COST, FEWEST, SMALLEST, TILE, kernels_for
+from deepbelief.native.products import COST, TILE, kernels_for
 
+SMALLEST = 1 << 17  # products of numbers; an update saves more calls than it makes
+FEWEST = 8  # cases
 _Phase = record("Phase", "v along_v along_cases mean share scale h", "n")
 _Update = record("Update", "w bias phases left right", "n_v n_h n_dense", "keep rate")
 

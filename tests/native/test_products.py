@@ -23,6 +23,12 @@ built = pytest.mark.skipif(products._wide() is None, reason="no C kernels, or no
 SHAPES = [(8, 33, 250), (100, 784, 37), (31, 64, 64), (9, 1000, 8), (1100, 40, 3), (64, 31, 96), (8, 4096, 2)]
 
 
+@pytest.fixture(autouse=True)
+def _small_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SMALLEST", 1)
+    monkeypatch.setattr(products, "FEWEST", 8)
+
+
 def bits(*shape: int, seed: int = 0, on: float = 0.4) -> Tensor:
     return (torch.rand(shape, generator=make_generator(seed)) < on).float()
 
@@ -39,8 +45,7 @@ def assert_rounded(found: Tensor, exact: Tensor, size: Tensor, terms: int) -> No
 @built
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_product_is_the_dense_one(shape: tuple[int, int, int], turned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "SMALLEST", 1)
+def test_a_product_is_the_dense_one(shape: tuple[int, int, int], turned: bool) -> None:
     n, n_in, n_out = shape
     x, w = bits(n, n_in), normal(n_out, n_in).T if turned else normal(n_in, n_out)
     found = bits_product(x, w)
@@ -49,8 +54,7 @@ def test_a_product_is_the_dense_one(shape: tuple[int, int, int], turned: bool, m
 
 
 @built
-def test_rows_that_lie_apart_and_further_axes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "SMALLEST", 1)
+def test_rows_that_lie_apart_and_further_axes() -> None:
     x, w = bits(40, 90), normal(30, 50)
     assert torch.equal(bits_product(x[:, 25:55], w), bits_product(x[:, 25:55].contiguous(), w))  # type: ignore[arg-type]
     deep = bits(4, 10, 30)
@@ -80,8 +84,7 @@ def test_any_number_of_threads_and_any_neighbours_make_the_same_sums(
 @built
 @pytest.mark.parametrize("shape", [(784, 37), (1500, 33), (31, 250), (33, 64)])
 @pytest.mark.parametrize("n_dense", [0, 1, 3])
-def test_a_step_is_the_dense_one(shape: tuple[int, int], n_dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "SMALLEST", 1)
+def test_a_step_is_the_dense_one(shape: tuple[int, int], n_dense: int) -> None:
     n_rows, n_out = shape
     w, left, right = normal(n_rows, n_out), normal(n_dense, n_rows, seed=2), normal(n_dense, n_out, seed=3)
     halves = [(bits(n, n_rows, seed=n), normal(n, n_out, seed=n), factor) for n, factor in ((45, 0.5), (7, -0.25))]
