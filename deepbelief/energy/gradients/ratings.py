@@ -48,7 +48,7 @@ class RatingsLearning:
         check_choice("learning", learning, ["pseudo_likelihood", "cd"])
         check_range("l2", l2, low=0)
         check_range("bias_l2", bias_l2, low=0)
-        first, last = k if isinstance(k, tuple) and len(k) == 2 else (k, k)
+        first, last = k if isinstance(k, (tuple, list)) and len(k) == 2 else (k, k)
         for number in (first, last):
             check_count("k", number, low=1)
         self.k = (int(first), int(last))

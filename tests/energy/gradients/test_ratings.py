@@ -157,7 +157,9 @@ class StopAfter(Callback):
 
 def test_wrong_settings_are_refused() -> None:
     model = RatingsRBM(3, 2, RATINGS)
-    with pytest.raises(InvalidArgumentError, match="k must be at least 1"):
+    with pytest.raises(InvalidArgumentError, match="k must not fall"):
         RatingsLearning(model, "cd", k=(3, 1))
+    with pytest.raises(InvalidArgumentError, match="k must be at least 1"):
+        RatingsLearning(model, "cd", k=(0, 1))
     with pytest.raises(InvalidArgumentError, match="learning must be one of"):
         RatingsLearning(model, "pcd")  # type: ignore[arg-type]
