@@ -27,11 +27,12 @@ _Half = record("Half", "bits right scale", "n_cases")
 
 def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
     """``x @ w`` where all of `x` is 0 or 1: (..., n_in), (n_in, n_out) -> (..., n_out); None where it is not."""
-    if w.ndim != 2 or x.numel() * w.shape[1] < SMALLEST or x.shape[-1] != len(w):
+    kernels = kernels_for(x, w)  # first: what a tracer stands in for has no sizes to compare
+    if kernels is None or w.ndim != 2 or x.numel() * w.shape[1] < SMALLEST or x.shape[-1] != len(w):
         return None
-    (n_in, n_out), kernels = w.shape, kernels_for(x, w)
+    n_in, n_out = w.shape
     n, turned = x.numel() // n_in, w.stride(1) != 1
-    if kernels is None or n < FEWEST or (turned and w.stride(0) != 1):
+    if n < FEWEST or (turned and w.stride(0) != 1):
         return None
     if torch.is_grad_enabled() and (x.requires_grad or w.requires_grad):
         return None
@@ -55,12 +56,12 @@ def bits_step(
     `w` is (n_rows, n_out); each half is x (cases, n_rows), y (cases, n_out) and a factor; `left` (few, n_rows) and
     `right` (few, n_out) are real. False, with `w` as it was, where the kernel cannot serve.
     """
-    n_cases, (n_rows, n_out) = sum(len(x) for x, _, _ in halves), w.shape
-    if n_cases < FEWEST or n_cases * w.numel() < SMALLEST or len(left) > TILE:
-        return False
     read = [w, left, right, *(tensor for x, y, _ in halves for tensor in (x, y))]
     kernels = kernels_for(*read)
-    if kernels is None or not all(tensor.is_contiguous() for tensor in read):
+    if kernels is None or not all(tensor.is_contiguous() for tensor in read) or len(left) > TILE:
+        return False
+    n_cases, (n_rows, n_out) = sum(len(x) for x, _, _ in halves), w.shape
+    if n_cases < FEWEST or n_cases * w.numel() < SMALLEST:
         return False
     table, alive = (_Half * len(halves))(), []
     for i, (x, y, factor) in enumerate(halves):
