@@ -3,13 +3,14 @@
 from setuptools import Extension, setup
 
 # -O3 would unroll the lanes of the generator into half their speed (docs/developer/decisions.md)
-FLAGS = ["-O2", "-Wno-psabi"]
+FLAGS = ["-O2", "-Wno-psabi", "-pthread"]
 FOLDER = "deepbelief/native"
 KERNELS = Extension(
     "deepbelief.native._kernels",
     [f"{FOLDER}/{name}.c" for name in ("_draws", "_products", "_threads")],
     depends=[f"{FOLDER}/_vectors.h"],
     extra_compile_args=FLAGS,
+    extra_link_args=["-pthread"],
     optional=True,
 )
 

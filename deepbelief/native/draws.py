@@ -31,6 +31,8 @@ def sigmoid_bernoulli(inputs: Tensor, bias: Tensor, generator: torch.Generator |
     """``sigmoid(inputs + bias)`` and 0/1 draws with these probabilities: (..., size), (size,) -> two of (..., size)."""
     if library() is None or not serves(inputs) or bias.dtype != inputs.dtype or not bias.is_contiguous():
         return None
+    if bias.shape != inputs.shape[-1:]:
+        return None  # torch says what is wrong
     if torch.is_grad_enabled() and (inputs.requires_grad or bias.requires_grad):
         return None  # the mean must carry its gradient
     mean, out, n = torch.empty_like(inputs), torch.empty_like(inputs), inputs.numel()
@@ -48,7 +50,9 @@ def softplus_change(inputs: Tensor, here: tuple[float, Tensor], there: tuple[flo
     biases = here[1].detach(), there[1].detach()
     if library() is None or not serves(inputs) or inputs.ndim != 2 or inputs.requires_grad:
         return None
-    if any(bias.dtype != inputs.dtype or not bias.is_contiguous() for bias in biases):
+    if any(bias.dtype != inputs.dtype or bias.shape != inputs.shape[1:] for bias in biases):
+        return None
+    if not all(bias.is_contiguous() for bias in biases):
         return None
     out, size = torch.empty(len(inputs), dtype=torch.float64), inputs.shape[1]
     places = [tensor.data_ptr() for tensor in (inputs, *biases, out)]

@@ -23,6 +23,8 @@ def bernoulli_log_prob(x: Tensor, inputs: Tensor, bias: Tensor) -> Tensor | None
         return None
     if not serves(inputs) or x.requires_grad or x.device != inputs.device or bias.device != inputs.device:
         return None
+    if bias.shape != inputs.shape[-1:]:
+        return None
     if x.ndim < 2 or x.ndim > inputs.ndim or x.shape != inputs.shape[inputs.ndim - x.ndim :]:
         return None
     found: Tensor = _BernoulliLogProb.apply(x, inputs, bias)

@@ -61,7 +61,8 @@ def bits_step(
     if kernels is None or not all(tensor.is_contiguous() for tensor in read) or len(left) > TILE:
         return False
     n_cases, (n_rows, n_out) = sum(len(x) for x, _, _ in halves), w.shape
-    if n_cases < FEWEST or n_cases * w.numel() < SMALLEST:
+    fits = [x.shape[1:] == w.shape[:1] and y.shape == (len(x), n_out) for x, y, _ in [*halves, (left, right, 1.0)]]
+    if n_cases < FEWEST or n_cases * w.numel() < SMALLEST or not all(fits):
         return False
     table, alive = (_Half * len(halves))(), []
     for i, (x, y, factor) in enumerate(halves):

@@ -50,9 +50,14 @@ class Change:
 
 
 def serves(w: Tensor, vectors: Sequence[Tensor], v: Tensor, share: Tensor) -> bool:
-    """Whether the kernel takes these weights, biases and offsets, and cases (if they are bits), and gains by it."""
-    kernels, layout = kernels_for(w, *vectors, v, share), all(x.is_contiguous() for x in (w, *vectors, v))
-    return kernels is not None and layout and len(v) >= FEWEST and len(v) * w.numel() >= SMALLEST
+    """Whether the kernel takes these weights, biases and offsets, and cases (if they are bits), and gains by it.
+
+    Not where shapes do not fit: the general update then says what is wrong, which the kernel could not.
+    """
+    if kernels_for(w, *vectors, v, share) is None or not all(x.is_contiguous() for x in (w, *vectors, v, share)):
+        return False
+    fits = v.ndim == 2 and v.shape[1] == len(w) and share.shape == v.shape[:1]
+    return fits and len(v) >= FEWEST and len(v) * w.numel() >= SMALLEST
 
 
 def cases(v: Tensor, share: Tensor, n_hidden: int) -> Cases | None:

@@ -152,6 +152,15 @@ def test_gibbs_sampling_by_the_kernel_keeps_the_law(
     assert joint.p_value(torch.cat([state.v, state.h], 1).double()) < FALSE_ALARM
 
 
+def test_inputs_of_another_width_are_refused() -> None:
+    with pytest.raises(RuntimeError, match="must match the size"):
+        Bernoulli(100).mean_and_sample(torch.zeros(100, 90), make_generator(0))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        Bernoulli(100).cumulant_change(torch.zeros(100, 90), 0.5, Bernoulli(100), 1.0)
+    with pytest.raises(RuntimeError, match="must match the size"):
+        Bernoulli(100).log_prob(torch.zeros(100, 90), torch.zeros(100, 90))
+
+
 def test_a_mean_that_carries_a_gradient_is_left_to_torch() -> None:
     units = Bernoulli(100)
     mean, _ = units.mean_and_sample(torch.zeros(100, 100, requires_grad=True), make_generator(0))

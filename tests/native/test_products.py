@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,13 @@ def bits(*shape: int, seed: int = 0, on: float = 0.4) -> Tensor:
     return (torch.rand(shape, generator=make_generator(seed)) < on).float()
 
 
+def by_table(x: Tensor, w: Tensor) -> Tensor:
+    """The kernel's product, which must not decline."""
+    found = bits_product(x, w)
+    assert found is not None
+    return found
+
+
 def normal(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=make_generator(seed))
 
@@ -48,19 +57,18 @@ def assert_rounded(found: Tensor, exact: Tensor, size: Tensor, terms: int) -> No
 def test_a_product_is_the_dense_one(shape: tuple[int, int, int], turned: bool) -> None:
     n, n_in, n_out = shape
     x, w = bits(n, n_in), normal(n_out, n_in).T if turned else normal(n_in, n_out)
-    found = bits_product(x, w)
-    assert found is not None
+    found = by_table(x, w)
     assert_rounded(found, x.double() @ w.double(), x.double() @ w.double().abs(), n_in)
 
 
 @built
 def test_rows_that_lie_apart_and_further_axes() -> None:
     x, w = bits(40, 90), normal(30, 50)
-    assert torch.equal(bits_product(x[:, 25:55], w), bits_product(x[:, 25:55].contiguous(), w))  # type: ignore[arg-type]
+    assert torch.equal(by_table(x[:, 25:55], w), by_table(x[:, 25:55].contiguous(), w))
     deep = bits(4, 10, 30)
-    assert torch.equal(bits_product(deep, w), bits_product(deep.view(40, 30), w).view(4, 10, 50))  # type: ignore[union-attr]
+    assert torch.equal(by_table(deep, w), by_table(deep.view(40, 30), w).view(4, 10, 50))
     columns = normal(30, 80)[:, 11:61]
-    assert torch.equal(bits_product(x[:, :30], columns), bits_product(x[:, :30], columns.contiguous()))  # type: ignore[arg-type]
+    assert torch.equal(by_table(x[:, :30], columns), by_table(x[:, :30], columns.contiguous()))
 
 
 @built
@@ -69,14 +77,13 @@ def test_any_number_of_threads_and_any_neighbours_make_the_same_sums(
     threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, w, y = bits(1030, 200), normal(200, 130), normal(1030, 130)
-    alone, stepped = bits_product(x, w), w.clone()
+    alone, stepped = by_table(x, w), w.clone()
     dense = normal(2, 200), normal(2, 130)
-    assert alone is not None
     assert bits_step(stepped, 0.9, [(x, y, 0.1)], *dense)
-    assert torch.equal(alone[500:520], bits_product(x[500:520], w))  # type: ignore[arg-type]
+    assert torch.equal(alone[500:520], by_table(x[500:520], w))
     monkeypatch.setattr(library, "GRAIN", 64)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert torch.equal(alone, bits_product(x, w))  # type: ignore[arg-type]
+    assert torch.equal(alone, by_table(x, w))
     assert bits_step(w, 0.9, [(x, y, 0.1)], *dense)
     assert torch.equal(stepped, w)
 
@@ -216,6 +223,61 @@ def test_grey_levels_take_the_general_update_and_draw_the_same(monkeypatch: pyte
     slow = trained(LearningSettings(n_chains=53), x, None)
     assert torch.equal(fast[1]["negative"]["h"], slow[1]["negative"]["h"])
     assert torch.equal(fast[2], slow[2])
+
+
+@built
+@pytest.mark.parametrize("wrong", [{"x": (100, 40)}, {"weight": (3,)}])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_batches_of_another_shape_are_refused_as_ever(wrong: dict[str, tuple[int, ...]], momentum: float) -> None:
+    rbm, generator = RBM(80, 70, generator=make_generator(0)), make_generator(1)
+    rule = make_procedure(rbm, LearningSettings(n_chains=53, momentum=momentum))
+    rule.start(Batch(bits(100, 80)), generator)
+    before = rbm.weight.clone()
+    weight = torch.ones(wrong["weight"]) if "weight" in wrong else None
+    with pytest.raises(RuntimeError, match=r"shape|size"):
+        rule.step(Batch(bits(*wrong.get("x", (100, 80))), weight=weight), make_context(generator))
+    assert torch.equal(rbm.weight, before)
+
+
+@built
+def test_a_step_of_shapes_that_do_not_fit_is_declined() -> None:
+    w, none = normal(80, 120), (torch.empty(0, 80), torch.empty(0, 120))
+    for x, y in (
+        (bits(100, 70), normal(100, 120)),
+        (bits(100, 80), normal(99, 120)),
+        (bits(100, 80), normal(100, 119)),
+    ):
+        assert not bits_step(w, 1.0, [(x, y, 1.0)], *none)
+    assert not bits_step(w, 1.0, [(bits(100, 80), normal(100, 120), 1.0)], normal(2, 80), normal(1, 120))
+
+
+@built
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs the system's account of memory")
+def test_a_thread_gives_its_memory_back() -> None:
+    """150 kB for each thread that ever multiplied would be 60 MB here."""
+    x, w = bits(1030, 40), normal(40, 32)
+
+    def pages() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    def run(n: int) -> None:
+        for _ in range(n):
+            thread = threading.Thread(target=by_table, args=(x, w))
+            thread.start()
+            thread.join()
+
+    run(20)
+    before = pages()
+    run(400)
+    assert (pages() - before) * 4096 < 30_000_000
+
+
+@built
+def test_a_compiled_model_multiplies_too() -> None:
+    rbm, x = RBM(80, 70, generator=make_generator(0)), bits(100, 80)
+    with torch.no_grad():
+        compiled = torch.compile(rbm.mean_h_from_v, backend="eager")(x)
+    torch.testing.assert_close(compiled, rbm.hidden.mean(x @ rbm.weight).detach())
 
 
 @built
