@@ -11,7 +11,7 @@ from deepbelief.autoencoders.priors import PRIORS, Mixture, Prior, StandardNorma
 from deepbelief.autoencoders.vae import VAE
 from deepbelief.errors import check, check_choice, check_count
 from deepbelief.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
-from deepbelief.networks.dense import DenseNetwork
+from deepbelief.networks.parts import feed_forward
 from deepbelief.units.base import Units
 
 
@@ -32,7 +32,8 @@ def dense_vae(
     sizes: Sequence[int],
     *,
     hidden: Sequence[Sequence[int]],
-    activation: str = "tanh",
+    network: str = "dense",
+    activation: str = "auto",
     prior: str = "normal",
     n_components: int = 500,
     n_condition: int = 0,
@@ -40,7 +41,8 @@ def dense_vae(
 ) -> VAE:
     """A VAE of fully connected networks; ``hidden[i]`` are the sizes between layer i of codes and what lies below.
 
-    Burda et al.'s two layers are ``sizes=[100, 50], hidden=[[200, 200], [100, 100]]``.
+    Burda et al.'s two layers are ``sizes=[100, 50], hidden=[[200, 200], [100, 100]]``. `network` is "dense" or
+    "residual", whose layers between are of one width and add to what they got: see `ResidualNetwork`.
 
     >>> from deepbelief.units.bernoulli import Bernoulli
     >>> dense_vae(Bernoulli(8), [4, 2], hidden=[[6], [5]]).sizes
@@ -52,8 +54,8 @@ def dense_vae(
         n_below = sizes[level - 1] if level else visible.size
         up, down = [n_below + n_condition, *between], [size + n_condition, *reversed(between)]
         options: dict[str, Any] = {"activation": activation, "generator": generator}
-        encoders.append(DenseNetwork(up, output=2 * size, **options))
-        decoders.append(DenseNetwork(down, output=2 * n_below if level else n_below, **options))
+        encoders.append(feed_forward(network, up, output=2 * size, **options))
+        decoders.append(feed_forward(network, down, output=2 * n_below if level else n_below, **options))
     law = _prior_over(visible, sizes, prior, n_components, n_condition, generator)
     return VAE(visible, encoders, decoders, sizes, prior=law, n_condition=n_condition)
 
@@ -65,7 +67,7 @@ def convolutional_vae(
     *,
     channels: Sequence[int] = (32, 64),
     normalization: str = "none",
-    activation: str = "silu",
+    activation: str = "auto",
     prior: str = "normal",
     n_components: int = 500,
     n_condition: int = 0,
@@ -79,7 +81,7 @@ def convolutional_vae(
     """
     options: dict[str, Any] = {
         **{"channels": channels, "normalization": normalization},
-        **{"activation": activation, "generator": generator},
+        **{"activation": "silu" if activation == "auto" else activation, "generator": generator},
     }
     encoder = ConvolutionalEncoder(shape, 2 * size, n_extra=n_condition, **options)
     check(

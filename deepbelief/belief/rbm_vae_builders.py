@@ -12,7 +12,7 @@ from deepbelief.belief.bit_decoder import BitDecoder
 from deepbelief.belief.rbm_vae import RBMVAE
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_count
-from deepbelief.networks.dense import DenseNetwork
+from deepbelief.networks.parts import feed_forward
 from deepbelief.units.base import Units
 
 
@@ -22,10 +22,11 @@ def make_rbm_vae(
     *,
     hidden: Sequence[int] = (200, 200),
     n_codes: int = 0,
-    activation: str = "tanh",
+    network: str = "dense",
+    activation: str = "auto",
     generator: torch.Generator | None = None,
 ) -> RBMVAE:
-    """Dense networks with `hidden` units between data and bits, both ways.
+    """Networks with `hidden` units between data and bits, both ways; "dense" or "residual" ones.
 
     `n_codes` Gaussian numbers below the bits (0 for none) make ``p(x | s)`` a conditional VAE.
 
@@ -40,10 +41,11 @@ def make_rbm_vae(
     options: dict[str, Any] = {"activation": activation, "generator": generator}
     rbm, n_all = RBM(*n_bits, generator=generator), sum(n_bits)
     encoders = [
-        DenseNetwork([visible.size, *hidden], output=n_bits[0], **options),
-        DenseNetwork([visible.size + n_bits[0], *hidden], output=n_bits[1], **options),
+        feed_forward(network, [visible.size, *hidden], output=n_bits[0], **options),
+        feed_forward(network, [visible.size + n_bits[0], *hidden], output=n_bits[1], **options),
     ]
     if n_codes:
-        return RBMVAE(rbm, encoders, dense_vae(visible, [n_codes], hidden=[hidden], n_condition=n_all, **options))
-    decoder = DenseNetwork([n_all, *reversed(hidden)], output=visible.size, **options)
+        vae = dense_vae(visible, [n_codes], hidden=[hidden], n_condition=n_all, network=network, **options)
+        return RBMVAE(rbm, encoders, vae)
+    decoder = feed_forward(network, [n_all, *reversed(hidden)], output=visible.size, **options)
     return RBMVAE(rbm, encoders, BitDecoder(visible, decoder, n_all))

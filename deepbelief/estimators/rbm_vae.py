@@ -48,8 +48,8 @@ class RBMVAE(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMix
         Gaussian numbers below the bits, for what varies within a kind of cases; 0 for none.
     hidden_layer_sizes : int or sequence of int
         Deterministic units between data and bits, both ways.
-    activation : str
-        "tanh", "relu" or "sigmoid".
+    network, activation
+        "dense" or "residual", as for `deepbelief.VAE`; "auto", "tanh", "relu", "silu" or "sigmoid".
     k, gradient, temperature, warmup, negative, n_chains, n_steps
         See `deepbelief.belief.rbm_vae_learning.RBMVAELearning`.
     optimizer, learning_rate, schedule, weight_decay, max_gradient_norm
@@ -87,7 +87,8 @@ random_state
         *,
         n_codes: int = 0,
         hidden_layer_sizes: int | Sequence[int] = (200, 200),
-        activation: str = "tanh",
+        network: str = "dense",
+        activation: str = "auto",
         k: int = 5,
         gradient: str = "relaxed",
         temperature: float = 1 / 7,
@@ -114,7 +115,7 @@ random_state
         random_state: Any = None,
     ) -> None:
         self.n_bits, self.n_codes = n_bits, n_codes
-        self.hidden_layer_sizes, self.activation = hidden_layer_sizes, activation
+        self.hidden_layer_sizes, self.network, self.activation = hidden_layer_sizes, network, activation
         self.k, self.gradient, self.temperature, self.warmup = k, gradient, temperature, warmup
         self.negative, self.n_chains, self.n_steps = negative, n_chains, n_steps
         self.visible, self.n_values = visible, n_values
@@ -155,6 +156,7 @@ random_state
             (bits[0], bits[1]),
             hidden=layer_sizes(self.hidden_layer_sizes),
             n_codes=self.n_codes,
+            network=self.network,
             activation=self.activation,
             generator=make_generator(seed),
         )

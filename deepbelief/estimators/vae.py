@@ -40,6 +40,7 @@ from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.shared import OnColumns
 from deepbelief.estimators.storage import Savable
+from deepbelief.networks.parts import FEED_FORWARD
 from deepbelief.rng import make_generator
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound
@@ -57,12 +58,14 @@ class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, Trans
         Code numbers; several for several stochastic layers, from the bottom, as (100, 50). `transform` gives the top.
     hidden_layer_sizes : sequence of int, or one such sequence for each layer of codes
         Deterministic units between what lies below and the codes, and back.
-    network : "dense" or "convolutional"
+    network : "dense", "residual" or "convolutional"
+        Layers of a residual network add to what they got, under layer normalization; those between are of one width.
         Convolutional networks take `image_shape` and `channels` (one block each, which halves height and width).
     image_shape : None, (height, width) or (channels, height, width)
         The shape of a row of X; None takes it from pictures, or from flat rows that are square.
     activation : str
-        "auto" is "tanh" for dense and "silu" for convolutional networks; "relu", "sigmoid" (dense), "leaky_relu".
+        "auto" is "tanh" for dense and "silu" for other networks; "relu", "sigmoid" (not convolutional), "leaky_relu"
+        (convolutional).
     prior : "normal", "mixture" or "vamp"
         The law of the top codes; a learned mixture has `n_prior_components` Gaussians, the VampPrior as many
         pseudo-inputs.
@@ -155,7 +158,7 @@ class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, Trans
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, resume_from: str | Path | None = None) -> Self:
         """Learn from X, (n_samples, n_features) or pictures; `y` is the condition where the model is conditional."""
         check_basics(self)
-        check_choice("network", self.network, ["dense", "convolutional"])
+        check_choice("network", self.network, [*FEED_FORWARD, "convolutional"])
         check_count("n_importance_samples", self.n_importance_samples, low=1)
         given = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         X = checked(self, X, reset=True)
@@ -190,14 +193,13 @@ class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, Trans
     def _new_module(self, x: Any, columns: Columns, shape: tuple[int, ...] | None, seed: int) -> Model:
         sizes = _code_sizes(self.n_components)
         visible = columns.units(x, self.n_values)
-        usual = "tanh" if shape is None else "silu"
-        activation = usual if self.activation == "auto" else self.activation
         shared: dict[str, Any] = {
-            **{"activation": activation, "prior": self.prior, "n_components": self.n_prior_components},
+            **{"activation": self.activation, "prior": self.prior, "n_components": self.n_prior_components},
             **{"n_condition": self._n_condition, "generator": make_generator(seed)},
         }
         if shape is None:
-            return dense_vae(visible, sizes, hidden=self._hidden(len(sizes)), **shared).to(parameter_type(self))
+            hidden = self._hidden(len(sizes))
+            return dense_vae(visible, sizes, hidden=hidden, network=self.network, **shared).to(parameter_type(self))
         check(len(sizes) == 1, f"n_components must be one number for convolutional networks. Got {len(sizes)}.")
         shape = shape if len(shape) == 3 else (1, *shape)
         built = convolutional_vae(visible, sizes[0], shape, channels=layer_sizes(self.channels, "channels"), **shared)

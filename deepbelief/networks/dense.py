@@ -16,6 +16,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
+    "silu": nn.SiLU,
     "identity": nn.Identity,
 }
 
@@ -68,7 +69,7 @@ class DenseNetwork(nn.Module):
         return layers[:-1] if self.dropout[1] else layers
 
     def _linear(self, n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Module:
-        layer = _linear(n_in, n_out, generator)
+        layer = new_linear(n_in, n_out, generator)
         return with_unit_norm(layer, generator) if self.spectral else layer
 
     @property
@@ -104,7 +105,8 @@ class DenseNetwork(nn.Module):
 
 
 @torch.no_grad()
-def _linear(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:
+def new_linear(n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Linear:
+    """A layer whose weights and biases are uniform on +-1/sqrt(n_in), drawn from `generator`."""
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
     for parameter in layer.parameters():
         parameter.uniform_(-(n_in**-0.5), n_in**-0.5, generator=generator)

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from deepbelief.errors import InvalidArgumentError, check_choice
+from deepbelief.networks.dense import DenseNetwork
+from deepbelief.networks.residual import ResidualNetwork
 
+FEED_FORWARD = ("dense", "residual")
 NETWORKS = {
     "DenseNetwork": "deepbelief.networks.dense",
+    "ResidualNetwork": "deepbelief.networks.residual",
     "FourierNetwork": "deepbelief.networks.fourier",
     "ConvolutionalEncoder": "deepbelief.networks.convolutional",
     "ConvolutionalDecoder": "deepbelief.networks.convolutional",
 }
+
+
+def feed_forward(
+    kind: str, sizes: Sequence[int], *, output: int, activation: str = "auto", generator: torch.Generator | None = None
+) -> nn.Module:
+    """A network of fully connected layers by name; "auto" is tanh in a dense one and silu in a residual one.
+
+    >>> feed_forward("residual", (4, 8, 8), output=2)(torch.zeros(5, 4)).shape
+    torch.Size([5, 2])
+    """
+    check_choice("network", kind, FEED_FORWARD)
+    if kind == "dense":
+        usual = "tanh" if activation == "auto" else activation
+        return DenseNetwork(sizes, activation=usual, output=output, generator=generator)
+    usual = "silu" if activation == "auto" else activation
+    return ResidualNetwork(sizes, activation=usual, output=output, generator=generator)
 
 
 def on_rows(network: nn.Module, rows: Tensor) -> Tensor:

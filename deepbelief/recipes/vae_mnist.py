@@ -38,10 +38,10 @@ class Plan:
     batch_size: int = 100
 
 
-ONE = Plan("VAE-50", [50], [[300, 300]], draws=[1], epochs=[200])
+ONE = Plan("VAE-50", [50], [[300] * 3], draws=[1], epochs=[400], warmup=0.1)
 # most of the road is cheap: few draws first, the objective itself at the end; without a warm-up the lower layer's codes
 # die early (six epochs: -100.6 nats without, -97.3 with)
-TWO = Plan("IWAE-100-50, k=50", [100, 50], [[300, 300], [100, 100]], draws=[5, 50], epochs=[100, 12], warmup=0.4)
+TWO = Plan("IWAE-100-50, k=50", [100, 50], [[300] * 3, [100] * 3], draws=[5, 50], epochs=[100, 12], warmup=0.4)
 
 
 def reproduce(options: Options) -> list[Result]:
@@ -76,7 +76,11 @@ def trained(plan: Plan, options: Options) -> VAE:
         data.x, scale=data.scale, binarizer=make_binarizer("stochastic"), batch_size=plan.batch_size, seed=options.seed
     )
     vae = dense_vae(
-        Bernoulli(source.n_features), plan.sizes, hidden=plan.hidden, generator=make_generator(options.seed)
+        Bernoulli(source.n_features),
+        plan.sizes,
+        hidden=plan.hidden,
+        network="residual",
+        generator=make_generator(options.seed),
     )
     vae.match_data(data.scaled())
     for stage in range(len(plan.draws)):

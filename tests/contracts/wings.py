@@ -99,8 +99,9 @@ def picture_vae() -> nn.Module:
     return convolutional_vae(Bernoulli(WIDTH), 2, SHAPE, channels=(2,), generator=stream(1))
 
 
-def discrete(n_codes: int) -> Callable[[], nn.Module]:
-    return lambda: make_rbm_vae(Bernoulli(WIDTH), (3, 2), hidden=[5], n_codes=n_codes, generator=stream(1))
+def discrete(n_codes: int, **options: Any) -> Callable[[], nn.Module]:
+    options = {"hidden": [5], "n_codes": n_codes, **options}
+    return lambda: make_rbm_vae(Bernoulli(WIDTH), (3, 2), generator=stream(1), **options)
 
 
 def dense_gan(*, n_classes: int | None = None, n_codes: int = 0, spectral: bool = False) -> Callable[[], nn.Module]:
@@ -184,10 +185,12 @@ WINGS: dict[str, Wing] = {
     "vae, two layers": Wing(of_chances(sizes=[4, 2], hidden=[[5], [3]]), bound(beta=2.0), weighted),
     "vae, conditional": Wing(of_chances(n_condition=N_CLASSES), bound(), labelled),
     "vae, convolutional": Wing(picture_vae, bound()),
+    "vae, residual": Wing(of_chances(hidden=[[5, 5]], network="residual"), bound(), weighted),
     "iwae": Wing(of_chances(prior="mixture"), bound(k=K), weighted),
     "iwae, two layers": Wing(of_chances(sizes=[4, 2], hidden=[[5], [3]]), bound(k=K), weighted),
     "iwae, dreg, vamp": Wing(of_chances(prior="vamp"), bound(k=K, gradient="dreg"), weighted),
     "rbm vae, relaxed": Wing(discrete(0), discrete_bound(warmup=0.5)),
+    "rbm vae, residual": Wing(discrete(0, hidden=[5, 5], network="residual"), discrete_bound()),
     "rbm vae, vimco, codes below": Wing(discrete(2), discrete_bound(gradient="vimco", negative="exact")),
     "gan, ns": Wing(dense_gan(), adversarial(loss="ns", r1=0.1)),
     "gan, minimax, codes": Wing(dense_gan(n_codes=3), adversarial(loss="minimax")),

@@ -126,6 +126,13 @@ def test_hasattr_tells_the_truth() -> None:
     assert model.log_z_.kind == "exact"
 
 
+def test_residual_networks_are_kept(tmp_path: Path) -> None:
+    model = rbm_vae(network="residual", hidden_layer_sizes=(8, 8)).fit(X)
+    twin = load_estimator(model.save(tmp_path / "model"))
+    assert "residual" in repr(twin)
+    assert_array_equal(twin.transform(X[:9]), model.transform(X[:9]))
+
+
 def test_wrong_use_is_told() -> None:
     with pytest.raises(InvalidArgumentError, match="n_bits must be two numbers"):
         RBMVAE((3, 2, 1)).fit(X)

@@ -58,7 +58,7 @@ def test_completion_keeps_what_is_known(plain: VAE, digits: tuple[Array, Array])
     assert ((filled[:, 40:] - truth) ** 2).sum() < ((digits[0][:1200].mean(0)[40:] - truth) ** 2).sum()
 
 
-@pytest.mark.parametrize("network", ["dense", "convolutional"])
+@pytest.mark.parametrize("network", ["dense", "residual", "convolutional"])
 def test_a_conditional_model_draws_what_it_is_asked_for(
     network: str, digits: tuple[Array, Array], tmp_path: Path
 ) -> None:

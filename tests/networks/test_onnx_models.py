@@ -52,7 +52,8 @@ def test_variational_autoencoders_leave_by_both_ways(
 ) -> None:
     dense = dense_vae(Bernoulli(12), [3, 2], hidden=[[5], [4]], generator=generator)
     pictures = convolutional_vae(Bernoulli(12), 2, (1, 3, 4), channels=(3,), generator=generator)
-    for vae in (dense, pictures):
+    residual = dense_vae(Bernoulli(12), [2], hidden=[[5, 5]], network="residual", generator=generator)
+    for vae in (dense, residual, pictures):
         assert export_onnx(vae, tmp_path / "vae.onnx", n_inputs, method=method) < 1e-5
 
 
