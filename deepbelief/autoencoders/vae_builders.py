@@ -42,7 +42,7 @@ def dense_vae(
     """A VAE of fully connected networks; ``hidden[i]`` are the sizes between layer i of codes and what lies below.
 
     Burda et al.'s two layers are ``sizes=[100, 50], hidden=[[200, 200], [100, 100]]``. `network` is "dense" or
-    "residual", whose layers between are of one width and add to what they got: see `ResidualNetwork`.
+    "residual", whose layers add to what they got: see `ResidualNetwork`.
 
     >>> from deepbelief.units.bernoulli import Bernoulli
     >>> dense_vae(Bernoulli(8), [4, 2], hidden=[[6], [5]]).sizes

@@ -59,7 +59,7 @@ class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, Trans
     hidden_layer_sizes : sequence of int, or one such sequence for each layer of codes
         Deterministic units between what lies below and the codes, and back.
     network : "dense", "residual" or "convolutional"
-        Layers of a residual network add to what they got, under layer normalization; those between are of one width.
+        Layers of a residual network add to what they got where they are as wide, under layer normalization.
         Convolutional networks take `image_shape` and `channels` (one block each, which halves height and width).
     image_shape : None, (height, width) or (channels, height, width)
         The shape of a row of X; None takes it from pictures, or from flat rows that are square.

@@ -4,11 +4,13 @@ h_0 = W_0 x + b_0;   h_i = h_{i-1} + W_i act(norm(h_{i-1})) + b_i;   f(x) = V ac
 
 The sum passes gradients on as they are (He et al. 2016, with the activation before the weights), and ``norm`` brings
 every case's units to mean 0 and variance 1 before learned scales and offsets (layer normalization, Ba et al. 2016), so
-that no rate or size of the start makes a layer die.
+that no rate or size of the start makes a layer die. Where two layers differ in width, the upper one has nothing to add
+to and stands by itself: h_i = W_i act(norm(h_{i-1})) + b_i.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -20,12 +22,12 @@ from deepbelief.networks.dense import ACTIVATIONS, new_linear
 
 
 class ResidualNetwork(nn.Module):
-    """A first layer of ``sizes[1]`` units and ``len(sizes) - 2`` that add to it, all of one width.
+    """A first layer of ``sizes[1]`` units, and further ones that add to it wherever they are as wide as the last.
 
     Parameters
     ----------
     sizes
-        Inputs, then the hidden layers, which are equal: ``(784, 300, 300, 300)``.
+        Inputs, then the hidden layers, best of one width: ``(784, 300, 300, 300)``.
     activation
         "silu" (``h sigmoid(h)``), or any of `DenseNetwork`.
     output
@@ -50,16 +52,12 @@ class ResidualNetwork(nn.Module):
         for size in [*sizes, output]:
             check_count("every size", size, low=1)
         check(len(sizes) >= 2, f"sizes must give inputs and one layer at least. Got sizes={tuple(sizes)}. Add a size.")
-        check(
-            len(set(sizes[1:])) == 1,
-            f"the hidden layers of a residual network must be equal, for they are added. Got {tuple(sizes[1:])}. "
-            "Choose one width, or a dense network.",
-        )
         self.sizes, self.activation, self.output = tuple(sizes), activation, output
-        width = sizes[1]
-        self.first = new_linear(sizes[0], width, generator)
-        self.blocks = nn.ModuleList(self._after_norm(width, width, generator) for _ in sizes[2:])
-        self.last = self._after_norm(width, output, generator)
+        self.first = new_linear(sizes[0], sizes[1], generator)
+        between = list(itertools.pairwise(sizes[1:]))
+        self.blocks = nn.ModuleList(self._after_norm(n_in, n_out, generator) for n_in, n_out in between)
+        self._adds = [n_in == n_out for n_in, n_out in between]
+        self.last = self._after_norm(sizes[-1], output, generator)
 
     def _after_norm(self, n_in: int, n_out: int, generator: torch.Generator | None) -> nn.Sequential:
         norm = nn.LayerNorm(n_in)
@@ -68,8 +66,8 @@ class ResidualNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(cases, sizes[0]) to (cases, output)."""
         h: Tensor = self.first(x)
-        for block in self.blocks:
-            h = h + block(h)
+        for block, adds in zip(self.blocks, self._adds, strict=True):
+            h = h + block(h) if adds else block(h)
         last: Tensor = self.last(h)
         return last
 

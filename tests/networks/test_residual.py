@@ -19,7 +19,8 @@ def stream(seed: int) -> torch.Generator:
 
 
 def network(sizes: tuple[int, ...] = (2, 6, 6, 6), **settings: Any) -> ResidualNetwork:
-    return ResidualNetwork(sizes, **{"output": 3, "generator": stream(0)} | settings)
+    how: dict[str, Any] = {"output": 3, "generator": stream(0)} | settings
+    return ResidualNetwork(sizes, **how)
 
 
 def normalized(h: Tensor) -> Tensor:
@@ -27,16 +28,17 @@ def normalized(h: Tensor) -> Tensor:
     return centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
 
 
-def test_every_layer_adds_to_what_it_got() -> None:
-    net, x = network(), torch.randn(5, 2, generator=stream(1))
+@pytest.mark.parametrize("sizes", [(2, 6, 6, 6), (2, 6, 6, 4, 4, 6), (2, 6)])
+def test_every_layer_adds_to_what_it_got_where_it_is_as_wide(sizes: tuple[int, ...]) -> None:
+    net, x = network(sizes), torch.randn(5, 2, generator=stream(1))
     h = x @ net.first.weight.T + net.first.bias
-    for norm, _, linear in [*net.blocks, net.last]:  # type: ignore[misc]
+    for norm, _, linear in [*net.blocks, net.last]:
         with torch.no_grad():  # scales and offsets are learned
             norm.weight.uniform_(0.5, 2, generator=stream(2))
             norm.bias.uniform_(-1, 1, generator=stream(3))
         z = normalized(h) * norm.weight + norm.bias
         added = (z * torch.sigmoid(z)) @ linear.weight.T + linear.bias
-        h = added if linear is net.last[2] else h + added
+        h = added if linear is net.last[2] or h.shape != added.shape else h + added
     torch.testing.assert_close(net(x), h)
 
 
@@ -75,7 +77,6 @@ def test_by_name_with_the_usual_activation() -> None:
 @pytest.mark.parametrize(
     ("sizes", "settings", "sentence"),
     [
-        ((2, 6, 5), {}, "hidden layers of a residual network must be equal"),
         ((2,), {}, "sizes must give inputs and one layer"),
         ((2, 6), {"output": 0}, "every size must be at least 1"),
         ((2, 6), {"activation": "leaky_relu"}, "activation must be"),
