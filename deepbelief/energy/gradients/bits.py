@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from deepbelief.energy.gradients.cd import ContrastiveDivergence
-from deepbelief.energy.gradients.moments import shares
+from deepbelief.energy.gradients.moments import offset_rows_times_offsets, shares
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.rbm import RBM
@@ -78,10 +78,9 @@ def _step(rbm: RBM, data: Cases, model: Cases, rate: float, l2: float, centred: 
     update = UpdateOfBits((change.v[0], change.h[0]), (change.v[1], change.h[1]), None, {})
     if not centred:
         return update
-    # dW lambda and dW' mu: those of the two halves, and of the offsets' rows
-    up_v, down_h = change.v[0] - change.v[1], change.h[1] - change.h[0]
-    to_v = change.to_v.add_(mu * down_h.dot(offset)).addcmul_(up_v, offset.dot(offset), value=-1)
-    to_h = change.to_h.add_(down_h * mu.dot(mu)).addcmul_(offset, mu.dot(up_v), value=-1)
+    to_v, to_h = offset_rows_times_offsets(offsets, change.v[0] - change.v[1], change.h[1] - change.h[0])
+    to_v.add_(change.to_v)
+    to_h.add_(change.to_h)
     if decays is not None:
         to_v.sub_(decays[0], alpha=l2)
         to_h.sub_(decays[1], alpha=l2)

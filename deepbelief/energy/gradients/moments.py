@@ -58,3 +58,14 @@ def _moments(rbm: Bipartite, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: 
     visible = _average(rbm.visible.statistics(v), share)
     hidden = _average(rbm.hidden.expected_statistics(inputs, mean_h), share)
     return Moments(share @ v, right.sum(0), v, right, visible, hidden)
+
+
+def offset_rows_times_offsets(offsets: tuple[Tensor, Tensor], up_v: Tensor, down_h: Tensor) -> tuple[Tensor, Tensor]:
+    """``D lambda`` and ``D' mu`` of what centring adds to the weights' gradient, ``D = mu down_h' - up_v lambda'``.
+
+    mu and lambda are the `offsets` of v and h, `up_v` is ``<v>_data - <v>_model`` and `down_h` minus the same of h.
+    """
+    mu, offset = offsets
+    to_v = torch.addcmul(up_v * -offset.dot(offset), mu, down_h.dot(offset))
+    to_h = torch.addcmul(down_h * mu.dot(mu), offset, mu.dot(up_v), value=-1)
+    return to_v, to_h

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients.bits import takes_bits, update_of_bits
-from deepbelief.energy.gradients.moments import Moments, moments
+from deepbelief.energy.gradients.moments import Moments, moments, offset_rows_times_offsets
 from deepbelief.energy.gradients.negative import Ahead, Follower, NegativePhase, PositivePhase
 from deepbelief.energy.gradients.sparsity import check_groups, with_group_sparsity
 from deepbelief.energy.gradients.update import Factor, Update, move_offsets
@@ -157,10 +157,9 @@ class LikelihoodLearning:
 
     def _shifts(self, positive: Moments, negative: Moments) -> tuple[Tensor, Tensor]:
         """``dW lambda`` and ``dW' mu``, from factors that are a fraction of dW, decay included."""
-        rbm, up_v, down_h = self.rbm, positive.v - negative.v, negative.h - positive.h
-        mu, offset = rbm.visible_offset, rbm.hidden_offset
-        to_v = torch.addcmul(up_v * -offset.dot(offset), mu, down_h.dot(offset))
-        to_h = torch.addcmul(down_h * mu.dot(mu), offset, mu.dot(up_v), value=-1)
+        rbm = self.rbm
+        mu, offset = offsets = rbm.visible_offset, rbm.hidden_offset
+        to_v, to_h = offset_rows_times_offsets(offsets, positive.v - negative.v, negative.h - positive.h)
         for half, sign in ((positive, 1), (negative, -1)):
             to_v.addmv_(half.left.T, half.right.mv(offset), alpha=sign)
             to_h.addmv_(half.right.T, half.left.mv(mu), alpha=sign)
