@@ -30,9 +30,9 @@ BANDWIDTH, NOISE = 8.0, 0.7  # of a critic with waves; both in the standard devi
 COMMON: dict[str, Any] = {"learning_rate": 1e-3, "schedule": "cosine", "averaging": 0.999}
 KINDS: dict[str, dict[str, Any]] = {
     "non-saturating": {"loss": "ns", "r1": 0.01},
-    "least squares": {"loss": "lsgan", "r1": 0.01},
+    "least squares": {"loss": "lsgan", "r1": 0.01, "learning_rate": 5e-4},
     "Wasserstein, gradient penalty": {"loss": "wgan-gp", "penalty": 0.1, "n_critic": 2},
-    "hinge": {"loss": "hinge", "r1": 0.001},
+    "hinge": {"loss": "hinge", "r1": 0.001, "learning_rate": 5e-4},
 }
 WITH_WAVES = ("wgan-gp", "hinge")  # their scores are too slow for narrow modes without
 
@@ -76,7 +76,7 @@ def trained(mixture: Mixture, kind: str, options: Options) -> GAN:
     )
     saved = folder / "checkpoint" / LATEST
     trainer.fit(
-        AdversarialLearning(gan, augment=InstanceNoise(NOISE) if waves else None, **COMMON, **KINDS[kind]),
+        AdversarialLearning(gan, augment=InstanceNoise(NOISE) if waves else None, **{**COMMON, **KINDS[kind]}),
         make_source(x, batch_size=BATCH, seed=options.seed),
         resume_from=saved if options.resume and saved.exists() else None,
     )
