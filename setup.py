@@ -7,8 +7,8 @@ FLAGS = ["-O2", "-Wno-psabi", "-pthread"]
 FOLDER = "deepbelief/native"
 KERNELS = Extension(
     "deepbelief.native._kernels",
-    [f"{FOLDER}/{name}.c" for name in ("_draws", "_products", "_threads")],
-    depends=[f"{FOLDER}/_vectors.h"],
+    [f"{FOLDER}/{name}.c" for name in ("_draws", "_products", "_threads", "_wide")],
+    depends=[f"{FOLDER}/{name}" for name in ("_vectors.h", "_draws.c", "_products.c")],
     extra_compile_args=FLAGS,
     extra_link_args=["-pthread"],
     optional=True,

@@ -57,17 +57,29 @@ def set_up(threads: int) -> None:
 
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # NumPy's own threads too, which would go on turning while the next way is timed
-    kernels = "with the C kernels" if library() else "WITHOUT the C kernels"
+    found = library()
+    kernels = f"C kernels of {found.lanes or 4} lanes" if found else "WITHOUT the C kernels"
     print(f"{processor()}, {os.cpu_count()} cores, {threads} threads, torch {torch.__version__}, {kernels}")
     print(f"load when started: {os.getloadavg()[0]:.1f}")
 
 
+def bf16_in_hardware() -> bool:
+    """Whether this processor multiplies numbers of bfloat16, as far as the system says."""
+    return "avx512_bf16" in _cpu_info() or "amx_bf16" in _cpu_info()
+
+
 def processor() -> str:
     """The processor's name and the widest vectors that it has."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
+    text = _cpu_info()
+    if not text:
         return platform.processor() or platform.machine()
     name = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "?")
     flags = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in text]
     return f"{name} ({', '.join(flags)})"
+
+
+def _cpu_info() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""

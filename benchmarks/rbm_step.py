@@ -1,6 +1,7 @@
 """One update of an RBM against its five bare matrix products, scikit-learn, and loops written in PyTorch by hand.
 
-Every way sees the same rows in the same order; benchmarks/peers.py measures the other libraries.
+Every way sees the same rows in the same order; benchmarks/peers.py measures the other libraries. Where the processor
+multiplies bfloat16 in hardware, so do further rows: the products, and the tuned loop with float32 weights.
 
     python benchmarks/rbm_step.py [--rounds 20] [--threads 1]
 """
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
-from _measure import interleaved, parser, print_table, ratio, set_up
+from _measure import bf16_in_hardware, interleaved, parser, print_table, ratio, set_up
 from sklearn.neural_network import BernoulliRBM
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from deepbelief.types import Batch
 SHAPES = [(784, 500, 100), (784, 128, 100), (784, 1000, 500)]  # visible, hidden, batch
 BATCHES = 10
 LIMIT = "limit: five bare products"
+LIMIT_BF16 = "the same products in bf16"
 Way = Callable[[], object]
 
 
@@ -32,9 +34,10 @@ def rows(n_visible: int, batch: int) -> list[Tensor]:
     return list((torch.rand(BATCHES, batch, n_visible, generator=make_generator(0)) < 0.3).float())
 
 
-def bare(n_visible: int, n_hidden: int, batch: int) -> Way:
+def bare(n_visible: int, n_hidden: int, batch: int, dtype: torch.dtype = torch.float32) -> Way:
     """v W, h W', v W and the two halves of the gradient, into memory that is there already."""
-    w, v, h = torch.randn(n_visible, n_hidden), torch.rand(batch, n_visible), torch.rand(batch, n_hidden)
+    shapes = (n_visible, n_hidden), (batch, n_visible), (batch, n_hidden)
+    w, v, h = (torch.rand(shape).to(dtype) for shape in shapes)
     to_v, to_h, step = torch.empty_like(v), torch.empty_like(h), torch.empty_like(w)
 
     def run() -> None:
@@ -98,6 +101,31 @@ def tuned_torch(n_visible: int, n_hidden: int, batch: int) -> Way:
     return run
 
 
+def tuned_bf16(n_visible: int, n_hidden: int, batch: int) -> Way:
+    """The same with products in bf16: weights, biases and uniform numbers stay float32."""
+    data, half = [x.bfloat16() for x in rows(n_visible, batch)], torch.bfloat16
+    w, b, c = 0.01 * torch.randn(n_visible, n_hidden), torch.zeros(n_visible), torch.zeros(n_hidden)
+    w16, step = torch.empty_like(w, dtype=half), torch.empty_like(w, dtype=half)
+    p, q, h = (torch.empty(batch, n_hidden, dtype=half) for _ in range(3))
+    v, r = (torch.empty(batch, n_visible, dtype=half) for _ in range(2))
+    u_h, u_v = torch.empty(batch, n_hidden), torch.empty(batch, n_visible)
+
+    def run() -> None:
+        for x in data:
+            w16.copy_(w)
+            torch.addmm(c.to(half), x, w16, out=p).sigmoid_()
+            h.copy_(u_h.uniform_().lt_(p))
+            torch.addmm(b.to(half), h, w16.T, out=v).sigmoid_()
+            r.copy_(u_v.uniform_().lt_(v))
+            torch.addmm(c.to(half), r, w16, out=q).sigmoid_()
+            torch.mm(x.T, p, out=step).addmm_(r.T, q, alpha=-1)
+            w.add_(step, alpha=0.05 / batch)
+            b.add_((x - r).float().mean(0), alpha=0.05)
+            c.add_((p - q).float().mean(0), alpha=0.05)
+
+    return run
+
+
 def scikit_learn(n_visible: int, n_hidden: int, batch: int) -> Way:
     """PCD-1 of scikit-learn by `partial_fit`, whose weights are float64 whatever the data are."""
     data = [x.double().numpy() for x in rows(n_visible, batch)]
@@ -107,10 +135,14 @@ def scikit_learn(n_visible: int, n_hidden: int, batch: int) -> Way:
 
 def ways(shape: tuple[int, int, int]) -> dict[str, Way]:
     """All that can be measured here."""
+    half: dict[str, Way] = {}
+    if bf16_in_hardware():
+        half = {LIMIT_BF16: bare(*shape, torch.bfloat16), "PyTorch by hand, tuned, bf16, CD-1": tuned_bf16(*shape)}
     return {
         LIMIT: bare(*shape),
         "deepbelief PCD-1": ours("pcd", *shape),
         "deepbelief CD-1": ours("cd", *shape),
+        **half,
         "PyTorch by hand, tuned, CD-1": tuned_torch(*shape),
         "PyTorch by hand, plain, CD-1": plain_torch(*shape),
         "scikit-learn, PCD-1": scikit_learn(*shape),
@@ -124,7 +156,9 @@ def main() -> None:
     for shape in SHAPES:
         seconds = interleaved(ways(shape), options.rounds)
         print_table("RBM {}-{}, batch {}: one update".format(*shape), seconds, limit=LIMIT, per=BATCHES)
-        for peer in list(seconds)[3:]:
+        if LIMIT_BF16 in seconds:
+            print(f"  deepbelief PCD-1 takes {ratio(seconds, 'deepbelief PCD-1', LIMIT_BF16):.2f} times {LIMIT_BF16}")
+        for peer in [peer for peer in list(seconds)[3:] if peer != LIMIT_BF16]:
             print(f"  {peer} takes {ratio(seconds, peer, 'deepbelief PCD-1'):.1f} times deepbelief PCD-1")
 
 

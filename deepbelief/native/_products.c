@@ -17,6 +17,7 @@
 #define CHUNK 32
 #define GROUPS 8
 #define ENTRIES 16
+#define ENTRY (4 * TILE) /* bytes */
 #define TABLE (GROUPS * ENTRIES * TILE)
 #define ROWS 1024 /* cases whose sums are kept at once */
 #define PAGE 4096
@@ -42,21 +43,17 @@ static float *working_memory(int64_t n) {
     return memory;
 }
 
-/* Whether this processor has vectors of 8 floats; without them a dense product is as fast. */
-int deepbelief_pays(void) {
-#if defined(__x86_64__) && defined(__GNUC__)
-    return __builtin_cpu_supports("avx2") ? 1 : 0;
-#else
-    return 0;
-#endif
-}
-
 /* -- bits --------------------------------------------------------------------------------------------------------- */
 
 #define ON(x) ((integers)((x) == 1.0f))
 #define OTHER(x) ((integers)((x) != 0.0f) & (integers)((x) != 1.0f)) /* true of NaN too */
 
+#if LANES == 16
+static const integers PLACES = {1,   2,   4,    8,    16,   32,   64,    128,
+                                256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+#else
 static const integers PLACES = {1, 2, 4, 8, 16, 32, 64, 128};
+#endif
 
 INLINE int any(integers mask) {
     int32_t lanes[LANES], found = 0;
@@ -68,7 +65,7 @@ INLINE int any(integers mask) {
 /* x (n, n_in) of zeros and ones, its rows `stride` apart, as words along a row. Returns 0 at the first row that holds
    anything else. */
 FOR_EVERY_MACHINE
-int deepbelief_pack_rows(const float *x, int64_t n, int64_t n_in, int64_t stride, int32_t *bits) {
+int KERNEL(pack_rows)(const float *x, int64_t n, int64_t n_in, int64_t stride, int32_t *bits) {
     for (int64_t i = 0; i < n; i++) {
         const float *row = x + i * stride;
         integers other = {0};
@@ -98,7 +95,7 @@ int deepbelief_pack_rows(const float *x, int64_t n, int64_t n_in, int64_t stride
 
 /* The same of the transpose: words along a column of x (n_cases, n_in), word k of column i at bits[k * n_in + i]. */
 FOR_EVERY_MACHINE
-int deepbelief_pack_columns(const float *x, int64_t n_cases, int64_t n_in, int64_t stride, int32_t *bits) {
+int KERNEL(pack_columns)(const float *x, int64_t n_cases, int64_t n_in, int64_t stride, int32_t *bits) {
     for (int64_t first = 0; first < n_cases; first += CHUNK) {
         int64_t cases = n_cases - first < CHUNK ? n_cases - first : CHUNK, i = 0;
         const float *in = x + first * stride;
@@ -128,35 +125,35 @@ int deepbelief_pack_columns(const float *x, int64_t n_cases, int64_t n_in, int64
 }
 
 /* Both of them. */
-int deepbelief_pack(const float *x, int64_t n, int64_t n_in, int32_t *along_rows, int32_t *along_columns) {
-    return deepbelief_pack_rows(x, n, n_in, n_in, along_rows) && deepbelief_pack_columns(x, n, n_in, n_in, along_columns);
+int KERNEL(pack)(const float *x, int64_t n, int64_t n_in, int32_t *along_rows, int32_t *along_columns) {
+    return KERNEL(pack_rows)(x, n, n_in, n_in, along_rows) && KERNEL(pack_columns)(x, n, n_in, n_in, along_columns);
 }
 
 /* -- tables ------------------------------------------------------------------------------------------------------- */
 
-#if defined(__clang__)
-#define TWO(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define TWO(a, b, ...) __builtin_shuffle(a, b, (integers){__VA_ARGS__})
-#endif
+#define BLOCK_SIDE 8
+typedef float eight __attribute__((vector_size(32)));
+typedef float eight_anywhere __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t eight_integers __attribute__((vector_size(32)));
+#define TWO(a, b, ...) SHUFFLE(eight_integers, a, b, __VA_ARGS__)
 
 /* to[i][j] = from[j][i] for 8 x 8 numbers. */
 INLINE void turn(const float *from, int64_t stride, float *to) {
-    floats r[LANES], s[LANES];
-    for (int i = 0; i < LANES; i++) r[i] = *(const anywhere *)(from + i * stride);
-    for (int i = 0; i < LANES; i += 2) {
+    eight r[BLOCK_SIDE], s[BLOCK_SIDE];
+    for (int i = 0; i < BLOCK_SIDE; i++) r[i] = *(const eight_anywhere *)(from + i * stride);
+    for (int i = 0; i < BLOCK_SIDE; i += 2) {
         s[i] = TWO(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
         s[i + 1] = TWO(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
     }
-    for (int i = 0; i < LANES; i += 4) {
+    for (int i = 0; i < BLOCK_SIDE; i += 4) {
         r[i] = TWO(s[i], s[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
         r[i + 1] = TWO(s[i], s[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
         r[i + 2] = TWO(s[i + 1], s[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
         r[i + 3] = TWO(s[i + 1], s[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
     }
     for (int i = 0; i < 4; i++) {
-        *(anywhere *)(to + i * TILE) = TWO(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        *(anywhere *)(to + (i + 4) * TILE) = TWO(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        *(eight_anywhere *)(to + i * TILE) = TWO(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        *(eight_anywhere *)(to + (i + 4) * TILE) = TWO(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
 }
 
@@ -189,18 +186,18 @@ INLINE void fetch(const float *from, int64_t stride, int64_t n) {
 
 INLINE void add_groups(const int32_t *bits, int64_t n, const float *table, float *sums, const int groups) {
     for (int64_t i = 0; i < n; i++, sums += TILE) {
-        uint32_t word = (uint32_t)bits[i];
+        uint64_t word = (uint32_t)bits[i];
         if (!word) continue; /* the edge of a picture */
-        floats s0 = *(anywhere *)sums, s1 = *(anywhere *)(sums + 8);
-        floats s2 = *(anywhere *)(sums + 16), s3 = *(anywhere *)(sums + 24);
+        word *= ENTRY; /* so that four bits, moved down and masked, are a place in a table in bytes */
+        floats s[TILE / LANES];
+        for (int j = 0; j < TILE / LANES; j++) s[j] = *(anywhere *)(sums + j * LANES);
 #pragma GCC unroll 8
         for (int g = 0; g < groups; g++) {
-            const float *t = table + g * ENTRIES * TILE + (word >> (4 * g) & 15) * TILE;
-            s0 += *(const anywhere *)t, s1 += *(const anywhere *)(t + 8);
-            s2 += *(const anywhere *)(t + 16), s3 += *(const anywhere *)(t + 24);
+            const float *t = (const float *)((const char *)table + g * ENTRIES * ENTRY + (word >> (4 * g) & 15 * ENTRY));
+#pragma GCC unroll 4
+            for (int j = 0; j < TILE / LANES; j++) s[j] += *(const anywhere *)(t + j * LANES);
         }
-        *(anywhere *)sums = s0, *(anywhere *)(sums + 8) = s1;
-        *(anywhere *)(sums + 16) = s2, *(anywhere *)(sums + 24) = s3;
+        for (int j = 0; j < TILE / LANES; j++) *(anywhere *)(sums + j * LANES) = s[j];
     }
 }
 
@@ -236,7 +233,7 @@ typedef struct {
 /* out (n, n_out) = bits (n, n_in) times w, whose entry (k, j) lies at w[k * stride + j], or at w[j * stride + k] where
    it is `turned`; tiles first to last. */
 FOR_EVERY_MACHINE
-void deepbelief_bits_product(const bits_product *a, int64_t first, int64_t last) {
+void KERNEL(bits_product)(const bits_product *a, int64_t first, int64_t last) {
     const int32_t *bits = a->bits;
     const float *w = a->w;
     float *out = a->out;
@@ -255,8 +252,8 @@ void deepbelief_bits_product(const bits_product *a, int64_t first, int64_t last)
                 } else {
                     int64_t i = 0;
                     if (turned && width == TILE)
-                        for (; i + LANES <= depth; i += LANES)
-                            for (int j = 0; j < TILE; j += LANES) turn(from + j * stride + i, stride, rows + i * TILE + j);
+                        for (; i + BLOCK_SIDE <= depth; i += BLOCK_SIDE)
+                            for (int j = 0; j < TILE; j += BLOCK_SIDE) turn(from + j * stride + i, stride, rows + i * TILE + j);
                     memset(rows + i * TILE, 0, sizeof(float) * (size_t)((CHUNK - i) * TILE));
                     for (; i < depth; i++)
                         for (int64_t j = 0; j < width; j++)
@@ -277,14 +274,16 @@ void deepbelief_bits_product(const bits_product *a, int64_t first, int64_t last)
     }
 }
 
-/* One half of a gradient: bits of n_rows x n_cases, the cases' rows of n_out numbers, and what each row is scaled by. */
+/* One half of a gradient: bits of n_rows x n_cases, the cases' rows of n_out numbers, and what they are scaled by: each
+   row by its share (1 where `share` is null), and all by a factor. */
 typedef struct {
     const int32_t *bits;
-    const float *right, *scale;
+    const float *right, *share;
     int64_t n_cases;
+    float factor;
 } half;
 
-/* One tile of: w (n_rows, n_out) = keep w + the sum over halves of bits' (scale right) + the sum over k of
+/* One tile of: w (n_rows, n_out) = keep w + the sum over halves of bits' (factor share right) + the sum over k of
    left[k] right[k]', n_dense real rows. */
 INLINE void step_tile(float *w, float keep, int64_t n_rows, int64_t n_out, const half *halves, int64_t n_halves,
                       const float *left, const float *right, int64_t n_dense, int64_t column, float *work) {
@@ -318,13 +317,13 @@ INLINE void step_tile(float *w, float keep, int64_t n_rows, int64_t n_out, const
                 if (depth < CHUNK || width < TILE) memset(rows, 0, sizeof(float) * CHUNK * TILE);
                 for (int64_t c = 0; c < depth; c++) {
                     const float *from = of->right + (k + c) * n_out + column;
-                    float *to = rows + c * TILE;
+                    float *to = rows + c * TILE, scale = of->share ? of->share[k + c] * of->factor : of->factor;
                     if (width < TILE) {
                         copy(to, from, width);
                         from = to;
                     }
                     for (int j = 0; j < TILE; j += LANES)
-                        *(anywhere *)(to + j) = *(const anywhere *)(from + j) * of->scale[k + c];
+                        *(anywhere *)(to + j) = *(const anywhere *)(from + j) * scale;
                 }
                 int groups = (int)((depth + 3) / 4);
                 fill_tables(rows, TILE, groups, table);
@@ -345,7 +344,7 @@ typedef struct {
 
 /* `step_tile` for tiles first to last. */
 FOR_EVERY_MACHINE
-void deepbelief_bits_step(const bits_step *a, int64_t first, int64_t last) {
+void KERNEL(bits_step)(const bits_step *a, int64_t first, int64_t last) {
     float *work = working_memory(a->n_rows < ROWS ? a->n_rows : ROWS);
     for (int64_t tile = first; tile < last; tile++)
         step_tile(a->w, a->keep, a->n_rows, a->n_out, a->halves, a->n_halves, a->left, a->right, a->n_dense, tile * TILE,
@@ -355,14 +354,12 @@ void deepbelief_bits_step(const bits_step *a, int64_t first, int64_t last) {
 /* -- an update of an RBM ------------------------------------------------------------------------------------------ */
 
 /* The data's or the model's half of an update: bits of its n cases along the visible units (null where the means of h are
-   given) and along the cases, the means (n, n_h), each case's share, its share times the signed rate, and the mean of h
-   over cases, which is made here. */
+   given) and along the cases, the means (n, n_h), and each case's share. */
 typedef struct {
     const float *v;
     const int32_t *along_v, *along_cases;
     float *mean;
-    const float *share, *scale;
-    float *h;
+    const float *share;
     int64_t n;
 } phase;
 
@@ -380,6 +377,11 @@ INLINE void fold(const float *x, int64_t n, int64_t m, float sign, const float *
                 *(anywhere *)(sum + j + b * LANES) += near * v;
                 total[b] += v * *(const anywhere *)(direction + j + b * LANES);
             }
+        for (; j + LANES <= m; j += LANES) {
+            floats v = *(const anywhere *)(x + j);
+            *(anywhere *)(sum + j) += near * v;
+            total[0] += v * *(const anywhere *)(direction + j);
+        }
         float rest = 0;
         for (; j < m; j++) {
             sum[j] += counts * x[j];
@@ -391,26 +393,38 @@ INLINE void fold(const float *x, int64_t n, int64_t m, float sign, const float *
     }
 }
 
-/* The means of v in both phases, v (2, n_v), and v mu of each case, dots (cases of both). */
+/* The means of v in both phases and their difference, v (3, n_v), and v mu of each case, dots (cases of both). */
 FOR_EVERY_MACHINE
-void deepbelief_means_of_v(const phase *phases, int64_t n_v, const float *mu, float *v, float *dots) {
+void KERNEL(means_of_v)(const phase *phases, int64_t n_v, const float *mu, float *v, float *dots) {
     memset(v, 0, sizeof(float) * (size_t)(2 * n_v));
     for (int p = 0; p < 2; dots += phases[p++].n)
         fold(phases[p].v, phases[p].n, n_v, 1, phases[p].share, 0, mu, v + p * n_v, dots);
+    for (int64_t i = 0; i < n_v; i++) v[2 * n_v + i] = v[i] - v[n_v + i];
 }
 
-/* G lambda and G' mu, where G = <v h'>_data - <v h'>_model, by way of each case's own products; `dots` as above, with as
-   much room again behind them. */
+INLINE float dot(const float *a, const float *b, int64_t n) {
+    double total = 0;
+    for (int64_t i = 0; i < n; i++) total += (double)a[i] * b[i];
+    return (float)total;
+}
+
+/* The gradients of minus the log-likelihood in the biases, where the weights go along dW: down_v = <v>_model - <v>_data +
+   dW lambda, down_h = <h>_model - <h>_data + dW' mu, with dW = G - d_v lambda' - mu d_h', G = <v h'>_data - <v h'>_model and
+   d the differences of the means, data less model. G lambda and G' mu come by way of each case's own products. `v` and
+   `dots` as above, with as much room again behind the dots; h (2, n_h). */
 FOR_EVERY_MACHINE
-void deepbelief_turned(const phase *phases, int64_t n_v, int64_t n_h, const float *mu, const float *lambda, float *dots,
-                       float *to_v, float *to_h) {
-    memset(to_v, 0, sizeof(float) * (size_t)n_v);
-    memset(to_h, 0, sizeof(float) * (size_t)n_h);
+void KERNEL(biases)(const phase *phases, int64_t n_v, int64_t n_h, const float *mu, const float *lambda, const float *v,
+                    const float *h, float *dots, float *down_v, float *down_h) {
+    const float *d_v = v + 2 * n_v, *h_data = h, *h_model = h + n_h;
+    float along_lambda = dot(lambda, lambda, n_h), along_mu = dot(mu, mu, n_v), of_v = dot(mu, d_v, n_v);
+    float of_h = dot(lambda, h_model, n_h) - dot(lambda, h_data, n_h);
+    for (int64_t i = 0; i < n_v; i++) down_v[i] = of_h * mu[i] - (1 + along_lambda) * d_v[i];
+    for (int64_t j = 0; j < n_h; j++) down_h[j] = (1 + along_mu) * (h_model[j] - h_data[j]) - of_v * lambda[j];
     float *along = dots + phases[0].n + phases[1].n;
     for (int p = 0; p < 2; dots += phases[p++].n) {
         float sign = p ? -1 : 1;
-        fold(phases[p].mean, phases[p].n, n_h, sign, phases[p].share, dots, lambda, to_h, along);
-        fold(phases[p].v, phases[p].n, n_v, sign, phases[p].share, along, mu, to_v, dots);
+        fold(phases[p].mean, phases[p].n, n_h, sign, phases[p].share, dots, lambda, down_h, along);
+        fold(phases[p].v, phases[p].n, n_v, sign, phases[p].share, along, mu, down_v, dots);
     }
 }
 
@@ -430,19 +444,19 @@ typedef struct {
     float *w;
     const float *bias;
     const phase *phases;
-    const float *left;
-    float *right;
+    const float *left, *lambda;
+    float *right, *h;
     int64_t n_v, n_h, n_dense;
     float keep, rate;
 } rbm_update;
 
-/* The means of h of both phases, their means over cases, and w = keep w + rate times the centred gradient, for the tiles
-   first to last of hidden units, whose weights are in the core's second cache from the first to the last use.
+/* The means of h of both phases, their means over cases, h (2, n_h), and w = keep w + rate times the centred gradient, for
+   the tiles first to last of hidden units, whose weights are in the core's second cache from the first to the last use.
 
-   left (2, n_v) holds <v>_data - <v>_model and mu; right (2, n_h) -rate lambda, and room for rate (<h>_model - <h>_data).
-   Neither is read where n_dense is 0. */
+   left (2, n_v) holds <v>_data - <v>_model and mu; right (2, n_h) is room for -rate lambda and rate (<h>_model - <h>_data).
+   Neither they nor lambda are read where n_dense is 0. */
 FOR_EVERY_MACHINE
-void deepbelief_rbm_update(const rbm_update *a, int64_t first, int64_t last) {
+void KERNEL(rbm_update)(const rbm_update *a, int64_t first, int64_t last) {
     const phase *phases = a->phases;
     float *w = a->w, *right = a->right;
     const int64_t n_v = a->n_v, n_h = a->n_h;
@@ -451,7 +465,7 @@ void deepbelief_rbm_update(const rbm_update *a, int64_t first, int64_t last) {
     float *table = working_memory(most), *rows = table + TABLE, *sums = rows + CHUNK * TILE;
     half halves[2];
     for (int p = 0; p < 2; p++)
-        halves[p] = (half){phases[p].along_cases, phases[p].mean, phases[p].scale, phases[p].n};
+        halves[p] = (half){phases[p].along_cases, phases[p].mean, phases[p].share, phases[p].n, p ? -a->rate : a->rate};
     for (int64_t tile = first; tile < last; tile++) {
         int64_t column = tile * TILE, width = n_h - column < TILE ? n_h - column : TILE, n = 0;
         for (int p = 0; p < 2; p++) n += phases[p].along_v ? phases[p].n : 0;
@@ -493,10 +507,13 @@ void deepbelief_rbm_update(const rbm_update *a, int64_t first, int64_t last) {
                 for (int j = 0; j < TILE / LANES; j++) sum[j] += of->share[i] * *(const anywhere *)(from + j * LANES);
             }
             memcpy(total[p], sum, sizeof total[p]);
-            copy(of->h + column, total[p], width);
+            copy(a->h + p * n_h + column, total[p], width);
         }
         if (a->n_dense)
-            for (int64_t j = 0; j < width; j++) right[n_h + column + j] = a->rate * (total[1][j] - total[0][j]);
+            for (int64_t j = 0; j < width; j++) {
+                right[column + j] = -a->rate * a->lambda[column + j];
+                right[n_h + column + j] = a->rate * (total[1][j] - total[0][j]);
+            }
         step_tile(w, a->keep, n_v, n_h, halves, 2, a->left, right, a->n_dense, column, table);
     }
 }

@@ -21,10 +21,64 @@ GRAIN = 1 << 15  # elements that are worth a thread
 _forked: list[int] = []  # filled in a forked process, where OpenMP would wait for threads that only its parent has
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _forked.append(os.getpid()))
-KERNELS = (
+_POINTER, _INTEGER, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+SHARED = (  # between threads
     *("bernoulli", "sigmoid_bernoulli", "softplus_change", "bernoulli_log_prob"),
     *("bits_product", "bits_step", "rbm_update"),
 )
+DIRECT: dict[str, tuple[Any, list[Any]]] = {  # by this thread: what comes back, and what goes in
+    "pack": (_FLAG, [_POINTER, _INTEGER, _INTEGER, _POINTER, _POINTER]),
+    "pack_rows": (_FLAG, [_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER]),
+    "pack_columns": (_FLAG, [_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER]),
+    "means_of_v": (None, [_POINTER, _INTEGER, _POINTER, _POINTER, _POINTER]),
+    "biases": (None, [_POINTER, _INTEGER, _INTEGER, *[_POINTER] * 7]),
+}
+
+
+class Kernels:
+    """The compiled kernels for one kind of processor.
+
+    ``lanes`` are the numbers in a vector: 16, 8, or 0 where there are no wide vectors, so that products of bits do not
+    pay. ``places`` holds the addresses of the kernels that are shared between threads; the others are methods.
+    """
+
+    pack: Any
+    pack_rows: Any
+    pack_columns: Any
+    means_of_v: Any
+    biases: Any
+
+    def __init__(self, found: ctypes.CDLL, lanes: int) -> None:
+        self.lanes, suffix = lanes, "_512" if lanes == 16 else ""
+        named = {name: getattr(found, f"deepbelief_{name}{suffix}") for name in (*SHARED, *DIRECT)}
+        self.places = {name: ctypes.cast(named[name], ctypes.c_void_p).value for name in SHARED}
+        for name, (result, arguments) in DIRECT.items():
+            named[name].argtypes, named[name].restype = arguments, result
+            setattr(self, name, named[name])
+        self.over_threads = found.deepbelief_over_threads
+        self.over_threads.argtypes = [_POINTER, _POINTER, _POINTER, _INTEGER, _INTEGER]
+        self.over_threads.restype = None
+
+
+@cache
+def library() -> Kernels | None:
+    """The kernels for this processor, or None.
+
+    ``DEEPBELIEF_NATIVE=0`` in the environment turns them off, ``DEEPBELIEF_NATIVE=8`` keeps to vectors of 8 numbers.
+    """
+    wanted = os.environ.get("DEEPBELIEF_NATIVE")
+    if wanted == "0":
+        return None
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_kernels{suffix}")
+        if path.exists():
+            try:
+                found = ctypes.CDLL(str(path))
+                lanes = int(found.deepbelief_lanes())
+                return Kernels(found, min(lanes, 8) if wanted == "8" else lanes)
+            except (OSError, AttributeError):  # built for another machine, or an older version of the source
+                return None
+    return None
 
 
 def record(name: str, pointers: str, integers: str, floats: str = "") -> type[ctypes.Structure]:
@@ -32,38 +86,6 @@ def record(name: str, pointers: str, integers: str, floats: str = "") -> type[ct
     kinds = ((pointers, ctypes.c_void_p), (integers, ctypes.c_int64), (floats, ctypes.c_float))
     fields = [(field, kind) for names, kind in kinds for field in names.split()]
     return type(name, (ctypes.Structure,), {"_fields_": fields})
-
-
-@cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None; ``DEEPBELIEF_NATIVE=0`` in the environment turns them off."""
-    if os.environ.get("DEEPBELIEF_NATIVE") == "0":
-        return None
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name(f"_kernels{suffix}")
-        if path.exists():
-            try:
-                return _declared(ctypes.CDLL(str(path)))
-            except (OSError, AttributeError):  # built for another machine, or an older version of the source
-                return None
-    return None
-
-
-def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
-    pointer, integer, flag = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    for name in KERNELS:
-        getattr(found, f"deepbelief_{name}")
-    for name in ("pack_rows", "pack_columns"):
-        function = getattr(found, f"deepbelief_{name}")
-        function.argtypes, function.restype = [pointer, integer, integer, integer, pointer], flag
-    found.deepbelief_pack.argtypes, found.deepbelief_pack.restype = [pointer, integer, integer, pointer, pointer], flag
-    found.deepbelief_means_of_v.argtypes = [pointer, integer, *[pointer] * 3]
-    found.deepbelief_turned.argtypes = [pointer, integer, integer, *[pointer] * 5]
-    found.deepbelief_means_of_v.restype = found.deepbelief_turned.restype = None
-    found.deepbelief_pays.argtypes, found.deepbelief_pays.restype = [], flag
-    found.deepbelief_over_threads.argtypes = [pointer, pointer, pointer, integer, integer]
-    found.deepbelief_over_threads.restype = None
-    return found
 
 
 def serves(x: Tensor) -> bool:
@@ -76,13 +98,7 @@ def over_threads(name: str, arguments: ctypes.Structure, n: int, size: int) -> N
     kernels = library()
     assert kernels is not None
     threads = 1 if _forked else min(torch.get_num_threads(), n * size // GRAIN)
-    kernels.deepbelief_over_threads(_team(), _place(name), ctypes.addressof(arguments), n, threads)
-
-
-@cache
-def _place(name: str) -> Any:
-    """The address of a kernel."""
-    return ctypes.cast(getattr(library(), f"deepbelief_{name}"), ctypes.c_void_p).value
+    kernels.over_threads(_team(), kernels.places[name], ctypes.addressof(arguments), n, threads)
 
 
 @cache

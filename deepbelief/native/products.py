@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from deepbelief.native.library import library, over_threads, record
+from deepbelief.native.library import Kernels, library, over_threads, record
 
 TILE = 32  # columns, and bits of a word
 FEWEST = 24  # cases; below, the tables cost more than they save
@@ -22,7 +20,7 @@ SMALLEST = 1 << 21  # products of numbers; below, a dense product takes no longe
 COST = 32  # products in the time of one drawn element
 _Product = record("Product", "bits w out", "n n_in n_out stride turned")
 _Step = record("Step", "w halves left right", "n_rows n_out n_halves n_dense", "keep")
-_Half = record("Half", "bits right scale", "n_cases")
+_Half = record("Half", "bits right share", "n_cases", "factor")
 
 
 def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
@@ -39,7 +37,7 @@ def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
     if not x.is_contiguous() and (x.ndim != 2 or x.stride(1) != 1):
         return None
     bits = torch.empty((-(-n_in // TILE), n), dtype=torch.int32)
-    if not kernels.deepbelief_pack_rows(x.data_ptr(), n, n_in, n_in if x.ndim != 2 else x.stride(0), bits.data_ptr()):
+    if not kernels.pack_rows(x.data_ptr(), n, n_in, n_in if x.ndim != 2 else x.stride(0), bits.data_ptr()):
         return None
     out = x.new_empty((*x.shape[:-1], n_out))
     stride = w.stride(1 if turned else 0)
@@ -67,30 +65,24 @@ def bits_step(
     table, alive = (_Half * len(halves))(), []
     for i, (x, y, factor) in enumerate(halves):
         bits = torch.empty((-(-len(x) // TILE), n_rows), dtype=torch.int32)
-        if not kernels.deepbelief_pack_columns(x.data_ptr(), len(x), n_rows, n_rows, bits.data_ptr()):
+        if not kernels.pack_columns(x.data_ptr(), len(x), n_rows, n_rows, bits.data_ptr()):
             return False
-        scale = torch.full((len(x),), factor)
-        alive += [bits, scale]
-        table[i] = _Half(bits.data_ptr(), y.data_ptr(), scale.data_ptr(), len(x))
+        alive.append(bits)
+        table[i] = _Half(bits.data_ptr(), y.data_ptr(), None, len(x), factor)
     places = w.data_ptr(), ctypes.addressof(table), left.data_ptr(), right.data_ptr()
     arguments = _Step(*places, n_rows, n_out, len(halves), len(left), keep)
     over_threads("bits_step", arguments, -(-n_out // TILE), n_cases * n_rows * TILE // COST)
     return True
 
 
-def kernels_for(*tensors: Tensor) -> Any:
+def kernels_for(*tensors: Tensor) -> Kernels | None:
     """The kernels if the memory of these tensors can be read as it is; None for other types, tracers and transforms."""
     if torch.is_autocast_enabled("cpu") or torch._C._get_tracing_state() is not None:
         return None
     if torch._C._functorch.peek_interpreter_stack() is not None or not all(map(_is_plain, tensors)):
         return None
-    return _wide()
-
-
-@cache
-def _wide() -> Any:
     kernels = library()
-    return kernels if kernels is not None and kernels.deepbelief_pays() else None
+    return kernels if kernels is not None and kernels.lanes else None
 
 
 def _is_plain(x: Tensor) -> bool:

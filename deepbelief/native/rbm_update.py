@@ -17,8 +17,8 @@ from deepbelief.native.products import COST, TILE, kernels_for
 
 SMALLEST = 1 << 17  # products of numbers; an update saves more calls than it makes
 FEWEST = 8  # cases
-_Phase = record("Phase", "v along_v along_cases mean share scale h", "n")
-_Update = record("Update", "w bias phases left right", "n_v n_h n_dense", "keep rate")
+_Phase = record("Phase", "v along_v along_cases mean share", "n")
+_Update = record("Update", "w bias phases left lambda right h", "n_v n_h n_dense", "keep rate")
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,16 @@ class Cases:
 
 @dataclass(frozen=True)
 class Change:
-    """What an update did: means of v and h in both phases, rows for the data and for the model, and its turned halves.
+    """What an update did: the data's means of v and h, and the biases' gradients of minus the log-likelihood.
 
-    With G the difference ``<v h'>_data - <v h'>_model``, ``to_v`` is ``G lambda`` and ``to_h`` is ``G' mu``.
+    Where the weights went along the centred dW, ``down_v`` is ``<v>_model - <v>_data + dW lambda``, and ``down_h`` is
+    ``<h>_model - <h>_data + dW' mu``; otherwise they are the differences alone.
     """
 
-    v: Tensor  # (2, n_visible)
-    h: Tensor  # (2, n_hidden)
-    to_v: Tensor  # (n_visible,)
-    to_h: Tensor  # (n_hidden,)
+    v_data: Tensor  # (n_visible,)
+    h_data: Tensor  # (n_hidden,)
+    down_v: Tensor  # (n_visible,)
+    down_h: Tensor  # (n_hidden,)
 
 
 def serves(w: Tensor, vectors: Sequence[Tensor], v: Tensor, share: Tensor) -> bool:
@@ -67,7 +68,7 @@ def cases(v: Tensor, share: Tensor, n_hidden: int) -> Cases | None:
     turn = -(-n_v // TILE) * n
     bits = torch.empty(turn + -(-n // TILE) * n_v, dtype=torch.int32)
     place = bits.data_ptr()
-    if not kernels.deepbelief_pack(v.data_ptr(), n, n_v, place, place + 4 * turn):
+    if not kernels.pack(v.data_ptr(), n, n_v, place, place + 4 * turn):
         return None
     return Cases(v, share, v.new_empty((n, n_hidden)), False, bits, turn)
 
@@ -90,24 +91,23 @@ def rbm_update(
     kernels, (n_v, n_h), (mu, lambda_) = library(), w.shape, offsets
     assert kernels is not None
     n = len(data.v) + len(model.v)
-    made = Change(*(w.new_empty(shape, requires_grad=False) for shape in ((2, n_v), (2, n_h), (n_v,), (n_h,))))
-    scales, dots = [data.share * rate, model.share * -rate], w.new_empty(2 * n, requires_grad=False)
-    phases = (_Phase * 2)(*(_phase(*part) for part in zip((data, model), scales, made.h, strict=True)))
-    place = ctypes.addressof(phases)
-    kernels.deepbelief_means_of_v(place, n_v, mu.data_ptr(), made.v.data_ptr(), dots.data_ptr())
-    left = right = dots
-    if centred:
-        left = torch.stack([made.v[0] - made.v[1], mu])
-        right = torch.stack([lambda_ * -rate, lambda_])  # the second row is made in the kernel
-    places = [w.data_ptr(), bias.data_ptr(), place, left.data_ptr(), right.data_ptr()]
-    arguments = _Update(*places, n_v, n_h, 2 if centred else 0, keep, rate)
+    v, h, right, down_v, down_h, dots = (
+        w.new_empty(shape, requires_grad=False) for shape in ((4, n_v), (2, n_h), (2, n_h), (n_v,), (n_h,), (2 * n,))
+    )
+    phases = (_Phase * 2)(_phase(data), _phase(model))
+    place, left = ctypes.addressof(phases), v[2:]  # <v>_data - <v>_model, and mu
+    v[3] = mu
+    kernels.means_of_v(place, n_v, mu.data_ptr(), v.data_ptr(), dots.data_ptr())
+    places = [x.data_ptr() for x in (left, lambda_, right, h)]
+    arguments = _Update(w.data_ptr(), bias.data_ptr(), place, *places, n_v, n_h, 2 if centred else 0, keep, rate)
     over_threads("rbm_update", arguments, -(-n_h // TILE), 2 * n * n_v * TILE // COST)
-    results = [x.data_ptr() for x in (mu, lambda_, dots, made.to_v, made.to_h)]
-    kernels.deepbelief_turned(place, n_v, n_h, *results)
-    return made
+    if not centred:
+        return Change(v[0], h[0], v[1] - v[0], h[1] - h[0])
+    kernels.biases(place, n_v, n_h, *[x.data_ptr() for x in (mu, lambda_, v, h, dots, down_v, down_h)])
+    return Change(v[0], h[0], down_v, down_h)
 
 
-def _phase(of: Cases, scale: Tensor, h: Tensor) -> ctypes.Structure:
+def _phase(of: Cases) -> ctypes.Structure:
     bits = of.bits.data_ptr()
-    others = [x.data_ptr() for x in (of.mean, of.share, scale, h)]
-    return _Phase(of.v.data_ptr(), None if of.given else bits, bits + 4 * of.turn, *others, len(of.v))
+    others = (None if of.given else bits, bits + 4 * of.turn, of.mean.data_ptr(), of.share.data_ptr())
+    return _Phase(of.v.data_ptr(), *others, len(of.v))

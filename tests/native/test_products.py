@@ -19,9 +19,10 @@ from deepbelief.native import library, products
 from deepbelief.native.products import bits_product, bits_step
 from deepbelief.rng import make_generator
 from deepbelief.types import Batch
+from tests.native.widths import widths
 from tests.oracle.checks import make_context
 
-built = pytest.mark.skipif(products._wide() is None, reason="no C kernels, or no wide vectors here")
+built = pytest.mark.skipif(not widths(), reason="no C kernels, or no wide vectors here")
 SHAPES = [(8, 33, 250), (100, 784, 37), (31, 64, 64), (9, 1000, 8), (1100, 40, 3), (64, 31, 96), (8, 4096, 2)]
 
 
@@ -189,7 +190,7 @@ def test_an_update_by_bits_is_the_dense_update(name: str, weighted: bool, monkey
     in_one_pass = not ("momentum" in name or "groups" in name)
     assert [len(calls) for calls in by_bits] == ([3, 0] if in_one_pass else [0, 3])
     assert all(result for calls in by_bits for result in calls)
-    monkeypatch.setattr(products, "_wide", lambda: None)
+    monkeypatch.setattr(products, "library", lambda: None)
     slow, slow_state, slow_next = trained(settings, x, weight)
     assert by_bits[0][3:] == ([None] * 3 if in_one_pass else [])
     assert torch.equal(fast_next, slow_next)
@@ -219,7 +220,7 @@ def test_grey_levels_take_the_general_update_and_draw_the_same(monkeypatch: pyte
     by_bits = spied(monkeypatch, "update_of_bits")
     fast = trained(LearningSettings(n_chains=53), x, None)
     assert by_bits == [None] * 3
-    monkeypatch.setattr(products, "_wide", lambda: None)
+    monkeypatch.setattr(products, "library", lambda: None)
     slow = trained(LearningSettings(n_chains=53), x, None)
     assert torch.equal(fast[1]["negative"]["h"], slow[1]["negative"]["h"])
     assert torch.equal(fast[2], slow[2])

@@ -13,11 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from deepbelief.energy.gradients.cd import ContrastiveDivergence
-from deepbelief.energy.gradients.moments import offset_rows_times_offsets, shares
+from deepbelief.energy.gradients.moments import shares
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.rbm import RBM
-from deepbelief.native.rbm_update import Cases, cases, rbm_update, serves
+from deepbelief.native.rbm_update import Cases, Change, cases, rbm_update, serves
 from deepbelief.protocols import Generator
 from deepbelief.rng import bernoulli
 from deepbelief.types import Batch
@@ -26,11 +26,9 @@ from deepbelief.units.bernoulli import Bernoulli
 
 @dataclass(frozen=True)
 class UpdateOfBits:
-    """What is left to do after the weights' step: the means of v and h in both phases, and the shifts of the biases."""
+    """What is left to do after the weights' step (the biases' gradients, the offsets), and what the chains watched."""
 
-    data: tuple[Tensor, Tensor]
-    model: tuple[Tensor, Tensor]
-    shifts: tuple[Tensor, Tensor] | None
+    change: Change
     watched: Mapping[str, Tensor]
 
 
@@ -63,25 +61,19 @@ def update_of_bits(
         v = negative.draw_v(rbm, generator)
         model = cases(v, shares(v), rbm.hidden.size)
     assert model is not None  # Bernoulli units draw bits
-    update = _step(rbm, data, model, rate, l2, centred)
+    change = _step(rbm, data, model, rate, l2, centred)
     if isinstance(negative, PersistentChains):
         negative.take_h(rbm, bernoulli(model.mean, generator), batch.x)
-    return replace(update, watched=watched)
+    return UpdateOfBits(change, watched)
 
 
-def _step(rbm: RBM, data: Cases, model: Cases, rate: float, l2: float, centred: bool) -> UpdateOfBits:
+def _step(rbm: RBM, data: Cases, model: Cases, rate: float, l2: float, centred: bool) -> Change:
     mu, offset = offsets = rbm.visible_offset, rbm.hidden_offset
     # before the weights move
     decays = (rbm.weight.mv(offset), rbm.weight.T.mv(mu)) if centred and l2 else None
     settings: dict[str, Any] = {"rate": rate, "keep": 1 - rate * l2, "offsets": offsets, "centred": centred}
     change = rbm_update(rbm.weight, rbm.hidden.bias, data, model, **settings)
-    update = UpdateOfBits((change.v[0], change.h[0]), (change.v[1], change.h[1]), None, {})
-    if not centred:
-        return update
-    to_v, to_h = offset_rows_times_offsets(offsets, change.v[0] - change.v[1], change.h[1] - change.h[0])
-    to_v.add_(change.to_v)
-    to_h.add_(change.to_h)
     if decays is not None:
-        to_v.sub_(decays[0], alpha=l2)
-        to_h.sub_(decays[1], alpha=l2)
-    return replace(update, shifts=(to_v, to_h))
+        change.down_v.sub_(decays[0], alpha=l2)
+        change.down_h.sub_(decays[1], alpha=l2)
+    return change

@@ -175,9 +175,9 @@ class LikelihoodLearning:
         if found is None:
             return None
         self.rbm.weight.grad = None
-        (v_data, h_data), (v_model, h_model) = found.data, found.model
-        self._put_biases(v_model - v_data, h_model - h_data, {}, {}, found.shifts)
-        self.advance(context, v_data, h_data)
+        change = found.change
+        self._put_biases(change.down_v, change.down_h, {}, {}, None)
+        self.advance(context, change.v_data, change.h_data)
         return found.watched
 
     def _halves(

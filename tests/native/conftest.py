@@ -1,0 +1,18 @@
+"""Every test of the kernels runs with each width of vectors that this processor has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.native.widths import kernels_of, widths
+
+
+@pytest.fixture(autouse=True, params=[8, 16])
+def width(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The kernels of 8 numbers at once (as it is where there are none), or those of 16."""
+    if request.param != 8 and request.param not in widths():
+        pytest.skip(f"no kernels, or no vectors of {request.param} numbers here")
+    with kernels_of(request.param):
+        yield request.param
