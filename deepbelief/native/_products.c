@@ -393,13 +393,14 @@ INLINE void fold(const float *x, int64_t n, int64_t m, float sign, const float *
     }
 }
 
-/* The means of v in both phases and their difference, v (3, n_v), and v mu of each case, dots (cases of both). */
+/* v (4, n_v): its means in both phases, their difference, and mu; and v mu of each case, dots (cases of both). */
 FOR_EVERY_MACHINE
 void KERNEL(means_of_v)(const phase *phases, int64_t n_v, const float *mu, float *v, float *dots) {
     memset(v, 0, sizeof(float) * (size_t)(2 * n_v));
     for (int p = 0; p < 2; dots += phases[p++].n)
         fold(phases[p].v, phases[p].n, n_v, 1, phases[p].share, 0, mu, v + p * n_v, dots);
     for (int64_t i = 0; i < n_v; i++) v[2 * n_v + i] = v[i] - v[n_v + i];
+    memcpy(v + 3 * n_v, mu, sizeof(float) * (size_t)n_v);
 }
 
 INLINE float dot(const float *a, const float *b, int64_t n) {

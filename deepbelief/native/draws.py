@@ -37,7 +37,7 @@ def sigmoid_bernoulli(inputs: Tensor, bias: Tensor, generator: torch.Generator |
         return None  # the mean must carry its gradient
     mean, out, n = torch.empty_like(inputs), torch.empty_like(inputs), inputs.numel()
     places = [tensor.data_ptr() for tensor in (inputs, bias, mean, out)]
-    arguments = _SigmoidBernoulli(*places, n, len(bias), _key(generator))
+    arguments = _SigmoidBernoulli(*places, n, bias.shape[0], _key(generator))
     over_threads("sigmoid_bernoulli", arguments, -(-n // BLOCK), BLOCK)
     return mean, out
 

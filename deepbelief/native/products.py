@@ -26,7 +26,7 @@ _Half = record("Half", "bits right share", "n_cases", "factor")
 def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
     """``x @ w`` where all of `x` is 0 or 1: (..., n_in), (n_in, n_out) -> (..., n_out); None where it is not."""
     kernels = kernels_for(x, w)  # first: what a tracer stands in for has no sizes to compare
-    if kernels is None or w.ndim != 2 or x.numel() * w.shape[1] < SMALLEST or x.shape[-1] != len(w):
+    if kernels is None or w.ndim != 2 or x.numel() * w.shape[1] < SMALLEST or x.shape[-1] != w.shape[0]:
         return None
     n_in, n_out = w.shape
     n, turned = x.numel() // n_in, w.stride(1) != 1

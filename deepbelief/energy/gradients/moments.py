@@ -49,7 +49,8 @@ def moments(rbm: Bipartite, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: T
 
 def shares(rows: Tensor, weight: Tensor | None = None) -> Tensor:
     """What each row counts in an average: (n,), in the type of `rows`, of sum one."""
-    return rows.new_full((len(rows),), 1 / len(rows)) if weight is None else (weight / weight.sum()).to(rows)
+    n = rows.shape[0]
+    return rows.new_full((n,), 1 / n) if weight is None else (weight / weight.sum()).to(rows)
 
 
 def _moments(rbm: Bipartite, v: Tensor, inputs: Tensor, mean_h: Tensor, weight: Tensor | None) -> Moments:
