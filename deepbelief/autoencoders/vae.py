@@ -18,6 +18,7 @@ from deepbelief.autoencoders.diagonal import Diagonal, Generated, Inferred, norm
 from deepbelief.autoencoders.importance import importance_weighted
 from deepbelief.autoencoders.priors import Prior, StandardNormal, VampPrior, prior_from_config
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_count
+from deepbelief.maths.float32 import quick_float32
 from deepbelief.networks.parts import network_config, network_from_config, on_rows
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
@@ -180,7 +181,8 @@ class VAE(nn.Module):
             given = None if c is None else c[cases]
             return self.log_weights(rows, draws.stop - draws.start, c=given, generator=generator, noises=own)
 
-        value, error = importance_weighted(draw, len(x), n_samples, shared=shared)
+        with quick_float32(self, len(x) * n_samples):
+            value, error = importance_weighted(draw, len(x), n_samples, shared=shared)
         return Bound(value, "lower_bound", error, f"importance-weighted bound, {n_samples} samples")
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from deepbelief.belief.bit_decoder import BitDecoder
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check, check_count
+from deepbelief.maths.float32 import quick_float32
 from deepbelief.networks.parts import network_config, network_from_config, on_rows
 from deepbelief.protocols import Generator
 from deepbelief.rng import bernoulli
@@ -138,7 +139,8 @@ class RBMVAE(nn.Module):
             bits = self.infer(rows, draws.stop - draws.start, generator=generator)
             return self.log_unnormalized(rows, bits, generator) - bits.log_q()
 
-        value, noise = importance_weighted(draw, len(x), n_samples)
+        with quick_float32(self, len(x) * n_samples):
+            value, noise = importance_weighted(draw, len(x), n_samples)
         low, high = (None if end is None else value.mean().item() - end for end in (z.high, z.low))
         method = f"importance-weighted bound, {n_samples} samples; {z.method}"
         error = math.sqrt(noise**2 + z.stderr**2)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from deepbelief.errors import DivergenceError, InvalidDataError, check, check_choice, check_count, check_range
+from deepbelief.maths.float32 import quick_float32
 from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator
 from deepbelief.training import checkpoint
@@ -178,10 +179,12 @@ class Trainer:
 
     @contextmanager
     def _surroundings(self) -> Iterator[Interrupts]:
-        """Our own global random stream, thread count and Ctrl-C; the caller's come back after."""
+        """Our own global random stream, thread count, float32 products and Ctrl-C; the caller's come back after."""
         device, threads = self.processes.device, torch.get_num_threads()
         gpus = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=gpus), Interrupts() as interrupts:
+        rows = self.source.n_cases / len(self.source) / self.processes.world_size
+        products = quick_float32(self.module, rows)
+        with torch.random.fork_rng(devices=gpus), products, Interrupts() as interrupts:
             torch.manual_seed(self._global_seed)
             if self.threads is not None:
                 torch.set_num_threads(self.threads)
