@@ -202,6 +202,17 @@ def test_diversity_by_hand_and_under_collapse() -> None:
     assert nearest > 0
 
 
+def test_diversity_of_wide_cases_is_that_of_exact_distances() -> None:
+    real = 5 + torch.rand(64, 784, generator=stream())
+    fake = 5 + 0.3 * torch.rand(64, 784, generator=stream(1))
+    found, exact = diversity(fake, real), diversity(fake.double(), real.double())
+    for name in ("diversity", "nearest"):
+        assert float(found[name]) == pytest.approx(float(exact[name]), rel=1e-4)
+    repeated = diversity(real[:2].repeat(32, 1), real)
+    assert float(repeated["nearest"]) < 2e-3
+    assert 0.4 < float(repeated["diversity"]) < 0.6
+
+
 def test_accuracy_of_the_critic() -> None:
     real, fake = torch.tensor([1.0, 2.0, -1.0, 3.0]), torch.tensor([-1.0, 0.4])
     assert {k: float(v) for k, v in critic_accuracy(real, fake, 0.0).items()} == {
