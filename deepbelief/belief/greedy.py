@@ -29,12 +29,13 @@ MOMENT_BATCHES = 100  # batches from which the starting moments of a layer are t
 class LayerSource:
     """The batches of another source as layer `layer` of a DBN sees them: by draws from the layers below.
 
-    Draws, not means: the bound's argument is about the binary states. Labels join at the top when they sit there; a
-    label below 0 is unknown, and enters by its posterior under the current top RBM.
+    Draws, not means: the bound's argument is about the binary states. With ``means`` they are the means of one
+    deterministic pass up, as a classifier sees them. Labels join at the top when they sit there; a label below 0 is
+    unknown, and enters by its posterior under the current top RBM.
     """
 
-    def __init__(self, source: BatchSource, dbn: DBN, layer: int) -> None:
-        self.source, self.dbn, self.layer = source, dbn, layer
+    def __init__(self, source: BatchSource, dbn: DBN, layer: int, *, means: bool = False) -> None:
+        self.source, self.dbn, self.layer, self.means = source, dbn, layer, means
         self.n_cases = source.n_cases
 
     def __len__(self) -> int:
@@ -58,7 +59,7 @@ class LayerSource:
         return Batch(self._activity(batch, generator), batch.y, batch.weight)
 
     def _activity(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        h = self.dbn.upward(batch.x, n_layers=self.layer, sample=True, generator=generator)
+        h = self.dbn.upward(batch.x, n_layers=self.layer, sample=not self.means, generator=generator)
         if not self.dbn.n_classes or self.layer < len(self.dbn.layers) - 1:
             return h
         return self.dbn.with_labels(h, batch.y)

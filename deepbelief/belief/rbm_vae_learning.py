@@ -55,7 +55,7 @@ class RBMVAELearning:
         *,
         k: int = 5,
         gradient: str = "relaxed",
-        temperature: float = 1 / 7,
+        temperature: float = 0.5,
         warmup: float = 0.0,
         negative: str = "pcd",
         n_chains: int = 100,

@@ -91,7 +91,7 @@ random_state
         activation: str = "auto",
         k: int = 5,
         gradient: str = "relaxed",
-        temperature: float = 1 / 7,
+        temperature: float = 0.5,
         warmup: float = 0.0,
         negative: str = "pcd",
         n_chains: int = 100,

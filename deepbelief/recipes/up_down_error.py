@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deepbelief.belief.dbn import DBN, with_labels_in_top
-from deepbelief.belief.greedy import LayerSource
+from deepbelief.belief.dbn import DBN, units_copy
+from deepbelief.belief.greedy import LayerSource, start_layer
 from deepbelief.belief.untied import UntiedDBN
 from deepbelief.belief.up_down import UpDownLearning
 from deepbelief.data.sets import DataSet
 from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
+from deepbelief.energy.rbm import RBM
 from deepbelief.protocols import BatchSource, Procedure
-from deepbelief.recipes.pretrained import error_rate, pretrained
+from deepbelief.recipes.pretrained import SIZES, error_rate, pretrained
 from deepbelief.recipes.recipe import Options, Recipe, main
+from deepbelief.rng import make_generator
 from deepbelief.storage import save_model
 from deepbelief.training.schedules import make_schedule
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Result
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.side_by_side import SideBySide
 
-LABELLED_TOP = LearningSettings(
-    learning="cd", k=5, epochs=5, learning_rate=0.05, schedule="linear", momentum=0.9, averaging=0.99
-)
-AVERAGING = 0.999
+# as published: a tenth of the updates, on batches of 100, leaves 4.3 % of the validation cases wrong instead of 2.7
+TOP_BATCH = 10
+LABELLED_TOP = LearningSettings(learning="cd", epochs=20, learning_rate=0.1, schedule="linear", momentum=0.9, l2=2e-4)
+AVERAGING = 0.9995
 
 
 @dataclass(frozen=True)
@@ -37,16 +41,14 @@ class Plan:
     momentum: float = 0.9
 
 
-PLANS = (Plan("up-down", 20, (1, 3, 6), 0.05), Plan("hybrid-up-down", 30, (1,), 0.01, discriminative=10.0))
+PLANS = (Plan("up-down", 20, (1, 3, 6), 0.03), Plan("hybrid-up-down", 40, (1,), 0.01, discriminative=10.0))
 
 
 def reproduce(options: Options) -> list[Result]:
     """Teach the pre-trained stack the labels, then tune all of it by each plan; the last epochs' test errors."""
     train, test = options.load("train"), options.load("test")
     source = make_source(train.x, train.y, scale=train.scale, batch_size=100, seed=options.seed)
-    dbn = with_labels_in_top(pretrained(options), 10)
-    top = LayerSource(source, dbn, len(dbn.layers) - 1)
-    learn(make_procedure(dbn.top, LABELLED_TOP), top, options, "top", LABELLED_TOP.epochs, LABELLED_TOP.averaging)
+    dbn = labelled(train, options)
     results = [result("before", dbn, test)]
     for plan in PLANS:
         net = UntiedDBN.from_dbn(dbn)
@@ -54,6 +56,19 @@ def reproduce(options: Options) -> list[Result]:
         save_model(net, options.folder("up_down_error") / plan.name / "model")
         results.append(result(f"after {plan.name}", net, test))
     return results
+
+
+def labelled(train: DataSet, options: Options) -> DBN:
+    """The two lower layers of the pre-trained stack under a new top that learns their means and the labels together."""
+    below = pretrained(options).layers[:-1]
+    label, n_hidden = Categorical(1, 10), (SIZES[-1] if not options.quick else 64)
+    top = RBM(SideBySide([units_copy(below[-1].hidden), label]), n_hidden, generator=make_generator(options.seed))
+    dbn = DBN([*below, top], 10)
+    source = make_source(train.x, train.y, scale=train.scale, batch_size=TOP_BATCH, seed=options.seed)
+    seen = LayerSource(source, dbn, len(below), means=True)
+    start_layer(top, seen, make_generator(options.seed))
+    learn(make_procedure(top, LABELLED_TOP), seen, options, "top", LABELLED_TOP.epochs, LABELLED_TOP.averaging)
+    return dbn
 
 
 def procedure(net: UntiedDBN, plan: Plan) -> UpDownLearning:
