@@ -104,7 +104,7 @@ def layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> list[int]:
     check(len(sizes) >= 1, f"{name} must name at least 1 layer. Got none.")
     for size in sizes:
         check(isinstance(size, Integral), f"{name} must be integers. Got {name}={value!r}.")
-        check_count(name, size, low=1)
+        check(size >= 1, f"{name} must be at least 1 in every layer. Got {name}={value!r}.")
     return [int(size) for size in sizes]
 
 
