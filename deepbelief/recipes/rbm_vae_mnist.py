@@ -81,8 +81,8 @@ RECIPE = Recipe(
     published="-80.15 nats (10,000 importance samples)",
     setting="60,000 training images drawn anew at every visit, 10,000 test images drawn once; 1,000 importance "
     "samples, log Z by AIS both ways",
-    reached="not yet measured",
-    time="an hour or more on 1 thread",
+    reached="-83.266 +- 0.011 nats (seed 0; the ends of log Z's bracket within 0.007)",
+    time="45 minutes of one core, 7 of them for the score",
     reproduce=reproduce,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -19,6 +20,7 @@ from deepbelief.rng import make_generator
 from deepbelief.training import checkpoint
 from deepbelief.training.averaging import Averaging
 from deepbelief.training.callbacks import Callback
+from deepbelief.training.cores import fair_share
 from deepbelief.training.divergence import Guard
 from deepbelief.training.interrupts import Interrupts
 from deepbelief.training.logs import observers
@@ -56,7 +58,8 @@ class Trainer:
     check_every
         Steps between two checks for divergence, beside that at every epoch's end.
     threads
-        CPU threads for the training; None leaves torch's setting.
+        CPU threads for the training; None takes torch's setting, or as many as there are cores for if these are fewer
+        (a container's quota, ``taskset`` and further processes of this training counted). More than that is warned of.
     """
 
     def __init__(
@@ -186,12 +189,25 @@ class Trainer:
         products = quick_float32(self.module, rows)
         with torch.random.fork_rng(devices=gpus), products, Interrupts() as interrupts:
             torch.manual_seed(self._global_seed)
-            if self.threads is not None:
-                torch.set_num_threads(self.threads)
+            self._set_threads(threads)
             try:
                 yield interrupts
             finally:
                 torch.set_num_threads(threads)
+
+    def _set_threads(self, usual: int) -> None:
+        if self.processes.device.type != "cpu":
+            torch.set_num_threads(self.threads or usual)
+            return
+        share = fair_share(self.processes.world_size)
+        if self.threads is not None and self.threads > share and self.rank == 0:
+            warnings.warn(
+                f"threads should be at most {share}, the cores that each process of this training can have here. Got "
+                f"threads={self.threads}: some will wait for others. Lower it, or leave it None.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        torch.set_num_threads(min(usual, share) if self.threads is None else self.threads)
 
     def _start(self, *, fresh: bool) -> None:
         self._clock_start = time.perf_counter()

@@ -17,6 +17,7 @@ from deepbelief.data.source import ArraySource
 from deepbelief.errors import DivergenceError, InvalidArgumentError, InvalidDataError
 from deepbelief.protocols import Procedure, StepContext
 from deepbelief.storage import read_state
+from deepbelief.training import trainer as trainer_module
 from deepbelief.training.callbacks import Callback, EarlyStopping, Watch
 from deepbelief.training.progress import PlainProgress
 from deepbelief.training.trainer import Trainer
@@ -268,7 +269,8 @@ def test_bf16_reaches_the_procedure_and_keeps_float32_weights(small: ModuleType)
     assert outcome["history"][-1]["loss"] < outcome["history"][0]["loss"]
 
 
-def test_threads_hold_only_while_training() -> None:
+def test_threads_hold_only_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_module, "fair_share", lambda processes: 64)
     before = torch.get_num_threads()
     seen: list[int] = []
 
@@ -279,6 +281,30 @@ def test_threads_hold_only_while_training() -> None:
     Trainer(epochs=1, progress=False, threads=before + 1, callbacks=[Look()]).fit(Counter(), source())
     assert set(seen) == {before + 1}
     assert torch.get_num_threads() == before
+
+
+def test_threads_are_no_more_than_cores_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Look(Callback):
+        def on_step_end(self, trainer: Trainer) -> None:
+            seen.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(trainer_module, "fair_share", lambda processes: 2)
+    try:
+        torch.set_num_threads(3)
+        Trainer(epochs=1, progress=False, device="cpu", callbacks=[Look()]).fit(Counter(), source())
+        assert set(seen) == {2}
+        assert torch.get_num_threads() == 3
+        with pytest.warns(RuntimeWarning, match=r"threads should be at most 2.* Got threads=3: .* Lower it"):
+            Trainer(epochs=1, progress=False, device="cpu", threads=3, callbacks=[Look()]).fit(Counter(), source())
+        assert seen[-1] == 3
+        torch.set_num_threads(1)
+        Trainer(epochs=1, progress=False, device="cpu", callbacks=[Look()]).fit(Counter(), source())
+        assert seen[-1] == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_source_that_breaks_its_promise_is_named() -> None:
