@@ -55,8 +55,9 @@ def test_it_learns_more_than_the_rates_of_the_bits(make: Callable[..., Any]) -> 
     bound = model.log_likelihood(new)
     assert bound.kind == "lower_bound"
     assert model.score(new) - 6 * bound.stderr > independent + 0.5
-    # a lower bound of each case's probability: over all cases they add up to at most 1
-    assert np.exp(logsumexp(model.score_samples(ALL_BITS))) < 1.05
+    # estimates of the probabilities of all cases, from the same draws: they add up to 1 where these are many
+    model.set_params(n_importance_samples=3000)
+    assert abs(logsumexp(model.score_samples(ALL_BITS))) < 0.02
     draws = model.sample(500, random_state=1)
     assert abs(np.corrcoef(draws.T)[0, 1] - np.corrcoef(X.T)[0, 1]) < 0.3
     decoded = model.inverse_transform(model.transform(new))
