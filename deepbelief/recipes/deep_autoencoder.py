@@ -121,7 +121,7 @@ RECIPE = Recipe(
     paper="Hinton & Salakhutdinov 2006, Reducing the dimensionality of data with neural networks",
     published="3.00 per test image; logistic PCA-30 8.01, PCA-30 13.87",
     setting="60,000 grey images without labels; squared error summed over pixels, averaged over the 10,000 test images",
-    reached="2.776, 2.776, 2.783 (seeds 0 to 2, each +- 0.020; training images 2.07, the stack alone 13.8); PCA-30 13.87",
+    reached="2.776, 2.776, 2.783 (seeds 0 to 2, +- 0.020; training images 2.07, the stack alone 13.8); PCA-30 13.87",
     time="7 minutes, 1 thread, beside other work",
     reproduce=reproduce,
 )
