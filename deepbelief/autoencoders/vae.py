@@ -181,7 +181,7 @@ class VAE(nn.Module):
             given = None if c is None else c[cases]
             return self.log_weights(rows, draws.stop - draws.start, c=given, generator=generator, noises=own)
 
-        with quick_float32(self, len(x) * n_samples):
+        with quick_float32(self, n_samples):  # whatever the number of cases, so that a score is its case's own
             value, error = importance_weighted(draw, len(x), n_samples, shared=shared)
         return Bound(value, "lower_bound", error, f"importance-weighted bound, {n_samples} samples")
 

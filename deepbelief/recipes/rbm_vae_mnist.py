@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from deepbelief.belief.rbm_vae import RBMVAE
@@ -20,8 +22,10 @@ from deepbelief.units.bernoulli import Bernoulli
 BITS, HIDDEN = (100, 100), [300] * 3
 EPOCHS, SAMPLES = 120, 1000
 # soft bits at 1/2: at 1/7 the encoders learn more slowly by nats, at 4/5 the bound of soft bits is another one
-LEARNING = {"k": 4, "temperature": 0.5, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.2}
-CHAINS = {"n_chains": 200, "n_steps": 10}
+LEARNING: dict[str, Any] = {
+    **{"k": 4, "temperature": 0.5, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.2},
+    **{"n_chains": 200, "n_steps": 10},
+}
 
 
 def reproduce(options: Options) -> list[Result]:
@@ -69,7 +73,7 @@ def trained(options: Options) -> RBMVAE:
     )
     checkpoint = folder / "checkpoint"
     resume = checkpoint if options.resume and checkpoint.exists() else None
-    trainer.fit(RBMVAELearning(model, **LEARNING, **CHAINS), source, resume_from=resume)  # type: ignore[arg-type]
+    trainer.fit(RBMVAELearning(model, **LEARNING), source, resume_from=resume)
     save_model(model, folder / "model")
     return model
 

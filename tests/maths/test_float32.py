@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,10 +105,28 @@ def test_products_inside_are_float32_on_every_machine() -> None:
     torch.testing.assert_close(found.double(), x.double() @ w.double(), rtol=0, atol=2e-4)
 
 
+@pytest.mark.usefixtures("taken")
+def test_how_a_case_is_scored_depends_on_no_other_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = dense_vae(Bernoulli(200), [5], hidden=[[200]], generator=make_generator(1))
+    seen: list[str] = []
+    own = vae.log_weights
+
+    def noting(*args: Any, **options: Any) -> Any:
+        seen.append(precision())
+        return own(*args, **options)
+
+    monkeypatch.setattr(vae, "log_weights", noting)
+    for n_samples, expected in ((10, "highest"), (500, "medium")):
+        for cases in (1, 300):
+            seen.clear()
+            vae.log_likelihood(torch.zeros(cases, 200), n_samples=n_samples, generator=make_generator(0))
+            assert set(seen) == {expected}
+
+
 @pytest.mark.parametrize("rounded", [False, True])
 def test_where_products_are_rounded_nothing_is_set(rounded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     class Rounding(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if rounded and function is Tensor.matmul and args[0].dtype is torch.float32:
                 args = tuple(x.bfloat16().float() for x in args)
             return function(*args, **(kwargs or {}))
@@ -126,7 +146,7 @@ def test_other_processors_keep_mkl(capability: str, processor: str, monkeypatch:
 
 
 @pytest.mark.usefixtures("taken")
-def test_a_training_by_onednn_resumes_bit_for_bit(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_training_by_onednn_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(float32, "LEAST", 1)
     x = (torch.rand(120, 60, generator=make_generator(0)) < 0.3).float()
 
