@@ -22,7 +22,8 @@ def fair_share(processes: int = 1) -> int:
     >>> fair_share(1000)
     1
     """
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))  # torchrun says how many of them are on this machine
+    told = os.environ.get("LOCAL_WORLD_SIZE", "")  # torchrun says how many of them are on this machine
+    here = int(told) if told.isdecimal() else processes
     return max(1, usable_cores() // max(1, here))
 
 

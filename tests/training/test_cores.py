@@ -64,7 +64,10 @@ def test_a_machine_without_control_groups(groups: Path) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-@pytest.mark.parametrize(("processes", "local", "expected"), [(1, None, 16), (4, None, 4), (32, None, 1), (32, "4", 4)])
+@pytest.mark.parametrize(
+    ("processes", "local", "expected"),
+    [(1, None, 16), (4, None, 4), (32, None, 1), (32, "4", 4), (4, "", 4), (4, "four", 4)],
+)
 def test_processes_share_the_cores(
     processes: int, local: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
