@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepbelief.adversarial.gan import GAN
-from deepbelief.adversarial.losses import LOSSES, gradient_penalty, r1_penalty
+from deepbelief.adversarial.losses import LOSSES, gradient_penalty, slope_penalty
 from deepbelief.adversarial.watch import critic_accuracy, diversity
 from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import StepContext
@@ -30,13 +31,18 @@ class AdversarialLearning:
     ----------
     loss
         ``minimax``, ``ns`` (non-saturating), ``lsgan``, ``wgan`` (critic's weights clipped to +- `clip`), ``wgan-gp``
-        (`penalty` times ``E (|grad s| - 1)^2``) or ``hinge``; see `deepbelief.adversarial.losses`.
+        (`penalty` times ``E (|grad s| - 1)^2``), ``hinge`` or ``rpgan`` (of pairs of data and generated cases); see
+        `deepbelief.adversarial.losses`.
     n_critic
         Steps of the critic for each of the generator; None takes 5 for the Wasserstein losses, else 1.
     critic_learning_rate
         None takes `learning_rate`, which is the generator's.
-    r1
-        Weight of ``E |grad s|^2 / 2`` on data, for any loss.
+    r1, r2
+        Weights of ``E |grad s|^2 / 2`` on data and on generated cases, for any loss. The two together make "rpgan"
+        converge (Huang et al. 2024).
+    slope_every
+        Every so many steps of the critic `r1` and `r2` count, and then that many times: a slope costs as much again as
+        the rest of a step (lazy regularization, Karras et al. 2020).
     pack
         Cases that the critic sees at once, side by side (its inputs are that many times as wide), all of the data or
         all generated: a generator that lacks modes then shows it in every pair (Lin, Khetan, Fanti & Oh 2018, PacGAN).
@@ -65,6 +71,8 @@ class AdversarialLearning:
         penalty: float = 10.0,
         clip: float = 0.01,
         r1: float = 0.0,
+        r2: float = 0.0,
+        slope_every: int = 1,
         pack: int = 1,
         augment: Augmentation | None = None,
         averaging: float = 0.999,
@@ -75,6 +83,8 @@ class AdversarialLearning:
         check_count("n_critic", self.n_critic, low=1)
         check_range("penalty", penalty, low=0)
         check_range("r1", r1, low=0)
+        check_range("r2", r2, low=0)
+        check_count("slope_every", slope_every, low=1)
         check_count("pack", pack, low=1)
         check(
             pack == 1 or gan.n_classes is None,
@@ -84,11 +94,12 @@ class AdversarialLearning:
         check(0 <= averaging < 1, f"averaging must be at least 0 and below 1. Got averaging={averaging}. Try 0.999.")
         self.gan = gan
         self.module: nn.Module = gan
-        self.loss, self.penalty, self.clip, self.r1 = loss, penalty if loss == "wgan-gp" else 0.0, clip, r1
+        self.loss, self.penalty, self.clip = loss, penalty if loss == "wgan-gp" else 0.0, clip
+        self.r1, self.r2, self.slope_every = r1, r2, slope_every
         self.pack, self.augment, self.averaging, self.learning_rate = pack, augment, averaging, learning_rate
         self._mixes = has_batch_norm(gan.critic)
         check(
-            not (self._mixes and (self.penalty or r1)),
+            not (self._mixes and (self.penalty or r1 or r2)),
             "a gradient penalty asks for a critic that scores each case by itself. Got one with batch normalisation. "
             "Use group normalisation, or another loss.",
         )
@@ -148,7 +159,10 @@ class AdversarialLearning:
         with torch.no_grad():
             fake = self._seen(self._generated(len(batch), labels, context), context)
             real = self._seen(batch.x, context)
-        with context.autocast():
+        counts = 0 if self.critic_steps % self.slope_every else self.slope_every
+        r1, r2 = counts * self.r1, counts * self.r2
+        real, fake = real.detach().requires_grad_(r1 > 0), fake.requires_grad_(r2 > 0)
+        with nullcontext() if r1 or r2 else context.autocast():  # slopes of short numbers would be noise
             of_real, of_fake = self._both_scores(real, fake, labels)
         loss = self.critic_loss(of_real, of_fake, self._weight_of_rows(batch.weight))
         metrics = {"critic_loss": loss.detach(), **critic_accuracy(of_real, of_fake, LOSSES[self.loss].middle)}
@@ -156,8 +170,8 @@ class AdversarialLearning:
             term, norm = gradient_penalty(self._score_of(labels), real, fake, generator=context.generator)
             loss = loss + self.penalty * term
             metrics["gradient_norm"] = norm
-        if self.r1:
-            loss = loss + self.r1 * r1_penalty(self._score_of(labels), real)
+        for weight, scores, x in ((r1, of_real, real), (r2, of_fake, fake)):
+            loss = loss + weight * slope_penalty(scores, x) if weight else loss
         self.critic_descent.step(loss, context)
         if self.loss == "wgan":
             self._clip()
@@ -166,13 +180,17 @@ class AdversarialLearning:
     def critic_loss(self, of_real: Tensor, of_fake: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean loss on data, by the case weights, and that on generated cases."""
         kind = LOSSES[self.loss]
-        on_data = kind.real(of_real.float() if of_real.dtype != torch.float64 else of_real)
+        of_real, of_fake = _summable(of_real), _summable(of_fake)
+        on_data = kind.real(of_real - of_fake if kind.paired else of_real)
         mean = on_data.mean() if weight is None else (on_data * weight).sum() / weight.sum()
-        return mean + kind.fake(of_fake.to(on_data.dtype)).mean()
+        return mean + kind.fake(of_fake).mean()
 
     def _both_scores(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Scores of data and of generated cases; batch normalisation must not see them as one batch."""
-        if self._mixes:
+        """Scores of data and of generated cases; batch normalisation must not see them as one batch.
+
+        Nor need slopes of one half go back through the other.
+        """
+        if self._mixes or real.requires_grad or fake.requires_grad:
             return self.gan.scores(real, labels), self.gan.scores(fake, labels)
         twice = None if labels is None else torch.cat([labels, labels])
         both = self.gan.scores(torch.cat([real, fake]), twice)
@@ -190,10 +208,14 @@ class AdversarialLearning:
 
     def _generator_step(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
         labels = self._labels(batch)
-        made = self._generated(len(batch), labels, context)
+        made, kind = self._generated(len(batch), labels, context), LOSSES[self.loss]
         with context.autocast():
-            scores = self.gan.scores(self._seen(made, context), labels)
-        loss = LOSSES[self.loss].generator(scores if scores.dtype == torch.float64 else scores.float()).mean()
+            scores = _summable(self.gan.scores(self._seen(made, context), labels))
+            if kind.paired:
+                with torch.no_grad():
+                    of_real = self.gan.scores(self._seen(batch.x, context), labels)
+                scores = _summable(of_real) - scores
+        loss = kind.generator(scores).mean()
         self.generator_descent.step(loss, context)
         self.generator_steps += 1
         self.gan.update_average(decay_after(self.averaging, self.generator_steps) if self.averaging else 0.0)
@@ -231,6 +253,11 @@ class AdversarialLearning:
         self.generator_descent.load_state_dict(state["generator"])
         self.critic_descent.load_state_dict(state["critic"])
         self.critic_steps, self.generator_steps = state["critic_steps"], state["generator_steps"]
+
+
+def _summable(scores: Tensor) -> Tensor:
+    """Scores in a type in which losses can be summed, whatever the precision of the networks."""
+    return scores if scores.dtype == torch.float64 else scores.float()
 
 
 def has_batch_norm(network: nn.Module) -> bool:

@@ -11,7 +11,12 @@ ns         the same                                                 ``E_q log(1 
 lsgan      s = p / (p + q)                                          a distance of f-divergence kind
 wgan(-gp)  a 1-Lipschitz potential                                  Wasserstein-1, the earth mover's distance
 hinge      s = sign(p - q)                                          minus the critic's mean score: total variation
+rpgan      s = log(p / q) + any number                              ``E softplus(s(x) - s(g))``, x of p and g of q
 =========  =======================================================  ==================================================
+
+The last scores pairs, a case of the data and a generated one: each generated case is compared with data, not with one
+level for all, so that no region of the data can be given up for another (Jolicoeur-Martineau 2019; Sun et al. 2020).
+Its best critic finds JS of (p, q) against (q, p), the two orders of a pair.
 """
 
 from __future__ import annotations
@@ -29,12 +34,17 @@ Losses = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """The three losses, and `middle`, the score where a critic is undecided (None: it has no such point)."""
+    """The three losses, and `middle`, the score where a critic is undecided (None: it has no such point).
+
+    With `paired` they are of pairs: `real` and `generator` take the score of a case of the data less that of a
+    generated one, and `fake` adds nothing.
+    """
 
     real: Losses
     fake: Losses
     generator: Losses
     middle: float | None
+    paired: bool = False
 
 
 def negated(scores: Tensor) -> Tensor:
@@ -93,6 +103,7 @@ LOSSES: dict[str, AdversarialLoss] = {
     "wgan": AdversarialLoss(negated, itself, negated, None),
     "wgan-gp": AdversarialLoss(negated, itself, negated, None),
     "hinge": AdversarialLoss(hinge_above, hinge_below, negated, 0.0),
+    "rpgan": AdversarialLoss(minus_log_sigmoid, torch.zeros_like, minus_log_not_sigmoid, None, paired=True),
 }
 
 
@@ -105,16 +116,19 @@ def gradient_penalty(
     `score` must score each case by itself.
     """
     share = torch.rand((len(real), 1), dtype=real.dtype, device=real.device, generator=generator)
-    norms = _gradient_of(score, torch.lerp(fake, real, share)).norm(dim=1)
+    between = torch.lerp(fake, real, share).detach().requires_grad_()
+    norms = _gradient_of(score(between), between).norm(dim=1)
     return (norms - 1.0).square().mean(), norms.detach().mean()
 
 
-def r1_penalty(score: Score, real: Tensor) -> Tensor:
-    """``E |grad s(x)|^2 / 2`` on data (Mescheder, Geiger & Nowozin 2018)."""
-    return 0.5 * _gradient_of(score, real).square().sum(1).mean()
+def slope_penalty(scores: Tensor, x: Tensor) -> Tensor:
+    """``E |grad s(x)|^2 / 2`` from the scores of the cases `x`, (n, n_features), which ask for a gradient.
+
+    On data it is R1, on generated cases R2 (Mescheder, Geiger & Nowozin 2018).
+    """
+    return 0.5 * _gradient_of(scores, x).square().sum(1).mean()
 
 
-def _gradient_of(score: Score, x: Tensor) -> Tensor:
+def _gradient_of(scores: Tensor, x: Tensor) -> Tensor:
     """The gradient of each case's score with respect to the case, itself open to differentiation."""
-    point = x.detach().requires_grad_()
-    return torch.autograd.grad(score(point).sum(), point, create_graph=True)[0]
+    return torch.autograd.grad(scores.sum(), x, create_graph=True)[0]

@@ -61,14 +61,16 @@ class GAN(Savable, BaseEstimator):
     values : "auto", "unit" or "real"
         "unit" for X in [0, 1], where the generator ends in a sigmoid; "real" takes X as it is; "auto" takes "unit"
         where X lies in [0, 1] and else standardizes the columns, which samples undo.
-    loss : "ns", "minimax", "lsgan", "wgan", "wgan-gp" or "hinge"
+    loss : "ns", "minimax", "lsgan", "wgan", "wgan-gp", "hinge" or "rpgan"
         See `deepbelief.adversarial.losses`. `penalty` belongs to "wgan-gp", `clip` to "wgan".
     n_critic : int or None
         Steps of the critic for each of the generator; None takes 5 for the Wasserstein losses, else 1.
     spectral : bool or None
         Spectral normalisation of the critic (Miyato et al. 2018); None takes it for the hinge loss.
-    r1 : float
-        Weight of ``E |grad s|^2 / 2`` on the data.
+    r1, r2 : float
+        Weights of ``E |grad s|^2 / 2`` on the data and on generated cases; "rpgan" asks for both.
+    slope_every : int
+        Steps of the critic from one that `r1` and `r2` count in to the next, so many times then (Karras et al. 2020).
     pack : int
         Cases that the critic sees at once (Lin et al. 2018), against lost modes; 1 where there are labels.
     instance_noise : float
@@ -124,6 +126,8 @@ class GAN(Savable, BaseEstimator):
         penalty: float = 10.0,
         clip: float = 0.01,
         r1: float = 0.0,
+        r2: float = 0.0,
+        slope_every: int = 1,
         pack: int = 1,
         instance_noise: float = 0.0,
         augment: Sequence[str] = (),
@@ -144,7 +148,8 @@ class GAN(Savable, BaseEstimator):
         self.hidden_layer_sizes, self.n_filters, self.image_shape = hidden_layer_sizes, n_filters, image_shape
         self.conditional, self.values = conditional, values
         self.loss, self.n_critic, self.spectral = loss, n_critic, spectral
-        self.penalty, self.clip, self.r1, self.pack = penalty, clip, r1, pack
+        self.penalty, self.clip, self.pack = penalty, clip, pack
+        self.r1, self.r2, self.slope_every = r1, r2, slope_every
         self.instance_noise, self.augment, self.averaging = instance_noise, augment, averaging
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.critic_learning_rate = learning_rate, critic_learning_rate
@@ -245,6 +250,8 @@ class GAN(Savable, BaseEstimator):
             penalty=self.penalty,
             clip=self.clip,
             r1=self.r1,
+            r2=self.r2,
+            slope_every=self.slope_every,
             pack=self.pack,
             augment=in_turn(changes),
             averaging=self.averaging,

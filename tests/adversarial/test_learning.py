@@ -66,14 +66,18 @@ def written_value(name: str, data: Tensor, made: Tensor, weight: Tensor) -> Tens
         return -(share * data.sigmoid().log()).sum() - (1 - made.sigmoid()).log().mean()
     if name == "lsgan":
         return 0.5 * (share * (data - 1) ** 2).sum() + 0.5 * (made**2).mean()
+    if name == "rpgan":
+        return -(share * (data - made).sigmoid().log()).sum()
     if name == "hinge":
         zero = torch.zeros((), dtype=data.dtype)
         return (share * torch.maximum(zero, 1 - data)).sum() + torch.maximum(zero, 1 + made).mean()
     return made.mean() - (share * data).sum()
 
 
-def written_generator_value(name: str, made: Tensor) -> Tensor:
+def written_generator_value(name: str, made: Tensor, data: Tensor) -> Tensor:
     """What the generator lowers."""
+    if name == "rpgan":
+        return -(made - data).sigmoid().log().mean()
     if name == "minimax":
         return (1 - made.sigmoid()).log().mean()
     if name == "ns":
@@ -101,7 +105,8 @@ def written_gradients(gan: GAN, name: str, batch: Batch, labels: Tensor | None) 
         value = value + 10 * ((slopes.square().sum(1).sqrt() - 1) ** 2).mean()
     of_critic = torch.autograd.grad(value, list(gan.critic.parameters()), allow_unused=True)
     noise = torch.randn(n, 3, dtype=torch.float64, generator=stream)
-    value = written_generator_value(name, pick(gan.critic(gan.generator(torch.cat([noise, *of_labels], 1))), labels))
+    of_made = pick(gan.critic(gan.generator(torch.cat([noise, *of_labels], 1))), labels)
+    value = written_generator_value(name, of_made, pick(gan.critic(batch.x), labels))
     of_generator = torch.autograd.grad(value, list(gan.generator.parameters()))
     filled = [torch.zeros_like(p) if g is None else g for p, g in zip(gan.critic.parameters(), of_critic, strict=True)]
     return torch.cat([g.flatten() for g in filled]), torch.cat([g.flatten() for g in of_generator])
@@ -224,7 +229,7 @@ def test_batch_normalised_critic_sees_data_and_generated_cases_apart(monkeypatch
     assert scores_depend_on_the_other_half()
 
 
-@pytest.mark.parametrize("options", [{"loss": "wgan-gp"}, {"r1": 1.0}])
+@pytest.mark.parametrize("options", [{"loss": "wgan-gp"}, {"r1": 1.0}, {"r2": 1.0}])
 def test_gradient_penalty_refuses_batch_normalisation(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentError, match="scores each case by itself"):
         AdversarialLearning(picture_gan("batch", critic="batch"), **options)
@@ -240,19 +245,37 @@ def test_start_says_what_does_not_fit() -> None:
         AdversarialLearning(small_gan()).start(Batch(torch.zeros(2, 3).double()), generator)
 
 
-def test_r1_is_part_of_the_critics_gradient() -> None:
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_slopes_are_part_of_the_critics_gradient(name: str) -> None:
     batch, found = small_batch(), []
-    for r1 in (0.0, 2.0):
+    for weight in (0.0, 2.0):
         gan = small_gan()
-        rule = AdversarialLearning(gan, r1=r1, learning_rate=TINY_RATE, optimizer="sgd")
-        rule.step(batch, make_context(torch.Generator().manual_seed(0)))
+        options: dict[str, Any] = {name: weight, "learning_rate": TINY_RATE, "optimizer": "sgd"}
+        AdversarialLearning(gan, **options).step(batch, make_context(torch.Generator().manual_seed(0)))
         found.append(gradients(gan.critic))
-    x = batch.x.clone().requires_grad_()
+    z = torch.randn(len(batch), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = (batch.x.clone() if name == "r1" else gan.generator(z).detach()).requires_grad_()
     slopes = torch.autograd.grad(gan.critic(x).sum(), x, create_graph=True)[0]
     penalty = slopes.square().sum(1).mean()  # 2 times a half
     parts = torch.autograd.grad(penalty, list(gan.critic.parameters()), allow_unused=True)
     wanted = torch.cat([p.flatten() if p is not None else torch.zeros(1, dtype=torch.float64) for p in parts])
     assert torch.allclose(found[1] - found[0], wanted)
+
+
+def test_slopes_of_every_third_step_count_three_times() -> None:
+    batch, found = small_batch(), []
+    for options in ({"r1": 0.5, "r2": 2.0, "slope_every": 3}, {"r1": 1.5, "r2": 6.0}, {}):
+        gan, steps = small_gan(), []
+        settings: dict[str, Any] = {**options, "learning_rate": TINY_RATE, "optimizer": "sgd"}
+        rule, context = AdversarialLearning(gan, **settings), make_context(torch.Generator().manual_seed(0))
+        for _ in range(4):
+            rule.step(batch, context)
+            steps.append(gradients(gan.critic))
+        found.append(torch.stack(steps))
+    lazy, each, none = found
+    assert torch.allclose(lazy[[0, 3]], each[[0, 3]], rtol=1e-12)
+    assert torch.equal(lazy[1:3], none[1:3])
+    assert not torch.allclose(each[0], none[0])
 
 
 # -- resuming -------------------------------------------------------------------------------------------------------

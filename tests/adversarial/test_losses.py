@@ -11,7 +11,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import kstest, wasserstein_distance
 from torch import Tensor
 
-from deepbelief.adversarial.losses import LOSSES, AdversarialLoss, gradient_penalty, least_squares, r1_penalty
+from deepbelief.adversarial.losses import LOSSES, AdversarialLoss, gradient_penalty, least_squares, slope_penalty
 from tests.oracle.pvalues import FALSE_ALARM
 
 P = torch.tensor([0.4, 0.1, 0.25, 0.05, 0.2], dtype=torch.float64)
@@ -21,7 +21,9 @@ ROUNDING = 1e-12
 
 
 def critic_loss(kind: AdversarialLoss, scores: Tensor) -> Tensor:
-    """The critic's expected loss when data follow P and generated cases Q."""
+    """The critic's expected loss when data follow P and generated cases Q, every pair of them where it takes pairs."""
+    if kind.paired:
+        return P @ kind.real(scores.unsqueeze(1) - scores) @ Q
     return P @ kind.real(scores) + Q @ kind.fake(scores)
 
 
@@ -74,6 +76,21 @@ def test_best_hinge_critic_measures_total_variation() -> None:
         assert critic_loss(LOSSES["hinge"], other) >= 2 - 2 * total_variation
 
 
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_best_critic_of_pairs_tells_their_order(shift: float) -> None:
+    best, kind = (P / Q).log() + shift, LOSSES["rpgan"]
+    assert slope(kind, best) < ROUNDING
+    assert slope(kind, best * 1.2) > 0.01
+    one, other = torch.outer(P, Q).flatten(), torch.outer(Q, P).flatten()
+    divergence = jensenshannon(one.numpy(), other.numpy()) ** 2
+    assert math.isclose(float(critic_loss(kind, best)), math.log(2) - divergence, abs_tol=ROUNDING)
+
+
+def test_generator_of_pairs_loses_what_its_critic_wins() -> None:
+    kind, difference = LOSSES["rpgan"], torch.linspace(-3, 3, 7, dtype=torch.float64)
+    assert torch.allclose(kind.generator(difference), kind.real(-difference), atol=ROUNDING)
+
+
 @pytest.mark.parametrize("name", ["wgan", "wgan-gp"])
 def test_best_lipschitz_critic_measures_the_earth_movers_distance(name: str) -> None:
     between = PLACES.diff()
@@ -94,7 +111,8 @@ def test_penalties_of_a_linear_critic_in_closed_form() -> None:
     penalty, norm = gradient_penalty(lambda x: x @ weight + 1, real, fake, generator=generator)
     assert math.isclose(float(penalty), (13 - 1) ** 2)
     assert math.isclose(float(norm), 13)
-    assert math.isclose(float(r1_penalty(lambda x: x @ weight + 1, real)), 13**2 / 2)
+    real.requires_grad_()
+    assert math.isclose(float(slope_penalty(real @ weight + 1, real)), 13**2 / 2)
 
 
 def test_penalty_looks_uniformly_between_data_and_generated_cases() -> None:
@@ -117,5 +135,6 @@ def test_penalties_can_be_differentiated_by_the_critics_weights() -> None:
     penalty, _ = gradient_penalty(lambda rows: rows @ weight, x, x, generator=torch.Generator().manual_seed(0))
     (found,) = torch.autograd.grad(penalty, weight)
     assert torch.allclose(found, 2 * (5 - 1) * weight.detach() / 5)
-    (found,) = torch.autograd.grad(r1_penalty(lambda rows: rows @ weight, x), weight)
+    x.requires_grad_()
+    (found,) = torch.autograd.grad(slope_penalty(x @ weight, x), weight)
     assert torch.allclose(found, weight.detach())
