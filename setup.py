@@ -7,8 +7,8 @@ FLAGS = ["-O2", "-Wno-psabi", "-pthread"]
 FOLDER = "deepbelief/native"
 KERNELS = Extension(
     "deepbelief.native._kernels",
-    [f"{FOLDER}/{name}.c" for name in ("_draws", "_products", "_threads", "_wide")],
-    depends=[f"{FOLDER}/{name}" for name in ("_vectors.h", "_draws.c", "_products.c")],
+    [f"{FOLDER}/{name}.c" for name in ("_narrow", "_wide", "_threads")],
+    depends=[f"{FOLDER}/{name}" for name in ("_vectors.h", "_threads.h", "_draws.c", "_products.c", "_update.c")],
     extra_compile_args=FLAGS,
     extra_link_args=["-pthread"],
     optional=True,

@@ -110,7 +110,8 @@ typedef struct {
     int64_t n, n_columns, key;
 } sigmoid_bernoulli;
 
-/* mean = sigmoid(inputs + bias), out = 1 where u < mean, over rows of n_columns; the same draws as of the mean alone. */
+/* mean = sigmoid(inputs + bias), out = 1 where u < mean, over rows of n_columns; the same draws as of the mean alone,
+   which is not kept where `mean` is null. */
 FOR_EVERY_MACHINE
 void KERNEL(sigmoid_bernoulli)(const sigmoid_bernoulli *a, int64_t first_block, int64_t last_block) {
     const float *inputs = a->inputs, *bias = a->bias;
@@ -143,7 +144,7 @@ void KERNEL(sigmoid_bernoulli)(const sigmoid_bernoulli *a, int64_t first_block, 
             SIGMOID(x[j], x[j])
             u[j] = BELOW(u[j], x[j]);
         }
-        memcpy(mean + block * BLOCK, x, n * sizeof(float));
+        if (mean) memcpy(mean + block * BLOCK, x, n * sizeof(float));
         memcpy(out + block * BLOCK, u, n * sizeof(float));
     }
 }

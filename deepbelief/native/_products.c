@@ -62,10 +62,9 @@ INLINE int any(integers mask) {
     return found != 0;
 }
 
-/* x (n, n_in) of zeros and ones, its rows `stride` apart, as words along a row. Returns 0 at the first row that holds
-   anything else. */
-FOR_EVERY_MACHINE
-int KERNEL(pack_rows)(const float *x, int64_t n, int64_t n_in, int64_t stride, int32_t *bits) {
+/* Rows of zeros and ones, n of the `all` rows of x, as words along a row: those of row i at bits[k * all + i]. 0 at the
+   first row that holds anything else. */
+INLINE int rows_to_words(const float *x, int64_t n, int64_t all, int64_t n_in, int64_t stride, int32_t *bits) {
     for (int64_t i = 0; i < n; i++) {
         const float *row = x + i * stride;
         integers other = {0};
@@ -86,47 +85,70 @@ int KERNEL(pack_rows)(const float *x, int64_t n, int64_t n_in, int64_t stride, i
             uint32_t lanes[LANES], word = 0;
             memcpy(lanes, &found, sizeof lanes);
             for (int j = 0; j < LANES; j++) word |= lanes[j];
-            bits[k / CHUNK * n + i] = (int32_t)word;
+            bits[k / CHUNK * all + i] = (int32_t)word;
         }
         if (any(other)) return 0;
     }
     return 1;
+}
+
+/* The same of the transpose, for at most 32 cases: one word for each column, at bits[column]. */
+INLINE int columns_to_words(const float *x, int64_t cases, int64_t n_in, int64_t stride, int32_t *bits) {
+    integers other = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n_in; i += LANES) {
+        integers found = {0};
+        for (int64_t c = 0; c < cases; c++) {
+            floats v = *(const anywhere *)(x + c * stride + i);
+            other |= OTHER(v);
+            found |= ON(v) & (int32_t)(1u << c);
+        }
+        memcpy(bits + i, &found, sizeof found);
+    }
+    if (any(other)) return 0;
+    for (; i < n_in; i++) {
+        uint32_t word = 0;
+        for (int64_t c = 0; c < cases; c++) {
+            float v = x[c * stride + i];
+            if (v != 0.0f && v != 1.0f) return 0;
+            word |= (v == 1.0f ? 1u : 0u) << c;
+        }
+        bits[i] = (int32_t)word;
+    }
+    return 1;
+}
+
+/* x (n, n_in) of zeros and ones, its rows `stride` apart, as words along a row. Returns 0 where it holds anything else. */
+FOR_EVERY_MACHINE
+int KERNEL(pack_rows)(const float *x, int64_t n, int64_t n_in, int64_t stride, int32_t *bits) {
+    return rows_to_words(x, n, n, n_in, stride, bits);
 }
 
 /* The same of the transpose: words along a column of x (n_cases, n_in), word k of column i at bits[k * n_in + i]. */
 FOR_EVERY_MACHINE
 int KERNEL(pack_columns)(const float *x, int64_t n_cases, int64_t n_in, int64_t stride, int32_t *bits) {
     for (int64_t first = 0; first < n_cases; first += CHUNK) {
-        int64_t cases = n_cases - first < CHUNK ? n_cases - first : CHUNK, i = 0;
-        const float *in = x + first * stride;
-        int32_t *out = bits + first / CHUNK * n_in;
-        integers other = {0};
-        for (; i + LANES <= n_in; i += LANES) {
-            integers found = {0};
-            for (int64_t c = 0; c < cases; c++) {
-                floats v = *(const anywhere *)(in + c * stride + i);
-                other |= OTHER(v);
-                found |= ON(v) & (int32_t)(1u << c);
-            }
-            memcpy(out + i, &found, sizeof found);
-        }
-        if (any(other)) return 0;
-        for (; i < n_in; i++) {
-            uint32_t word = 0;
-            for (int64_t c = 0; c < cases; c++) {
-                float v = in[c * stride + i];
-                if (v != 0.0f && v != 1.0f) return 0;
-                word |= (v == 1.0f ? 1u : 0u) << c;
-            }
-            out[i] = (int32_t)word;
-        }
+        int64_t cases = n_cases - first < CHUNK ? n_cases - first : CHUNK;
+        if (!columns_to_words(x + first * stride, cases, n_in, stride, bits + first / CHUNK * n_in)) return 0;
     }
     return 1;
 }
 
-/* Both of them. */
-int KERNEL(pack)(const float *x, int64_t n, int64_t n_in, int32_t *along_rows, int32_t *along_columns) {
-    return KERNEL(pack_rows)(x, n, n_in, n_in, along_rows) && KERNEL(pack_columns)(x, n, n_in, n_in, along_columns);
+typedef struct {
+    const float *x;
+    int32_t *along_rows, *along_columns, *other; /* the last is set where x holds anything but bits; null: no such words */
+    int64_t n, n_in;
+} pack;
+
+/* Both of them, of the 32 cases of each chunk from first to last. */
+FOR_EVERY_MACHINE
+void KERNEL(pack)(const pack *a, int64_t first, int64_t last) {
+    for (int64_t chunk = first; chunk < last; chunk++) {
+        int64_t at = chunk * CHUNK, cases = a->n - at < CHUNK ? a->n - at : CHUNK, m = a->n_in;
+        const float *x = a->x + at * m;
+        if (!rows_to_words(x, cases, a->n, m, m, a->along_rows + at)) *a->other = 1;
+        if (a->along_columns && !columns_to_words(x, cases, m, m, a->along_columns + chunk * m)) *a->other = 1;
+    }
 }
 
 /* -- tables ------------------------------------------------------------------------------------------------------- */
@@ -349,172 +371,4 @@ void KERNEL(bits_step)(const bits_step *a, int64_t first, int64_t last) {
     for (int64_t tile = first; tile < last; tile++)
         step_tile(a->w, a->keep, a->n_rows, a->n_out, a->halves, a->n_halves, a->left, a->right, a->n_dense, tile * TILE,
                   work);
-}
-
-/* -- an update of an RBM ------------------------------------------------------------------------------------------ */
-
-/* The data's or the model's half of an update: bits of its n cases along the visible units (null where the means of h are
-   given) and along the cases, the means (n, n_h), and each case's share. */
-typedef struct {
-    const float *v;
-    const int32_t *along_v, *along_cases;
-    float *mean;
-    const float *share;
-    int64_t n;
-} phase;
-
-/* In one pass over x (n, m): sum += the rows, each weighted by sign * weight[i] * other[i] (1 where `other` is null), and
-   dots = x direction. */
-INLINE void fold(const float *x, int64_t n, int64_t m, float sign, const float *weight, const float *other,
-                 const float *direction, float *sum, float *dots) {
-    for (int64_t i = 0; i < n; i++, x += m) {
-        float counts = sign * weight[i] * (other ? other[i] : 1.0f);
-        floats total[4] = {{0}}, near = total[0] + counts;
-        int64_t j = 0;
-        for (; j + 4 * LANES <= m; j += 4 * LANES)
-            for (int b = 0; b < 4; b++) {
-                floats v = *(const anywhere *)(x + j + b * LANES);
-                *(anywhere *)(sum + j + b * LANES) += near * v;
-                total[b] += v * *(const anywhere *)(direction + j + b * LANES);
-            }
-        for (; j + LANES <= m; j += LANES) {
-            floats v = *(const anywhere *)(x + j);
-            *(anywhere *)(sum + j) += near * v;
-            total[0] += v * *(const anywhere *)(direction + j);
-        }
-        float rest = 0;
-        for (; j < m; j++) {
-            sum[j] += counts * x[j];
-            rest += x[j] * direction[j];
-        }
-        floats lanes = (total[0] + total[1]) + (total[2] + total[3]);
-        for (int b = 0; b < LANES; b++) rest += lanes[b];
-        dots[i] = rest;
-    }
-}
-
-/* v (4, n_v): its means in both phases, their difference, and mu; and v mu of each case, dots (cases of both). */
-FOR_EVERY_MACHINE
-void KERNEL(means_of_v)(const phase *phases, int64_t n_v, const float *mu, float *v, float *dots) {
-    memset(v, 0, sizeof(float) * (size_t)(2 * n_v));
-    for (int p = 0; p < 2; dots += phases[p++].n)
-        fold(phases[p].v, phases[p].n, n_v, 1, phases[p].share, 0, mu, v + p * n_v, dots);
-    for (int64_t i = 0; i < n_v; i++) v[2 * n_v + i] = v[i] - v[n_v + i];
-    memcpy(v + 3 * n_v, mu, sizeof(float) * (size_t)n_v);
-}
-
-INLINE float dot(const float *a, const float *b, int64_t n) {
-    double total = 0;
-    for (int64_t i = 0; i < n; i++) total += (double)a[i] * b[i];
-    return (float)total;
-}
-
-/* The gradients of minus the log-likelihood in the biases, where the weights go along dW: down_v = <v>_model - <v>_data +
-   dW lambda, down_h = <h>_model - <h>_data + dW' mu, with dW = G - d_v lambda' - mu d_h', G = <v h'>_data - <v h'>_model and
-   d the differences of the means, data less model. G lambda and G' mu come by way of each case's own products. `v` and
-   `dots` as above, with as much room again behind the dots; h (2, n_h). */
-FOR_EVERY_MACHINE
-void KERNEL(biases)(const phase *phases, int64_t n_v, int64_t n_h, const float *mu, const float *lambda, const float *v,
-                    const float *h, float *dots, float *down_v, float *down_h) {
-    const float *d_v = v + 2 * n_v, *h_data = h, *h_model = h + n_h;
-    float along_lambda = dot(lambda, lambda, n_h), along_mu = dot(mu, mu, n_v), of_v = dot(mu, d_v, n_v);
-    float of_h = dot(lambda, h_model, n_h) - dot(lambda, h_data, n_h);
-    for (int64_t i = 0; i < n_v; i++) down_v[i] = of_h * mu[i] - (1 + along_lambda) * d_v[i];
-    for (int64_t j = 0; j < n_h; j++) down_h[j] = (1 + along_mu) * (h_model[j] - h_data[j]) - of_v * lambda[j];
-    float *along = dots + phases[0].n + phases[1].n;
-    for (int p = 0; p < 2; dots += phases[p++].n) {
-        float sign = p ? -1 : 1;
-        fold(phases[p].mean, phases[p].n, n_h, sign, phases[p].share, dots, lambda, down_h, along);
-        fold(phases[p].v, phases[p].n, n_v, sign, phases[p].share, along, mu, down_v, dots);
-    }
-}
-
-/* sums = sigmoid(sums + bias) for the rows of a tile, to `mean` too. */
-INLINE void activate(float *sums, int64_t n, const float *bias, float *mean, int64_t n_out, int64_t width) {
-    for (int64_t i = 0; i < n; i++, sums += TILE, mean += n_out) {
-        for (int j = 0; j < TILE; j += LANES) {
-            floats x = *(anywhere *)(sums + j) + *(const anywhere *)(bias + j);
-            SIGMOID(x, x)
-            *(anywhere *)(sums + j) = x;
-        }
-        copy(mean, sums, width);
-    }
-}
-
-typedef struct {
-    float *w;
-    const float *bias;
-    const phase *phases;
-    const float *left, *lambda;
-    float *right, *h;
-    int64_t n_v, n_h, n_dense;
-    float keep, rate;
-} rbm_update;
-
-/* The means of h of both phases, their means over cases, h (2, n_h), and w = keep w + rate times the centred gradient, for
-   the tiles first to last of hidden units, whose weights are in the core's second cache from the first to the last use.
-
-   left (2, n_v) holds <v>_data - <v>_model and mu; right (2, n_h) is room for -rate lambda and rate (<h>_model - <h>_data).
-   Neither they nor lambda are read where n_dense is 0. */
-FOR_EVERY_MACHINE
-void KERNEL(rbm_update)(const rbm_update *a, int64_t first, int64_t last) {
-    const phase *phases = a->phases;
-    float *w = a->w, *right = a->right;
-    const int64_t n_v = a->n_v, n_h = a->n_h;
-    int64_t most = n_v < ROWS ? n_v : ROWS;
-    if (phases[0].n + phases[1].n > most) most = phases[0].n + phases[1].n;
-    float *table = working_memory(most), *rows = table + TABLE, *sums = rows + CHUNK * TILE;
-    half halves[2];
-    for (int p = 0; p < 2; p++)
-        halves[p] = (half){phases[p].along_cases, phases[p].mean, phases[p].share, phases[p].n, p ? -a->rate : a->rate};
-    for (int64_t tile = first; tile < last; tile++) {
-        int64_t column = tile * TILE, width = n_h - column < TILE ? n_h - column : TILE, n = 0;
-        for (int p = 0; p < 2; p++) n += phases[p].along_v ? phases[p].n : 0;
-        memset(sums, 0, sizeof(float) * (size_t)(n * TILE));
-        for (int64_t k = 0; k < n_v; k += CHUNK) {
-            int64_t depth = n_v - k < CHUNK ? n_v - k : CHUNK, at = n_h;
-            const float *from = w + k * n_h + column;
-            if (depth < CHUNK || width < TILE) {
-                memset(rows, 0, sizeof(float) * CHUNK * TILE);
-                for (int64_t i = 0; i < depth; i++) copy(rows + i * TILE, from + i * n_h, width);
-                from = rows, at = TILE;
-            }
-            int groups = (int)((depth + 3) / 4);
-            fill_tables(from, at, groups, table);
-            if (k + 2 * CHUNK <= n_v) fetch(w + (k + CHUNK) * n_h + column, n_h, CHUNK);
-            float *to = sums;
-            for (int p = 0; p < 2; p++) {
-                if (!phases[p].along_v) continue;
-                add(phases[p].along_v + k / CHUNK * phases[p].n, phases[p].n, table, to, groups);
-                to += phases[p].n * TILE;
-            }
-        }
-        float near[TILE] = {0}, *to = sums, total[2][TILE] = {{0}};
-        copy(near, a->bias + column, width);
-        for (int p = 0; p < 2; p++) {
-            const phase *of = phases + p;
-            if (of->along_v) {
-                activate(to, of->n, near, of->mean + column, n_h, width);
-                to += of->n * TILE;
-            }
-            floats sum[TILE / LANES] = {{0}};
-            for (int64_t i = 0; i < of->n; i++) {
-                const float *from = of->mean + i * n_h + column;
-                float padded[TILE] = {0};
-                if (width < TILE) {
-                    copy(padded, from, width);
-                    from = padded;
-                }
-                for (int j = 0; j < TILE / LANES; j++) sum[j] += of->share[i] * *(const anywhere *)(from + j * LANES);
-            }
-            memcpy(total[p], sum, sizeof total[p]);
-            copy(a->h + p * n_h + column, total[p], width);
-        }
-        if (a->n_dense)
-            for (int64_t j = 0; j < width; j++) {
-                right[column + j] = -a->rate * a->lambda[column + j];
-                right[n_h + column + j] = a->rate * (total[1][j] - total[0][j]);
-            }
-        step_tile(w, a->keep, n_v, n_h, halves, 2, a->left, right, a->n_dense, column, table);
-    }
 }

@@ -3,12 +3,10 @@
    let run holds no work. */
 
 #include <stdatomic.h>
-#include <stdint.h>
+
+#include "_threads.h"
 
 #define PIECES 4 /* for each thread */
-
-typedef void (*kernel)(const void *arguments, int64_t first, int64_t last);
-typedef void (*team)(void (*run)(void *), void *data, unsigned threads, unsigned flags); /* OpenMP's GOMP_parallel */
 
 typedef struct {
     kernel run;
@@ -26,7 +24,6 @@ static void take_pieces(void *data) {
     }
 }
 
-/* run(arguments, first, last) for parts of 0 to n by as many threads of `parallel`, or by this one where there is none. */
 void deepbelief_over_threads(team parallel, kernel run, const void *arguments, int64_t n, int64_t threads) {
     if (!parallel || threads < 2 || n < 2) {
         run(arguments, 0, n);

@@ -4,12 +4,15 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "_threads.h"
+
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
 #define LANES 16
 #pragma GCC push_options
 #pragma GCC target("arch=x86-64-v4")
 #include "_draws.c"
 #include "_products.c"
+#include "_update.c"
 #pragma GCC pop_options
 #endif
 

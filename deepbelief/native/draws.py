@@ -22,7 +22,7 @@ def bernoulli(p: Tensor, generator: torch.Generator | None) -> Tensor | None:
     if library() is None or not serves(p):
         return None
     out, n = torch.empty_like(p), p.numel()
-    arguments = _Bernoulli(p.data_ptr(), out.data_ptr(), n, _key(generator))
+    arguments = _Bernoulli(p.data_ptr(), out.data_ptr(), n, new_key(generator))
     over_threads("bernoulli", arguments, -(-n // BLOCK), BLOCK)
     return out
 
@@ -37,7 +37,7 @@ def sigmoid_bernoulli(inputs: Tensor, bias: Tensor, generator: torch.Generator |
         return None  # the mean must carry its gradient
     mean, out, n = torch.empty_like(inputs), torch.empty_like(inputs), inputs.numel()
     places = [tensor.data_ptr() for tensor in (inputs, bias, mean, out)]
-    arguments = _SigmoidBernoulli(*places, n, bias.shape[0], _key(generator))
+    arguments = _SigmoidBernoulli(*places, n, bias.shape[0], new_key(generator))
     over_threads("sigmoid_bernoulli", arguments, -(-n // BLOCK), BLOCK)
     return mean, out
 
@@ -60,5 +60,6 @@ def softplus_change(inputs: Tensor, here: tuple[float, Tensor], there: tuple[flo
     return out
 
 
-def _key(generator: torch.Generator | None) -> int:
+def new_key(generator: torch.Generator | None) -> int:
+    """What keys all draws of one call: the only number that the call takes from the generator."""
     return int(torch.empty((), dtype=torch.int64).random_(generator=generator))

@@ -24,14 +24,12 @@ if hasattr(os, "register_at_fork"):
 _POINTER, _INTEGER, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 SHARED = (  # between threads
     *("bernoulli", "sigmoid_bernoulli", "softplus_change", "bernoulli_log_prob"),
-    *("bits_product", "bits_step", "rbm_update"),
+    *("pack", "bits_product", "bits_step"),
 )
 DIRECT: dict[str, tuple[Any, list[Any]]] = {  # by this thread: what comes back, and what goes in
-    "pack": (_FLAG, [_POINTER, _INTEGER, _INTEGER, _POINTER, _POINTER]),
     "pack_rows": (_FLAG, [_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER]),
     "pack_columns": (_FLAG, [_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER]),
-    "means_of_v": (None, [_POINTER, _INTEGER, _POINTER, _POINTER, _POINTER]),
-    "biases": (None, [_POINTER, _INTEGER, _INTEGER, *[_POINTER] * 7]),
+    "rbm_update": (_FLAG, [_POINTER]),
 }
 
 
@@ -42,11 +40,9 @@ class Kernels:
     pay. ``places`` holds the addresses of the kernels that are shared between threads; the others are methods.
     """
 
-    pack: Any
     pack_rows: Any
     pack_columns: Any
-    means_of_v: Any
-    biases: Any
+    rbm_update: Any
 
     def __init__(self, found: ctypes.CDLL, lanes: int) -> None:
         self.lanes, suffix = lanes, "_512" if lanes == 16 else ""
@@ -97,12 +93,17 @@ def over_threads(name: str, arguments: ctypes.Structure, n: int, size: int) -> N
     """Run a kernel on the pieces 0 to `n` of `size` elements each, on as many threads as torch may use and as pay."""
     kernels = library()
     assert kernels is not None
-    threads = 1 if _forked else min(torch.get_num_threads(), n * size // GRAIN)
-    kernels.over_threads(_team(), kernels.places[name], ctypes.addressof(arguments), n, threads)
+    threads = min(usable_threads(), n * size // GRAIN)
+    kernels.over_threads(team(), kernels.places[name], ctypes.addressof(arguments), n, threads)
+
+
+def usable_threads() -> int:
+    """As many as torch may use, and one in a forked process."""
+    return 1 if _forked else torch.get_num_threads()
 
 
 @cache
-def _team() -> Any:
+def team() -> Any:
     """The address by which torch's own threads take work, or None: on one thread then."""
     folder = Path(torch.__file__).parent / "lib"
     for path in folder.glob("libtorch_cpu.*"):

@@ -1,24 +1,58 @@
-"""A whole update of an RBM of bits: both means of h and the weights' step, tile by tile of hidden units.
+"""A whole update of an RBM of bits in one call: the chains' step, both means of h, the weights' step and the biases'.
 
-The weights of a tile stay in the core's cache from the first product to the last, and both products share their tables.
+The weights of a tile of hidden units stay in the core's cache from the first product to the last, and both products
+share their tables.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from deepbelief.native.library import library, over_threads, record
-from deepbelief.native.products import COST, TILE, kernels_for
+from deepbelief.native import library, products
+from deepbelief.native.products import TILE, kernels_for
 
 SMALLEST = 1 << 17  # products of numbers; an update saves more calls than it makes
 FEWEST = 8  # cases
-_Phase = record("Phase", "v along_v along_cases mean share", "n")
-_Update = record("Update", "w bias phases left lambda right h", "n_v n_h n_dense", "keep rate")
+_Phase = library.record("Phase", "v along_v along_cases mean share", "n")
+_Pack = library.record("Pack", "x along_rows along_columns other", "n n_in")
+_Update = library.record(
+    "Update",
+    "parallel phases w b c mu lambda decay_v decay_h chain next inputs words v h right dots parts down_v down_h",
+    "n_v n_h key_v key_h centred settles threads grain",
+    "keep rate offset_rate",
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The memory of a machine of bits, which an update moves: weights, biases and the offsets of centring."""
+
+    w: Tensor  # (n_visible, n_hidden)
+    biases: tuple[Tensor, Tensor]  # of the visible and of the hidden units
+    offsets: tuple[Tensor, Tensor]
+
+    def all(self) -> list[Tensor]:
+        """Each of them."""
+        return [self.w, *self.biases, *self.offsets]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How an update goes: ``w = keep w + rate dW``, with the decay's part of the biases' gradients, if there is one.
+
+    With an `offset_rate` the biases step and the offsets move in the same call.
+    """
+
+    rate: float
+    keep: float
+    centred: bool
+    decays: tuple[Tensor, Tensor] | None = None
+    offset_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,76 +71,114 @@ class Cases:
 
 
 @dataclass(frozen=True)
+class Chains:
+    """Hidden states of chains, those after the update, for which there is room, and what keys the draws of v and h."""
+
+    h: Tensor  # (n, n_hidden)
+    next: Tensor
+    keys: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Change:
     """What an update did: the data's means of v and h, and the biases' gradients of minus the log-likelihood.
 
     Where the weights went along the centred dW, ``down_v`` is ``<v>_model - <v>_data + dW lambda``, and ``down_h`` is
-    ``<h>_model - <h>_data + dW' mu``; otherwise they are the differences alone.
+    ``<h>_model - <h>_data + dW' mu``, less the decays; otherwise they are the differences alone.
     """
 
-    v_data: Tensor  # (n_visible,)
-    h_data: Tensor  # (n_hidden,)
-    down_v: Tensor  # (n_visible,)
-    down_h: Tensor  # (n_hidden,)
+    memory: Tensor
+    starts: tuple[int, int]  # of the means of h and of down_v in it; the data's means of v are first, down_h is last
+    sizes: tuple[int, int]
+
+    @property
+    def v_data(self) -> Tensor:
+        """(n_visible,)."""
+        return self.memory[: self.sizes[0]]
+
+    @property
+    def h_data(self) -> Tensor:
+        """(n_hidden,)."""
+        return self.memory[self.starts[0] :][: self.sizes[1]]
+
+    @property
+    def down_v(self) -> Tensor:
+        """(n_visible,)."""
+        return self.memory[self.starts[1] :][: self.sizes[0]]
+
+    @property
+    def down_h(self) -> Tensor:
+        """(n_hidden,)."""
+        return self.memory[self.starts[1] + self.sizes[0] :][: self.sizes[1]]
 
 
-def serves(w: Tensor, vectors: Sequence[Tensor], v: Tensor, share: Tensor) -> bool:
+def serves(parts: Parts, v: Tensor, share: Tensor) -> bool:
     """Whether the kernel takes these weights, biases and offsets, and cases (if they are bits), and gains by it.
 
     Not where shapes do not fit: the general update then says what is wrong, which the kernel could not.
     """
-    if kernels_for(w, *vectors, v, share) is None or not all(x.is_contiguous() for x in (w, *vectors, v, share)):
+    read = [*parts.all(), v, share]
+    if kernels_for(*read) is None or not all(x.is_contiguous() for x in read):
         return False
-    if v.ndim != 2 or v.shape[1] != w.shape[0] or share.shape != v.shape[:1]:
+    if v.ndim != 2 or v.shape[1] != parts.w.shape[0] or share.shape != v.shape[:1]:
         return False
     n = v.shape[0]  # `len` of a tensor takes three times as long
-    return n >= FEWEST and n * w.numel() >= SMALLEST
+    return n >= FEWEST and n * parts.w.numel() >= SMALLEST
+
+
+def draws_chains(w: Tensor, n: int) -> bool:
+    """Whether `n` chains are enough to be drawn in the update itself, by the numbers that single calls would draw."""
+    enough = n >= products.FEWEST and n * w.numel() >= products.SMALLEST
+    return enough and n * min(w.shape) >= library.SMALLEST
 
 
 def cases(v: Tensor, share: Tensor, n_hidden: int) -> Cases | None:
     """The record of a phase that `serves` has agreed to; None where not all of `v` is 0 or 1."""
-    kernels, (n, n_v) = library(), v.shape
-    assert kernels is not None
+    found, (n, n_v), other = room(v, share, n_hidden), v.shape, ctypes.c_int32(0)
+    place = found.bits.data_ptr()
+    arguments = _Pack(v.data_ptr(), place, place + 4 * found.turn, ctypes.addressof(other), n, n_v)
+    library.over_threads("pack", arguments, -(-n // TILE), TILE * n_v)
+    return None if other.value else found
+
+
+def room(v: Tensor, share: Tensor, n_hidden: int) -> Cases:
+    """The record of a phase whose states are yet to be drawn into `v`."""
+    n, n_v = v.shape
     turn = -(-n_v // TILE) * n
     bits = torch.empty(turn + -(-n // TILE) * n_v, dtype=torch.int32)
-    place = bits.data_ptr()
-    if not kernels.pack(v.data_ptr(), n, n_v, place, place + 4 * turn):
-        return None
     return Cases(v, share, v.new_empty((n, n_hidden)), False, bits, turn)
 
 
-def rbm_update(
-    w: Tensor,
-    bias: Tensor,
-    data: Cases,
-    model: Cases,
-    *,
-    rate: float,
-    keep: float,
-    offsets: tuple[Tensor, Tensor],
-    centred: bool,
-) -> Change:
-    """``w = keep w + rate dW`` in place, with dW the difference G of the two phases, centred on `offsets` if asked.
+def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chains | None = None) -> Change | None:
+    """``w = keep w + rate dW`` in place, with dW the difference G of the two phases, centred if asked.
 
-    Centred, dW is G less ``(<v>_data - <v>_model) lambda' + mu (<h>_data - <h>_model)'``.
+    Centred, dW is G less ``(<v>_data - <v>_model) lambda' + mu (<h>_data - <h>_model)'``. With `chains` the model's
+    states are drawn first, into ``model.v``, and the chains' next hidden states last; None, with nothing changed, where
+    the chains hold anything but bits.
     """
-    kernels, (n_v, n_h), (mu, lambda_) = library(), w.shape, offsets
+    kernels, (n_v, n_h) = library.library(), parts.w.shape
     assert kernels is not None
-    n = data.v.shape[0] + model.v.shape[0]
-    v, h, right, down_v, down_h, dots = (
-        w.new_empty(shape, requires_grad=False) for shape in ((4, n_v), (2, n_h), (2, n_h), (n_v,), (n_h,), (2 * n,))
-    )
+    n, m = data.v.shape[0] + model.v.shape[0], model.v.shape[0]
+    sizes = [4 * n_v, 2 * n_h, 2 * n_h, 2 * n, 2 * (n_v + n_h), n_v, n_h]
+    sizes += [m * n_v, m * -(-n_h // TILE)] if chains else []
+    memory = parts.w.new_empty(sum(sizes), requires_grad=False)
+    starts = [0, *itertools.accumulate(sizes)]
+    v, h, right, dots, others, down_v, down_h, *drawn = (memory.data_ptr() + 4 * start for start in starts[:-1])
+    inputs, words = drawn or (None, None)
     phases = (_Phase * 2)(_phase(data), _phase(model))
-    place, means = ctypes.addressof(phases), v.data_ptr()
-    kernels.means_of_v(place, n_v, mu.data_ptr(), means, dots.data_ptr())
-    left = means + 8 * n_v  # <v>_data - <v>_model, and mu
-    others = [x.data_ptr() for x in (lambda_, right, h)]
-    arguments = _Update(w.data_ptr(), bias.data_ptr(), place, left, *others, n_v, n_h, 2 if centred else 0, keep, rate)
-    over_threads("rbm_update", arguments, -(-n_h // TILE), 2 * n * n_v * TILE // COST)
-    if not centred:
-        return Change(v[0], h[0], v[1] - v[0], h[1] - h[0])
-    kernels.biases(place, n_v, n_h, *[x.data_ptr() for x in (mu, lambda_, v, h, dots, down_v, down_h)])
-    return Change(v[0], h[0], down_v, down_h)
+    states = (None, None) if chains is None else (chains.h.data_ptr(), chains.next.data_ptr())
+    keys = (0, 0) if chains is None else chains.keys
+    decays = (None, None) if rule.decays is None else [x.data_ptr() for x in rule.decays]
+    moved = [x.data_ptr() for x in parts.all()]
+    room_for = (*states, inputs, words, v, h, right, dots, others, down_v, down_h)
+    flags = (int(rule.centred), int(rule.offset_rate is not None), library.usable_threads(), library.GRAIN)
+    arguments = _Update(
+        *(library.team(), ctypes.addressof(phases), *moved, *decays, *room_for),
+        *(n_v, n_h, *keys, *flags, rule.keep, rule.rate, rule.offset_rate or 0.0),
+    )
+    if not kernels.rbm_update(ctypes.addressof(arguments)):
+        return None
+    return Change(memory, (starts[1], starts[5]), (n_v, n_h))
 
 
 def _phase(of: Cases) -> ctypes.Structure:

@@ -147,7 +147,7 @@ def test_gibbs_sampling_by_the_kernel_keeps_the_law(
     twin, start = copy.deepcopy(rbm).float(), joint.halves(joint.draw(200_000, generator))
     state, _ = BlockGibbs(twin).step(ChainState(*(half.float() for half in start)), generator=generator)
     assert joint.p_value(torch.cat([state.v, state.h], 1).double()) > FALSE_ALARM
-    monkeypatch.setattr(draws, "_key", lambda generator: 5)  # a planted bug: every half-step draws the same numbers
+    monkeypatch.setattr(draws, "new_key", lambda generator: 5)  # a planted bug: every half-step draws the same numbers
     state, _ = BlockGibbs(twin).step(ChainState(*(half.float() for half in start)), generator=generator)
     assert joint.p_value(torch.cat([state.v, state.h], 1).double()) < FALSE_ALARM
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from deepbelief.energy.gradients import bits as bits_file
 from deepbelief.energy.gradients import procedure
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
 from deepbelief.maths.products import product
 from deepbelief.native import library, products
 from deepbelief.native.products import bits_product, bits_step
+from deepbelief.native.rbm_update import Parts
 from deepbelief.rng import make_generator
 from deepbelief.types import Batch
 from tests.native.widths import widths
 from tests.oracle.checks import make_context
+from tests.oracle.joint import Joint
+from tests.oracle.pvalues import FALSE_ALARM
+from tests.oracle.zoo import tiny_rbm
 
 built = pytest.mark.skipif(not widths(), reason="no C kernels, or no wide vectors here")
 SHAPES = [(8, 33, 250), (100, 784, 37), (31, 64, 64), (9, 1000, 8), (1100, 40, 3), (64, 31, 96), (8, 4096, 2)]
@@ -156,6 +163,7 @@ def test_a_refused_step_leaves_the_weights_alone() -> None:
 
 UPDATES: dict[str, dict[str, Any]] = {
     "pcd": {},
+    "pcd, too few draws for the kernels": {"n_chains": 53},
     "pcd-3, decay": {"k": 3, "l2": 0.5},
     "pcd, plain gradient": {"centred": False, "l2": 0.5},
     "pcd, sparse": {"sparsity_target": 0.1},
@@ -183,13 +191,16 @@ def trained(settings: LearningSettings, x: Tensor, weight: Tensor | None) -> tup
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_update_by_bits_is_the_dense_update(name: str, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same draws (the inputs hardly differ) and the same step, with another number of chains than cases."""
-    settings = LearningSettings(**{"n_chains": 53, "learning_rate": 0.1} | UPDATES[name])
+    settings = LearningSettings(**{"n_chains": 83, "learning_rate": 0.1} | UPDATES[name])
     x, weight = bits(45, 80), torch.rand(45, generator=make_generator(5)) if weighted else None
     by_bits = spied(monkeypatch, "update_of_bits"), spied(monkeypatch, "bits_step")
+    with_chains = spied(monkeypatch, "draws_chains", bits_file)
     fast, fast_state, fast_next = trained(settings, x, weight)
     in_one_pass = not ("momentum" in name or "groups" in name)
     assert [len(calls) for calls in by_bits] == ([3, 0] if in_one_pass else [0, 3])
     assert all(result for calls in by_bits for result in calls)
+    if in_one_pass and settings.learning != "cd":
+        assert with_chains == [settings.n_chains == 83] * 3
     monkeypatch.setattr(products, "library", lambda: None)
     slow, slow_state, slow_next = trained(settings, x, weight)
     assert by_bits[0][3:] == ([None] * 3 if in_one_pass else [])
@@ -201,15 +212,15 @@ def test_an_update_by_bits_is_the_dense_update(name: str, weighted: bool, monkey
         assert torch.equal(fast_state["negative"]["h"], slow_state["negative"]["h"])
 
 
-def spied(monkeypatch: pytest.MonkeyPatch, name: str) -> list[object]:
+def spied(monkeypatch: pytest.MonkeyPatch, name: str, file: ModuleType = procedure) -> list[object]:
     """What the learning rule's calls of a function return from now on."""
-    found, original = [], getattr(procedure, name)
+    found, original = [], getattr(file, name)
 
     def call(*args: object, **options: object) -> object:
         found.append(original(*args, **options))
         return found[-1]
 
-    monkeypatch.setattr(procedure, name, call)
+    monkeypatch.setattr(file, name, call)
     return found
 
 
@@ -282,8 +293,46 @@ def test_a_compiled_model_multiplies_too() -> None:
 
 
 @built
+def test_chains_that_an_update_moves_keep_the_law(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
+    monkeypatch.setattr(library, "SMALLEST", 1)
+    rbm = tiny_rbm("bernoulli", "bernoulli", generator)
+    joint = Joint.of(rbm)
+    twin, draws = copy.deepcopy(rbm).float(), joint.halves(joint.draw(200_000, generator).float())
+    v, h = (half.contiguous() for half in draws)
+    rule = make_procedure(twin, LearningSettings(n_chains=len(h), learning_rate=0))
+    rule.start(Batch(v), generator)
+    chains, inside = rule.negative, spied(monkeypatch, "draws_chains", bits_file)  # type: ignore[attr-defined]
+
+    def p_value() -> float:
+        chains.h = h
+        rule.step(Batch(v), make_context(generator))
+        return joint.p_value(torch.cat([chains.v, chains.h], 1).double())
+
+    assert p_value() > FALSE_ALARM
+    assert inside == [True]
+    deaf = lambda w, biases, offsets: Parts(w, (torch.zeros_like(biases[0]), biases[1]), offsets)
+    monkeypatch.setattr(bits_file, "Parts", deaf)  # a planted bug: visible states drawn without their biases
+    assert p_value() < FALSE_ALARM
+
+
+@built
+def test_chains_of_anything_but_bits_take_single_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, found = bits(100, 80), []
+    for _ in range(2):
+        rbm, generator = RBM(80, 70, weight_std=0.3, generator=make_generator(0)), make_generator(1)
+        rule = make_procedure(rbm, LearningSettings(n_chains=100))
+        rule.start(Batch(x), generator)
+        rule.negative.h = torch.full((100, 70), 0.5)  # type: ignore[attr-defined]
+        rule.step(Batch(x), make_context(make_generator(2)))
+        found.append(rbm.weight.detach().clone())
+        monkeypatch.setattr(products, "library", lambda: None)
+    # another draw than by single calls from the start, which would take fewer keys; the same law
+    assert (found[0] - found[1]).abs().mean() < 0.05
+
+
+@built
 def test_an_update_is_the_same_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, settings = bits(45, 80), LearningSettings(n_chains=53, l2=0.1)
+    x, settings = bits(45, 80), LearningSettings(n_chains=83, l2=0.1)
     alone = trained(settings, x, None)[0]
     monkeypatch.setattr(library, "GRAIN", 64)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)

@@ -75,19 +75,23 @@ class PersistentChains:
         """Move the chains by `k` steps of `rbm`; the inputs and the mean of h that their states were drawn from."""
         inputs = rbm.input_h_from_v(self.draw_v(rbm, generator))
         mean_h, h = rbm.hidden.mean_and_sample(inputs, generator)
-        self.take_h(rbm, h, data)
+        self.take(rbm, self.v, h, data)
         return inputs, mean_h
 
     def draw_v(self, rbm: Bipartite, generator: Generator) -> Tensor:
         """The first half of `advance`: `k` - 1 steps, and new visible states, (n_chains, n_visible)."""
-        for _ in range(self.k - 1):
-            self.h = rbm.sample_h_from_v(rbm.sample_v_from_h(self.h, generator), generator)
+        self.sweep(rbm, generator)
         self.v = rbm.sample_v_from_h(self.h, generator)
         return self.v
 
-    def take_h(self, rbm: Bipartite, h: Tensor, data: Tensor) -> None:
-        """The second half: new hidden states, (n_chains, n_hidden)."""
-        self.h = h
+    def sweep(self, rbm: Bipartite, generator: Generator) -> None:
+        """All steps of an update but the last."""
+        for _ in range(self.k - 1):
+            self.h = rbm.sample_h_from_v(rbm.sample_v_from_h(self.h, generator), generator)
+
+    def take(self, rbm: Bipartite, v: Tensor, h: Tensor, data: Tensor) -> None:
+        """The second half: both layers' new states, (n_chains, n_visible) and (n_chains, n_hidden)."""
+        self.v, self.h = v, h
         self.updates += 1
         check_alive(rbm, self.v, self.h, data, self.updates)
 

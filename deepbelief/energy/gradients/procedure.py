@@ -170,11 +170,15 @@ class LikelihoodLearning:
 
     def _update_of_bits(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor] | None:
         """The same update in one pass over the weights, where the batch is of bits."""
+        whole = self.module is self.rbm and self.sparsity_target is None  # nothing else takes part in the step
         settings: dict[str, Any] = {"rate": self.update.rate(context), "l2": self.l2, "centred": self.centred}
+        settings["offset_rate"] = self.offset_rate if whole else None
         found = update_of_bits(self.rbm, self.negative, batch, context.generator, **settings)
         if found is None:
             return None
         self.rbm.weight.grad = None
+        if whole:
+            return found.watched
         change = found.change
         self._put_biases(change.down_v, change.down_h, {}, {}, None)
         self.advance(context, change.v_data, change.h_data)
