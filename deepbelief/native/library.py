@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepbelief.errors import check
+
 SMALLEST = 4096  # elements; below, the call costs more than it saves
 GRAIN = 1 << 15  # elements that are worth a thread
 _forked: list[int] = []  # filled in a forked process, where OpenMP would wait for threads that only its parent has
@@ -62,7 +64,11 @@ def library() -> Kernels | None:
 
     ``DEEPBELIEF_NATIVE=0`` in the environment turns them off, ``DEEPBELIEF_NATIVE=8`` keeps to vectors of 8 numbers.
     """
-    wanted = os.environ.get("DEEPBELIEF_NATIVE")
+    wanted = os.environ.get("DEEPBELIEF_NATIVE", "")
+    known = ("", "0", "8")
+    check(
+        wanted in known, f"DEEPBELIEF_NATIVE must be 0 (no kernels), 8 (lanes) or unset. Got {wanted!r}."
+    )
     if wanted == "0":
         return None
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:

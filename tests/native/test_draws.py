@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import multiprocessing
 import sys
 
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from deepbelief.energy.kernels.gibbs import BlockGibbs, ChainState
+from deepbelief.errors import InvalidArgumentError
 from deepbelief.native import draws, library
 from deepbelief.rng import bernoulli, make_generator
 from deepbelief.units.bernoulli import Bernoulli
@@ -46,9 +48,10 @@ def threefry(counters: np.ndarray, key: int) -> np.ndarray:
     return np.stack(x, 1)
 
 
-def uniforms(n: int, key: int) -> torch.Tensor:
-    """The numbers of elements 0 to n: word j of lane l of block b belongs to element 32 b + 8 j + l."""
-    words = threefry(np.arange(8 * (n // 32 + 1), dtype=np.uint64).astype(object), key)
+def uniforms(n: int, key: int, first_block: int = 0) -> torch.Tensor:
+    """The numbers of `n` elements from a block on: word j of lane l of block b belongs to element 32 b + 8 j + l."""
+    counters = np.arange(8 * first_block, 8 * (first_block + n // 32 + 1), dtype=np.uint64)
+    words = threefry(counters.astype(object), key)
     ordered = words.reshape(-1, 8, 4).transpose(0, 2, 1).reshape(-1)[:n]
     return torch.tensor([int(word) >> 8 for word in ordered], dtype=torch.float64) / 2**24
 
@@ -62,6 +65,19 @@ def test_the_draws_are_those_of_the_generator_in_the_paper(n: int, monkeypatch: 
     found = draws.bernoulli(p, make_generator(3))
     assert found is not None
     assert torch.equal(found, (uniforms(n, key) < p.double()).float())
+
+
+@built
+@pytest.mark.parametrize("first", [2**29 - 2, 2**29 - 1, 2**29])
+def test_numbers_go_on_where_the_counter_outgrows_its_word(first: int) -> None:
+    """Past 2^34 elements, which would be 64 GB: the kernel is told of memory that begins so far before."""
+    kernels, n, key = library.library(), 96, 12345678901234567
+    assert kernels is not None
+    p, out, before = torch.rand(n, generator=make_generator(4)), torch.empty(n), first * 32 * 4
+    arguments = draws._Bernoulli(p.data_ptr() - before, out.data_ptr() - before, first * 32 + n, key)
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    kind(kernels.places["bernoulli"])(ctypes.addressof(arguments), first, first + n // 32)
+    assert torch.equal(out, (uniforms(n, key, first) < p.double()).float())
 
 
 @built
@@ -197,5 +213,15 @@ def test_without_the_kernels_everything_works(monkeypatch: pytest.MonkeyPatch) -
     try:
         assert library.library() is None
         assert set(bernoulli(torch.full((100, 100), 0.5), make_generator(0)).unique().tolist()) == {0.0, 1.0}
+    finally:
+        library.library.cache_clear()
+
+
+def test_a_wish_for_other_kernels_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    library.library.cache_clear()
+    monkeypatch.setenv("DEEPBELIEF_NATIVE", "off")
+    try:
+        with pytest.raises(InvalidArgumentError, match=r"DEEPBELIEF_NATIVE must be 0 .* or unset\. Got 'off'"):
+            library.library()
     finally:
         library.library.cache_clear()
