@@ -28,7 +28,7 @@ from deepbelief.training.trainer import Trainer
 from deepbelief.types import Result
 
 N_SAMPLES, WATCHED = 26_000, 5_000
-N_LATENT, BATCH, EPOCHS = 100, 64, 30
+N_LATENT, BATCH, EPOCHS = 100, 64, 15
 # the critic must see whole digits: with (32, 64) its scores are sums over patches of 10 x 10 pixels
 CHANNELS, CRITIC_CHANNELS = (32, 64, 128), (32, 64, 128, 256)
 WATCH_EVERY = 1  # epochs
