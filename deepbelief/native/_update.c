@@ -49,14 +49,16 @@ typedef struct {
     phase *phases; /* the data's, packed; the model's, packed unless there are chains */
     float *w, *b, *c, *mu, *lambda;
     const float *decay_v, *decay_h; /* subtracted from the biases' gradients; null for none */
-    const float *chain;             /* where not null: hidden states (n, n_h) that the model's v are drawn from, */
-    float *next;                    /* room for the hidden states after, */
-    float *inputs;                  /* for (n, n_v), */
+    float *chain;                   /* where not null: hidden states (n, n_h) that the model's v are drawn from, */
+    float *next;                    /* room for the hidden states after the update (null where no chain goes on), */
+    float *inputs;                  /* for (n, n_v or n_h), */
     int32_t *words;                 /* and for the words of the hidden states */
+    float *mean_v;                  /* not null: chains start at the data, by h drawn into `chain` first; (n, n_v) */
+    double *error;                  /* then the data's mean squared distance from it */
     float *v, *h, *right;           /* (4, n_v): <v> in both phases, their difference, and mu; (2, n_h): <h>; (2, n_h) */
     float *dots, *parts;            /* two for each case; (2, n_v + n_h) */
     float *down_v, *down_h;         /* the biases' gradients of minus the log-likelihood */
-    int64_t n_v, n_h, key_v, key_h, centred, settles, threads, grain;
+    int64_t n_v, n_h, key_0, key_v, key_h, centred, settles, threads, grain;
     float keep, rate, offset_rate;
 } rbm_update;
 
@@ -176,6 +178,35 @@ void KERNEL(means_and_step)(const rbm_update *a, int64_t first, int64_t last) {
     }
 }
 
+/* The data's means of h, and h drawn from them into the chains. */
+static void start_at_data(const rbm_update *a) {
+    phase *of = a->phases;
+    int64_t n = of->n, n_v = a->n_v, n_h = a->n_h;
+    bits_product product = {of->along_v, a->w, a->inputs, n, n_v, n_h, n_h, 0};
+    share(a, (kernel)KERNEL(bits_product), &product, (n_h + TILE - 1) / TILE, n * n_v);
+    sigmoid_bernoulli draw = {a->inputs, a->c, of->mean, a->chain, n * n_h, n_h, a->key_0};
+    share(a, (kernel)KERNEL(sigmoid_bernoulli), &draw, (n * n_h + BLOCK - 1) / BLOCK, BLOCK);
+    of->along_v = 0; /* its means are there */
+}
+
+/* The squared distance of the data from `mean_v`, summed over units, on average. */
+static double distance(const rbm_update *a) {
+    const phase *of = a->phases;
+    double total = 0;
+    for (int64_t i = 0; i < of->n; i++) {
+        const float *v = of->v + i * a->n_v, *mean = a->mean_v + i * a->n_v;
+        float parts[LANES] = {0};
+        int64_t j = 0;
+        for (; j + LANES <= a->n_v; j += LANES)
+            for (int b = 0; b < LANES; b++) parts[b] += (v[j + b] - mean[j + b]) * (v[j + b] - mean[j + b]);
+        for (; j < a->n_v; j++) parts[0] += (v[j] - mean[j]) * (v[j] - mean[j]);
+        float sum = 0;
+        for (int b = 0; b < LANES; b++) sum += parts[b];
+        total += (double)of->share[i] * sum;
+    }
+    return total;
+}
+
 /* The model's states of v, drawn from the chains' h, and their words. 0 where h holds anything but bits. */
 static int draw_v(const rbm_update *a) {
     phase *to = a->phases + 1;
@@ -186,7 +217,7 @@ static int draw_v(const rbm_update *a) {
     if (other) return 0;
     bits_product product = {a->words, a->w, a->inputs, n, n_h, n_v, n_h, 1};
     share(a, (kernel)KERNEL(bits_product), &product, (n_v + TILE - 1) / TILE, n * n_h);
-    sigmoid_bernoulli draw = {a->inputs, a->b, 0, to->v, n * n_v, n_v, a->key_v};
+    sigmoid_bernoulli draw = {a->inputs, a->b, a->mean_v, to->v, n * n_v, n_v, a->key_v};
     share(a, (kernel)KERNEL(sigmoid_bernoulli), &draw, (n * n_v + BLOCK - 1) / BLOCK, BLOCK);
     pack of_v = {to->v, to->along_v, to->along_cases, &other, n, n_v};
     share(a, (kernel)KERNEL(pack), &of_v, chunks, CHUNK * n_v);
@@ -227,14 +258,16 @@ static void settle(const rbm_update *a, int64_t n, float *bias, const float *dow
 /* The update. 0, with nothing changed, where the chains' hidden states are no bits. */
 int KERNEL(rbm_update)(const rbm_update *a) {
     const int64_t n_v = a->n_v, n_h = a->n_h, n = a->phases[0].n + a->phases[1].n;
+    if (a->mean_v) start_at_data(a);
     if (a->chain && !draw_v(a)) return 0;
+    if (a->mean_v) *a->error = distance(a);
     share(a, (kernel)KERNEL(means_of_v), a, 2, n * n_v / 2);
     for (int64_t i = 0; i < n_v; i++) a->v[2 * n_v + i] = a->v[i] - a->v[n_v + i];
     memcpy(a->v + 3 * n_v, a->mu, sizeof(float) * (size_t)n_v);
     share(a, (kernel)KERNEL(means_and_step), a, (n_h + TILE - 1) / TILE, 2 * n * n_v);
     if (a->centred) share(a, (kernel)KERNEL(shifts), a, 2, n * (n_v + n_h) / 2);
     biases(a);
-    if (a->chain) {
+    if (a->next) {
         bernoulli draw = {a->phases[1].mean, a->next, a->phases[1].n * n_h, a->key_h};
         share(a, (kernel)KERNEL(bernoulli), &draw, (draw.n + BLOCK - 1) / BLOCK, BLOCK);
     }

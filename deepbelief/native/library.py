@@ -66,9 +66,7 @@ def library() -> Kernels | None:
     """
     wanted = os.environ.get("DEEPBELIEF_NATIVE", "")
     known = ("", "0", "8")
-    check(
-        wanted in known, f"DEEPBELIEF_NATIVE must be 0 (no kernels), 8 (lanes) or unset. Got {wanted!r}."
-    )
+    check(wanted in known, f"DEEPBELIEF_NATIVE must be 0 (no kernels), 8 (lanes) or unset. Got {wanted!r}.")
     if wanted == "0":
         return None
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:

@@ -22,8 +22,9 @@ _Phase = library.record("Phase", "v along_v along_cases mean share", "n")
 _Pack = library.record("Pack", "x along_rows along_columns other", "n n_in")
 _Update = library.record(
     "Update",
-    "parallel phases w b c mu lambda decay_v decay_h chain next inputs words v h right dots parts down_v down_h",
-    "n_v n_h key_v key_h centred settles threads grain",
+    "parallel phases w b c mu lambda decay_v decay_h chain next inputs words mean_v error "
+    "v h right dots parts down_v down_h",
+    "n_v n_h key_0 key_v key_h centred settles threads grain",
     "keep rate offset_rate",
 )
 
@@ -72,11 +73,15 @@ class Cases:
 
 @dataclass(frozen=True)
 class Chains:
-    """Hidden states of chains, those after the update, for which there is room, and what keys the draws of v and h."""
+    """Where the model's states come from, and what keys the draws: of h at the data, of v, and of h at the end.
+
+    Persistent chains have hidden states `h` and room for the `next`; others start at the data (and have no `next`): `h`
+    is then room for the draws.
+    """
 
     h: Tensor  # (n, n_hidden)
-    next: Tensor
-    keys: tuple[int, int]
+    next: Tensor | None
+    keys: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Change:
     memory: Tensor
     starts: tuple[int, int]  # of the means of h and of down_v in it; the data's means of v are first, down_h is last
     sizes: tuple[int, int]
+    error: float = 0.0  # of the reconstruction, where chains started at the data
 
     @property
     def v_data(self) -> Tensor:
@@ -153,24 +159,28 @@ def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chai
     """``w = keep w + rate dW`` in place, with dW the difference G of the two phases, centred if asked.
 
     Centred, dW is G less ``(<v>_data - <v>_model) lambda' + mu (<h>_data - <h>_model)'``. With `chains` the model's
-    states are drawn first, into ``model.v``, and the chains' next hidden states last; None, with nothing changed, where
-    the chains hold anything but bits.
+    states are drawn first, into ``model.v``, and the next hidden states of persistent ones last; None, with nothing
+    changed, where these hold anything but bits.
     """
     kernels, (n_v, n_h) = library.library(), parts.w.shape
     assert kernels is not None
     n, m = data.v.shape[0] + model.v.shape[0], model.v.shape[0]
     sizes = [4 * n_v, 2 * n_h, 2 * n_h, 2 * n, 2 * (n_v + n_h), n_v, n_h]
-    sizes += [m * n_v, m * -(-n_h // TILE)] if chains else []
+    if chains is not None:
+        sizes += [m * max(n_v, n_h), m * -(-n_h // TILE), m * n_v if chains.next is None else 0]
     memory = parts.w.new_empty(sum(sizes), requires_grad=False)
     starts = [0, *itertools.accumulate(sizes)]
     v, h, right, dots, others, down_v, down_h, *drawn = (memory.data_ptr() + 4 * start for start in starts[:-1])
-    inputs, words = drawn or (None, None)
-    phases = (_Phase * 2)(_phase(data), _phase(model))
-    states = (None, None) if chains is None else (chains.h.data_ptr(), chains.next.data_ptr())
-    keys = (0, 0) if chains is None else chains.keys
+    phases, error = (_Phase * 2)(_phase(data), _phase(model)), ctypes.c_double(0)
+    keys, drawing = (0, 0, 0), (None,) * 6
+    if chains is not None:
+        inputs, words, mean_v = drawn
+        keys, after = chains.keys, None if chains.next is None else chains.next.data_ptr()
+        started = (mean_v, ctypes.addressof(error)) if after is None else (None, None)
+        drawing = (chains.h.data_ptr(), after, inputs, words, *started)
     decays = (None, None) if rule.decays is None else [x.data_ptr() for x in rule.decays]
     moved = [x.data_ptr() for x in parts.all()]
-    room_for = (*states, inputs, words, v, h, right, dots, others, down_v, down_h)
+    room_for = (*drawing, v, h, right, dots, others, down_v, down_h)
     flags = (int(rule.centred), int(rule.offset_rate is not None), library.usable_threads(), library.GRAIN)
     arguments = _Update(
         *(library.team(), ctypes.addressof(phases), *moved, *decays, *room_for),
@@ -178,7 +188,7 @@ def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chai
     )
     if not kernels.rbm_update(ctypes.addressof(arguments)):
         return None
-    return Change(memory, (starts[1], starts[5]), (n_v, n_h))
+    return Change(memory, (starts[1], starts[5]), (n_v, n_h), error.value)
 
 
 def _phase(of: Cases) -> ctypes.Structure:

@@ -293,6 +293,32 @@ def test_a_compiled_model_multiplies_too() -> None:
 
 
 @built
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("options", [{}, {"centred": False, "l2": 0.5}, {"sparsity_target": 0.1}])
+def test_contrastive_divergence_in_one_call_is_the_dense_update(
+    options: dict[str, Any], weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, found = bits(90, 80), []
+    weight = torch.rand(90, generator=make_generator(5)) if weighted else None
+    inside = spied(monkeypatch, "draws_chains", bits_file)
+    for _ in range(2):
+        rbm, generator = RBM(80, 70, weight_std=0.3, generator=make_generator(0)), make_generator(1)
+        rbm.match_data(x)
+        rule = make_procedure(rbm, LearningSettings(learning="cd", learning_rate=0.1, **options))
+        rule.start(Batch(x), generator)
+        errors = [
+            float(rule.step(Batch(x, weight=weight), make_context(generator))["reconstruction_error"]) for _ in range(3)
+        ]
+        found.append((rbm.state_dict(), torch.tensor(errors), torch.rand(1, generator=generator)))
+        monkeypatch.setattr(products, "library", lambda: None)
+    assert inside == [True] * 3
+    (fast, fast_errors, fast_next), (slow, slow_errors, slow_next) = found
+    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=2e-6)
+    torch.testing.assert_close(fast_errors, slow_errors, rtol=1e-5, atol=0)
+    assert torch.equal(fast_next, slow_next)
+
+
+@built
 def test_chains_that_an_update_moves_keep_the_law(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
     monkeypatch.setattr(library, "SMALLEST", 1)
     rbm = tiny_rbm("bernoulli", "bernoulli", generator)

@@ -41,7 +41,7 @@ class UpdateOfBits:
     """What was done, and what the chains watched."""
 
     change: Change
-    watched: Mapping[str, Tensor]
+    watched: Mapping[str, Tensor | float]
 
 
 def takes_bits(rbm: RBM, negative: NegativePhase) -> bool:
@@ -79,6 +79,10 @@ def update_of_bits(
     if isinstance(negative, PersistentChains):
         return UpdateOfBits(_with_chains(rbm, negative, parts, data, rule, generator), {})
     assert isinstance(negative, ContrastiveDivergence)
+    n = batch.x.shape[0]
+    if negative.k == 1 and draws_chains(parts.w, n):
+        change = _from_data(rbm, parts, data, rule, generator)
+        return UpdateOfBits(change, {"reconstruction_error": change.error})
     inputs = rbm.input_h_from_v(batch.x)
     phase = PositivePhase(batch.x, inputs, rbm.hidden.mean(inputs), batch.weight)
     data = replace(data, mean=phase.mean_h.contiguous(), given=True)
@@ -93,7 +97,7 @@ def _with_chains(
     negative.sweep(rbm, generator)
     if draws_chains(parts.w, n) and negative.h.is_contiguous():
         v, h = parts.w.new_empty((n, rbm.visible.size), requires_grad=False), negative.h.new_empty(negative.h.shape)
-        chains = Chains(negative.h, h, (new_key(generator), new_key(generator)))
+        chains = Chains(negative.h, h, (0, new_key(generator), new_key(generator)))
         change = rbm_update(parts, data, room(v, shares(v), rbm.hidden.size), rule, chains)
         if change is not None:
             negative.take(rbm, v, h, data.v)
@@ -102,6 +106,15 @@ def _with_chains(
     model = _bits(v, shares(v), rbm)
     change = _moved(parts, data, model, rule)
     negative.take(rbm, v, bernoulli(model.mean, generator), data.v)
+    return change
+
+
+def _from_data(rbm: RBM, parts: Parts, data: Cases, rule: Rule, generator: Generator) -> Change:
+    """CD-1: the chains start at the data, and a chain weighs as much as its case."""
+    v, h = data.v.new_empty(data.v.shape), data.mean.new_empty(data.mean.shape)
+    chains = Chains(h, None, (new_key(generator), new_key(generator), 0))
+    change = rbm_update(parts, data, room(v, data.share, rbm.hidden.size), rule, chains)
+    assert change is not None  # draws are bits
     return change
 
 

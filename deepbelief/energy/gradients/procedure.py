@@ -168,7 +168,7 @@ class LikelihoodLearning:
             to_h.addmv_(rbm.weight.T, mu, alpha=-self.l2)
         return to_v, to_h
 
-    def _update_of_bits(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor] | None:
+    def _update_of_bits(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float] | None:
         """The same update in one pass over the weights, where the batch is of bits."""
         whole = self.module is self.rbm and self.sparsity_target is None  # nothing else takes part in the step
         settings: dict[str, Any] = {"rate": self.update.rate(context), "l2": self.l2, "centred": self.centred}
