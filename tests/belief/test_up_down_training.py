@@ -110,6 +110,10 @@ def test_impossible_settings_get_a_sentence(generator: torch.Generator) -> None:
         UpDownLearning(net, k=[3, 0])
     with pytest.raises(InvalidArgumentError, match="recognition_rate must be at least 0"):
         UpDownLearning(net, recognition_rate=-1)
+    with pytest.raises(InvalidArgumentError, match=r"is of the labels' gradient.* Got input_dropout=0\.2"):
+        UpDownLearning(network("labels", generator), input_dropout=0.2)
+    with pytest.raises(InvalidArgumentError, match=r"dropout must be at least 0 and below 1\. Got dropout=1"):
+        UpDownLearning(network("labels", generator), discriminative=1.0, dropout=1)
     with pytest.raises(InvalidArgumentError, match="discriminative needs labels in the top"):
         UpDownLearning(network("bernoulli", generator), discriminative=1.0)
     with pytest.raises(InvalidDataError, match="y must be given"):
