@@ -77,7 +77,7 @@ def untied_numbers(net: UntiedDBN, x: Tensor) -> tuple[float, float]:
 def test_resumed_is_never_stopped(persistent: bool, optimizer: str, tmp_path: Path) -> None:
     make = lambda: PersistentChains(7, start_at="data") if persistent else None
     plan: dict[str, Any] = {"epochs": 6, "learning_rate": 0.1, "momentum": 0.5, "k": [1, 2, 4], "l2": 1e-3}
-    plan["optimizer"] = optimizer
+    plan |= {"optimizer": optimizer, "discriminative": 1.0, "dropout": 0.2, "input_dropout": 0.1}
     whole = train(small(2), make(), **plan)
     with pytest.raises(KeyboardInterrupt):
         train(small(2), make(), callbacks=[StopAt(10)], checkpoint_dir=tmp_path, **plan)
