@@ -43,7 +43,8 @@ def train(net: UntiedDBN, negative: Any = None, **settings: Any) -> dict[str, An
     """An up-down training on the patterns, labelled by their second halves' kind."""
     x = patterns()
     y = (x[:, :3] == x[:, 3:]).all(1).long() if net.n_classes else None
-    options = {k: settings.pop(k) for k in ("k", "learning_rate", "momentum", "l2", "optimizer") if k in settings}
+    of_rule = ("k", "learning_rate", "momentum", "l2", "optimizer", "discriminative", "dropout", "input_dropout")
+    options = {k: settings.pop(k) for k in of_rule if k in settings}
     procedure = UpDownLearning(net, negative, schedule=linear(1.0), **options)
     resume = settings.pop("resume_from", None)
     trainer = Trainer(progress=False, device="cpu", **settings)
