@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from deepbelief.belief.layers import UntiedLayer
@@ -50,8 +49,6 @@ class UpDownLearning:
     With labels, `discriminative` adds that many times the gradient of ``log classify(x)`` of the known label in the top
     and in the recognition weights: a hybrid (Larochelle & Bengio 2008, for one layer). 0, the default, is the published
     rule. The other terms sum nats over many units, so about 10 makes the label heard; their rate must then be lower.
-    On its way up this gradient sees cases and hidden units of which shares `input_dropout` and `dropout` are switched
-    off (Srivastava et al. 2014), against over-fitting the labels.
 
     ``l2`` decays all weights; ``centred`` subtracts each layer's running mean from the causes in every rule, the RBM's
     and the delta rules alike, which changes no model and no stationary point, but the path between them. Watches
@@ -74,8 +71,6 @@ class UpDownLearning:
         generative_rate: float = 1.0,
         recognition_rate: float = 1.0,
         discriminative: float = 0.0,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
         mean_dreams: bool = False,
         centred: bool = True,
         offset_rate: float = 0.01,
@@ -84,12 +79,6 @@ class UpDownLearning:
         check_range("generative_rate", generative_rate, low=0)
         check_range("recognition_rate", recognition_rate, low=0)
         check_range("discriminative", discriminative, low=0)
-        for name, share in (("dropout", dropout), ("input_dropout", input_dropout)):
-            check(0 <= share < 1, f"{name} must be at least 0 and below 1. Got {name}={share}.")
-            check(
-                share == 0 or discriminative > 0,
-                f"{name} is of the labels' gradient: it needs discriminative above 0. Got {name}={share}. Use 0.",
-            )
         check(
             discriminative == 0 or model.n_classes is not None,
             f"discriminative needs labels in the top RBM. Got discriminative={discriminative}. Use 0.",
@@ -99,7 +88,6 @@ class UpDownLearning:
         self.negative = ContrastiveDivergence() if negative is None else negative
         self.generative_rate, self.recognition_rate = generative_rate, recognition_rate
         self.discriminative, self.mean_dreams = discriminative, mean_dreams
-        self.dropout, self.input_dropout = dropout, input_dropout
         self.top_rule = LikelihoodLearning(
             model.top,
             self.negative,
@@ -194,21 +182,13 @@ class UpDownLearning:
         assert batch.y is not None
         share, parameters = _shares(batch.x, batch.weight) * (batch.y >= 0), list(self.model.parameters())
         with torch.enable_grad():
-            log_p = torch.log_softmax(-self.model.label_free_energies(self._upward(batch.x)), 1)
+            log_p = torch.log_softmax(-self.model.label_free_energies(self.model.upward(batch.x)), 1)
             score = share @ log_p.gather(1, batch.y.clamp_min(0).long().unsqueeze(1)).squeeze(1)
             gradients = torch.autograd.grad(score, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None and parameter.grad is not None:
                 parameter.grad.add_(gradient, alpha=-self.discriminative)
         return score.detach() / share.sum().clamp_min(torch.finfo(share.dtype).tiny)
-
-    def _upward(self, x: Tensor) -> Tensor:
-        """What the top sees of cases, by means, with some units switched off on the way."""
-        x = F.dropout(x, self.input_dropout) if self.input_dropout else x
-        for layer in self.model.untied:
-            x = layer.mean_h_from_v(x)
-            x = F.dropout(x, self.dropout) if self.dropout else x
-        return x
 
     def _follow(self, lesson: _Lesson, weight: Tensor, offset: Tensor, rate: float) -> Tensor:
         """Gradients of *minus* the lesson's log-probability: of the units in place, of the weights returned."""

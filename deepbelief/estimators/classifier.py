@@ -52,8 +52,7 @@ binarization, tied, watch
         None takes about twenty batches per epoch, of at least 8 and at most `batch_size` cases: few labels make small
         batches, or there would be too few steps.
     dropout, input_dropout : float
-        Shares of the hidden and of the input units that are switched off at random while fine-tuning; in up-down for
-        the labels' own gradient alone (`discriminative`).
+        Shares of the hidden and of the input units that are switched off at random while fine-tuning.
     early_stopping, patience, validation_fraction
         Hold out a share of the labelled cases, stop when their loss has not improved for `patience` epochs, and keep
         the best weights.

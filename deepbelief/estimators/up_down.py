@@ -36,13 +36,8 @@ def check_fine_tuning(estimator: Any) -> None:
         f"Got label_in_top={estimator.label_in_top}, pretrain_epochs={estimator.pretrain_epochs}.",
     )
     check(
-        not estimator.early_stopping,
-        'early_stopping belongs to fine_tuning="backpropagation". Got it with "up_down". Leave it out.',
-    )
-    check(
-        estimator.discriminative > 0 or not (estimator.dropout or estimator.input_dropout),
-        'dropout with fine_tuning="up_down" is of the labels\' gradient. Got discriminative=0. Raise it (10 is a good '
-        "start), or leave dropout out.",
+        not (estimator.early_stopping or estimator.dropout or estimator.input_dropout),
+        'early_stopping and dropout belong to fine_tuning="backpropagation". Got them with "up_down". Leave them out.',
     )
 
 
@@ -61,8 +56,6 @@ def tune_up_down(
         l2=estimator.l2,
         centred=estimator.centred,
         discriminative=estimator.discriminative,
-        dropout=estimator.dropout,
-        input_dropout=estimator.input_dropout,
         mean_dreams=grey,
     )
     options = {"seed": seed, "checkpoint_dir": folder, "averaging": estimator.averaging}

@@ -38,15 +38,10 @@ class Plan:
     k: tuple[int, ...]
     learning_rate: float
     discriminative: float = 0.0
-    dropout: float = 0.0
-    input_dropout: float = 0.0
     momentum: float = 0.9
 
 
-PLANS = (
-    Plan("up-down", 20, (1, 3, 6), 0.03),
-    Plan("hybrid-up-down", 50, (1,), 0.01, discriminative=10.0, dropout=0.3, input_dropout=0.1),
-)
+PLANS = (Plan("up-down", 20, (1, 3, 6), 0.03), Plan("hybrid-up-down", 40, (1,), 0.01, discriminative=10.0))
 
 
 def reproduce(options: Options) -> list[Result]:
@@ -86,8 +81,6 @@ def procedure(net: UntiedDBN, plan: Plan) -> UpDownLearning:
         momentum=plan.momentum,
         l2=2e-4,
         discriminative=plan.discriminative,
-        dropout=plan.dropout,
-        input_dropout=plan.input_dropout,
         mean_dreams=True,
     )
 

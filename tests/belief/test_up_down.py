@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -64,11 +62,7 @@ def is_up(name: str) -> bool:
 
 
 def exact_gradients(
-    net: UntiedDBN,
-    batch: Batch,
-    dreams: Callable[[UntiedDBN], Tensor] | None,
-    discriminative: float = 0.0,
-    label_score: Callable[..., Tensor] = untied.label_score,
+    net: UntiedDBN, batch: Batch, dreams: Callable[[UntiedDBN], Tensor] | None, discriminative: float = 0.0
 ) -> Gradients:
     """Of the enumerated bound in what generates, of ``<log Q>_p`` in what infers."""
     labels = [None] * len(batch.x) if batch.y is None else batch.y.tolist()
@@ -80,7 +74,7 @@ def exact_gradients(
         up = {n: p for n, p in net.named_parameters() if is_up(n)}
         found |= dict(zip(up, torch.autograd.grad(dreams(net), list(up.values())), strict=True))
     if discriminative:
-        posterior = (label_score(net, batch.x, labels) * batch.weight).sum() / batch.weight.sum()
+        posterior = (untied.label_score(net, batch.x, labels) * batch.weight).sum() / batch.weight.sum()
         names, parameters = zip(*net.named_parameters(), strict=True)
         for n, g in zip(names, torch.autograd.grad(posterior, parameters, allow_unused=True), strict=True):
             found[n] = found[n] if g is None else found[n] + discriminative * g
@@ -135,35 +129,6 @@ def test_the_hybrid_climbs_the_right_label_as_well(name: str, generator: torch.G
     found = drawn_gradients(net, batch, generator, discriminative=2.0)
     wanted = exact_gradients(net, batch, untied.dream_score, 2.0)
     assert p_value(found, wanted) > FALSE_ALARM > p_value(found, exact_gradients(net, batch, untied.dream_score))
-
-
-def switched_label_score(net: UntiedDBN, x: Tensor, labels: list[int | None]) -> Tensor:
-    """The mean of ``log p(y | h)`` over all ways to switch off a quarter of the inputs and half of the hidden units."""
-    sizes, shares = [x.shape[1], *(layer.hidden.size for layer in net.untied)], [0.25, *([0.5] * len(net.untied))]
-    total = x.new_zeros(len(x))
-    for kept in itertools.product([0.0, 1.0], repeat=sum(sizes)):
-        masks = torch.tensor(kept, dtype=x.dtype).split(sizes)
-        p = math.prod(
-            float((mask * (1 - share) + (1 - mask) * share).prod()) for mask, share in zip(masks, shares, strict=True)
-        )
-        h = x * masks[0] / (1 - shares[0])
-        for layer, mask, share in zip(net.untied, masks[1:], shares[1:], strict=True):
-            h = layer.hidden.mean(h @ layer.recognition) * mask / (1 - share)
-        rows = [
-            untied.log_top(net, row.unsqueeze(0), y) - untied.log_top(net, row.unsqueeze(0))
-            for row, y in zip(h, labels, strict=True)
-        ]
-        total = total + p * torch.cat(rows)
-    return total
-
-
-def test_units_switched_off_for_the_label(generator: torch.Generator) -> None:
-    net = network("labels", generator)
-    batch = cases_of(net, generator)
-    torch.manual_seed(0)
-    found = drawn_gradients(net, batch, generator, discriminative=2.0, dropout=0.5, input_dropout=0.25)
-    wanted = exact_gradients(net, batch, untied.dream_score, 2.0, switched_label_score)
-    assert p_value(found, wanted) > FALSE_ALARM > p_value(found, exact_gradients(net, batch, untied.dream_score, 2.0))
 
 
 def test_unknown_labels_teach_no_posterior(generator: torch.Generator) -> None:

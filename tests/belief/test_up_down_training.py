@@ -43,8 +43,7 @@ def train(net: UntiedDBN, negative: Any = None, **settings: Any) -> dict[str, An
     """An up-down training on the patterns, labelled by their second halves' kind."""
     x = patterns()
     y = (x[:, :3] == x[:, 3:]).all(1).long() if net.n_classes else None
-    of_rule = ("k", "learning_rate", "momentum", "l2", "optimizer", "discriminative", "dropout", "input_dropout")
-    options = {k: settings.pop(k) for k in of_rule if k in settings}
+    options = {k: settings.pop(k) for k in ("k", "learning_rate", "momentum", "l2", "optimizer") if k in settings}
     procedure = UpDownLearning(net, negative, schedule=linear(1.0), **options)
     resume = settings.pop("resume_from", None)
     trainer = Trainer(progress=False, device="cpu", **settings)
@@ -78,7 +77,7 @@ def untied_numbers(net: UntiedDBN, x: Tensor) -> tuple[float, float]:
 def test_resumed_is_never_stopped(persistent: bool, optimizer: str, tmp_path: Path) -> None:
     make = lambda: PersistentChains(7, start_at="data") if persistent else None
     plan: dict[str, Any] = {"epochs": 6, "learning_rate": 0.1, "momentum": 0.5, "k": [1, 2, 4], "l2": 1e-3}
-    plan |= {"optimizer": optimizer, "discriminative": 1.0, "dropout": 0.2, "input_dropout": 0.1}
+    plan["optimizer"] = optimizer
     whole = train(small(2), make(), **plan)
     with pytest.raises(KeyboardInterrupt):
         train(small(2), make(), callbacks=[StopAt(10)], checkpoint_dir=tmp_path, **plan)
@@ -111,10 +110,6 @@ def test_impossible_settings_get_a_sentence(generator: torch.Generator) -> None:
         UpDownLearning(net, k=[3, 0])
     with pytest.raises(InvalidArgumentError, match="recognition_rate must be at least 0"):
         UpDownLearning(net, recognition_rate=-1)
-    with pytest.raises(InvalidArgumentError, match=r"is of the labels' gradient.* Got input_dropout=0\.2"):
-        UpDownLearning(network("labels", generator), input_dropout=0.2)
-    with pytest.raises(InvalidArgumentError, match=r"dropout must be at least 0 and below 1\. Got dropout=1"):
-        UpDownLearning(network("labels", generator), discriminative=1.0, dropout=1)
     with pytest.raises(InvalidArgumentError, match="discriminative needs labels in the top"):
         UpDownLearning(network("bernoulli", generator), discriminative=1.0)
     with pytest.raises(InvalidDataError, match="y must be given"):

@@ -193,7 +193,6 @@ UP_DOWN: dict[str, Any] = {
     "momentum": 0.9,
     "fine_tune_epochs": 8,
     "discriminative": 1.0,
-    "dropout": 0.1,
     "fine_tune_learning_rate": 0.05,
     "up_down_steps": (1, 2),
     "random_state": 0,
@@ -230,8 +229,8 @@ def test_up_down_resumes(tmp_path: Path) -> None:
     [
         ({"label_in_top": False}, "label_in_top must be True and pretrain_epochs above 0"),
         ({"pretrain_epochs": 0}, "label_in_top must be True and pretrain_epochs above 0"),
-        ({"early_stopping": True}, "early_stopping belongs"),
-        ({"discriminative": 0.0, "dropout": 0.2}, r'dropout with fine_tuning="up_down" .* Got discriminative=0'),
+        ({"dropout": 0.2}, "dropout belong to fine_tuning"),
+        ({"early_stopping": True}, "early_stopping and dropout belong"),
         ({"discriminative": -1.0}, "discriminative must be at least 0"),
         ({"fine_tuning": "updown"}, "fine_tuning must be one of .* Did you mean 'up_down'"),
         ({"up_down_steps": ()}, "k must hold at least 1"),
