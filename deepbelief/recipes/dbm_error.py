@@ -14,7 +14,7 @@ from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
 from deepbelief.types import Result
 
-DROPOUT, INPUT_DROPOUT, EPOCHS, AVERAGING = 0.5, 0.2, 100, 0.999
+DROPOUT, INPUT_DROPOUT, EPOCHS, AVERAGING = 0.2, 0.2, 60, 0.999
 
 
 def reproduce(options: Options) -> list[Result]:
