@@ -41,8 +41,8 @@ class AdversarialLearning:
         Weights of ``E |grad s|^2 / 2`` on data and on generated cases, for any loss. The two together make "rpgan"
         converge (Huang et al. 2024).
     slope_every
-        Every so many steps of the critic `r1` and `r2` count, and then that many times: a slope costs as much again as
-        the rest of a step (lazy regularization, Karras et al. 2020).
+        Every so many steps of the critic `r1` and `r2` count, and then that many times: slopes on both sides cost half
+        of what the rest of a step costs (lazy regularization, Karras et al. 2020).
     pack
         Cases that the critic sees at once, side by side (its inputs are that many times as wide), all of the data or
         all generated: a generator that lacks modes then shows it in every pair (Lin, Khetan, Fanti & Oh 2018, PacGAN).

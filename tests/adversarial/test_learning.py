@@ -305,13 +305,16 @@ def test_average_is_the_exponential_one() -> None:
     assert not torch.allclose(weights(gan.averaged), weights(gan.generator))
 
 
-def trained(resume_from: Any = None, **settings: Any) -> bytes:
+PAIRS: dict[str, Any] = {"loss": "rpgan", "r1": 0.1, "r2": 0.1, "slope_every": 3}
+
+
+def trained(resume_from: Any = None, *, rule_of: dict[str, Any] | None = None, **settings: Any) -> bytes:
     """Everything that a training with all kinds of state leaves behind."""
     generator = torch.Generator().manual_seed(4)
     source = ArraySource(torch.rand(21, 30, generator=generator), torch.arange(21) % 2, batch_size=5)
     gan = picture_gan("batch", 2, spectral=True)
     change = Augmentation(("translation", "cutout", "color"), (1, 5, 6))
-    rule = AdversarialLearning(gan, loss="hinge", n_critic=3, augment=change, averaging=0.9)
+    rule = AdversarialLearning(gan, **(rule_of or {"loss": "hinge", "n_critic": 3}), augment=change, averaging=0.9)
     trainer = Trainer(epochs=3, progress=False, device="cpu", **settings)
     trainer.fit(rule, source, resume_from=resume_from)
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trainer.record.history]
@@ -337,6 +340,12 @@ def average_outside_the_state(patch: pytest.MonkeyPatch) -> None:
         self.gan.update_average(0.0)
 
     patch.setattr(AdversarialLearning, "load_state_dict", wrong)
+
+
+def test_pairs_and_late_slopes_resume_bit_for_bit(tmp_path: Any) -> None:
+    whole = trained(rule_of=PAIRS)
+    trained(rule_of=PAIRS, max_steps=7, checkpoint_dir=tmp_path)  # between two steps that count slopes
+    assert trained(tmp_path / "checkpoint.safetensors", rule_of=PAIRS) == whole
 
 
 def test_resumed_is_never_stopped_bit_for_bit(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

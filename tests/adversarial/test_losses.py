@@ -89,6 +89,9 @@ def test_best_critic_of_pairs_tells_their_order(shift: float) -> None:
 def test_generator_of_pairs_loses_what_its_critic_wins() -> None:
     kind, difference = LOSSES["rpgan"], torch.linspace(-3, 3, 7, dtype=torch.float64)
     assert torch.allclose(kind.generator(difference), kind.real(-difference), atol=ROUNDING)
+    best, ratio = (P / Q).log(), P / Q
+    found = P @ kind.generator(best.unsqueeze(1) - best) @ Q
+    assert torch.allclose(found, P @ (1 + ratio.unsqueeze(1) / ratio).log() @ Q, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("name", ["wgan", "wgan-gp"])

@@ -13,15 +13,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deepbelief.data.source import ArraySource
 from deepbelief.energy.gradients import bits as bits_file
 from deepbelief.energy.gradients import procedure
+from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
 from deepbelief.maths.products import product
 from deepbelief.native import library, products
+from deepbelief.native.draws import new_key
 from deepbelief.native.products import bits_product, bits_step
 from deepbelief.native.rbm_update import Parts
 from deepbelief.rng import make_generator
+from deepbelief.storage import state_to_bytes
+from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
 from tests.native.widths import widths
 from tests.oracle.checks import make_context
@@ -325,9 +331,9 @@ def test_chains_that_an_update_moves_keep_the_law(monkeypatch: pytest.MonkeyPatc
     joint = Joint.of(rbm)
     twin, draws = copy.deepcopy(rbm).float(), joint.halves(joint.draw(200_000, generator).float())
     v, h = (half.contiguous() for half in draws)
-    rule = make_procedure(twin, LearningSettings(n_chains=len(h), learning_rate=0))
+    chains, inside = PersistentChains(len(h)), spied(monkeypatch, "draws_chains", bits_file)
+    rule = LikelihoodLearning(twin, chains, learning_rate=0)
     rule.start(Batch(v), generator)
-    chains, inside = rule.negative, spied(monkeypatch, "draws_chains", bits_file)  # type: ignore[attr-defined]
 
     def p_value() -> float:
         chains.h = h
@@ -343,17 +349,73 @@ def test_chains_that_an_update_moves_keep_the_law(monkeypatch: pytest.MonkeyPatc
 
 @built
 def test_chains_of_anything_but_bits_take_single_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, found = bits(100, 80), []
+    """The refused call has taken its two keys; from there on the update is the dense one."""
+    x, refused = bits(100, 80), spied(monkeypatch, "rbm_update", bits_file)
+
+    def updated(generator: torch.Generator) -> tuple[RBM, Tensor, Tensor]:
+        rbm, chains = RBM(80, 70, weight_std=0.3, generator=make_generator(0)), PersistentChains(100)
+        rule = LikelihoodLearning(rbm, chains)
+        rule.start(Batch(x), make_generator(1))
+        chains.h = torch.full((100, 70), 0.5)
+        rule.step(Batch(x), make_context(generator))
+        return rbm, chains.v, chains.h
+
+    fast = updated(make_generator(2))
+    assert [result is None for result in refused] == [True, False]
+    monkeypatch.setattr(products, "library", lambda: None)
+    later = make_generator(2)
     for _ in range(2):
-        rbm, generator = RBM(80, 70, weight_std=0.3, generator=make_generator(0)), make_generator(1)
-        rule = make_procedure(rbm, LearningSettings(n_chains=100))
-        rule.start(Batch(x), generator)
-        rule.negative.h = torch.full((100, 70), 0.5)  # type: ignore[attr-defined]
-        rule.step(Batch(x), make_context(make_generator(2)))
-        found.append(rbm.weight.detach().clone())
-        monkeypatch.setattr(products, "library", lambda: None)
-    # another draw than by single calls from the start, which would take fewer keys; the same law
-    assert (found[0] - found[1]).abs().mean() < 0.05
+        new_key(later)
+    slow = updated(later)
+    torch.testing.assert_close(fast[0].state_dict(), slow[0].state_dict(), rtol=1e-4, atol=2e-6)
+    assert all(torch.equal(a, b) for a, b in zip(fast[1:], slow[1:], strict=True))
+
+
+@built
+@pytest.mark.parametrize("learning", ["pcd", "cd"])
+def test_along_a_training_every_update_is_the_dense_one(learning: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From each state that 100 updates come by, with the draws that they make."""
+    rbm, generator = RBM(80, 70, generator=make_generator(0)), make_generator(1)
+    rule = make_procedure(rbm, LearningSettings(learning=learning, n_chains=83, learning_rate=0.1))
+    rule.start(Batch(bits(100, 80)), generator)
+    inside = spied(monkeypatch, "draws_chains", bits_file)
+    for step in range(100):
+        batch = Batch(bits(100, 80, seed=step, on=0.1 + 0.8 * (step % 2)))
+        before = copy.deepcopy((rbm.state_dict(), rule.state_dict())), generator.get_state()
+        with monkeypatch.context() as dense:
+            dense.setattr(products, "library", lambda: None)
+            rule.step(batch, make_context(generator))
+        wanted = copy.deepcopy((rbm.state_dict(), rule.state_dict())), generator.get_state()
+        rbm.load_state_dict(before[0][0])
+        rule.load_state_dict(before[0][1])
+        generator.set_state(before[1])
+        rule.step(batch, make_context(generator))
+        torch.testing.assert_close(rbm.state_dict(), wanted[0][0], rtol=1e-5, atol=2e-6)
+        assert state_to_bytes(rule.state_dict()) == state_to_bytes(wanted[0][1])
+        assert torch.equal(generator.get_state(), wanted[1])
+    assert inside == [True] * 100
+
+
+@built
+@pytest.mark.parametrize("learning", ["pcd", "cd"])
+def test_a_training_in_one_call_resumes_bit_for_bit(
+    learning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, inside = bits(200, 80), spied(monkeypatch, "draws_chains", bits_file)
+
+    def train(epochs: int, resume: Path | None = None) -> bytes:
+        rbm = RBM(80, 70, generator=make_generator(0))
+        # a constant rate: with a plan, two epochs of two are not the first half of four
+        settings = LearningSettings(learning=learning, n_chains=83, learning_rate=0.1, schedule="constant")
+        rule = make_procedure(rbm, settings)
+        trainer = Trainer(epochs=epochs, progress=False, device="cpu", checkpoint_dir=tmp_path if epochs == 2 else None)
+        trainer.fit(rule, ArraySource(x, batch_size=100), resume_from=resume)
+        return state_to_bytes({"rbm": rbm.state_dict(), "rule": rule.state_dict()})
+
+    whole = train(4)
+    train(2)
+    assert train(4, tmp_path) == whole
+    assert inside == [True] * (8 + 4 + 4)
 
 
 @built
