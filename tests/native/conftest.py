@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from deepbelief.native import products
 from tests.native.widths import kernels_of, widths
 
 
@@ -16,3 +17,10 @@ def width(request: pytest.FixtureRequest) -> Iterator[int]:
         pytest.skip(f"no kernels, or no vectors of {request.param} numbers here")
     with kernels_of(request.param):
         yield request.param
+
+
+@pytest.fixture
+def small_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matrices that would not pay go by table too."""
+    monkeypatch.setattr(products, "SMALLEST", 1)
+    monkeypatch.setattr(products, "FEWEST", 8)

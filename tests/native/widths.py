@@ -25,3 +25,6 @@ def kernels_of(lanes: int) -> Iterator[None]:
         library.cache_clear()
         yield
     library.cache_clear()
+
+
+built = pytest.mark.skipif(not widths(), reason="no C kernels, or no wide vectors here")
