@@ -53,7 +53,11 @@ def check_range(
     ...
     deepbelief.errors.InvalidArgumentError: n_steps must be at least 1. Got n_steps=0.
     """
-    if value != value or (low is not None and value < low) or (high is not None and value > high):
+    try:
+        outside = value != value or (low is not None and value < low) or (high is not None and value > high)
+    except TypeError:  # text, None ...
+        raise InvalidArgumentError(f"{name} must be a number. Got {name}={value!r}.") from None
+    if outside:
         ends = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
         message = f"{name} must be {' and '.join(ends)}. Got {name}={value}."
         raise InvalidArgumentError(f"{message} {remedy}".strip())

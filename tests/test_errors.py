@@ -32,10 +32,12 @@ def test_check_raises_its_message() -> None:
         (9, {"high": 8}, "n must be at most 8. Got n=9."),
         (9, {"low": 1, "high": 8}, "n must be at least 1 and at most 8. Got n=9."),
         (float("nan"), {"low": 0}, "n must be at least 0. Got n=nan."),
+        ("a", {"low": 1}, "n must be a number. Got n='a'."),
+        (None, {"high": 1}, "n must be a number. Got n=None."),
         (40, {"high": 20, "remedy": "Use ais(...) instead."}, "n must be at most 20. Got n=40. Use ais(...) instead."),
     ],
 )
-def test_a_value_out_of_range_gets_a_sentence(value: float, ends: dict[str, Any], sentence: str) -> None:
+def test_a_value_out_of_range_gets_a_sentence(value: Any, ends: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         check_range("n", value, **ends)
     assert str(caught.value) == sentence

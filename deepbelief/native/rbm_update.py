@@ -165,22 +165,23 @@ def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chai
     kernels, (n_v, n_h) = library.library(), parts.w.shape
     assert kernels is not None
     n, m = data.v.shape[0] + model.v.shape[0], model.v.shape[0]
-    sizes = [4 * n_v, 2 * n_h, 2 * n_h, 2 * n, 2 * (n_v + n_h), n_v, n_h]
+    sizes = {"v": 4 * n_v, "h": 2 * n_h, "right": 2 * n_h, "dots": 2 * n, "parts": 2 * (n_v + n_h)}
+    sizes |= {"down_v": n_v, "down_h": n_h}
     if chains is not None:
-        sizes += [m * max(n_v, n_h), m * -(-n_h // TILE), m * n_v if chains.next is None else 0]
-    memory = parts.w.new_empty(sum(sizes), requires_grad=False)
-    starts = [0, *itertools.accumulate(sizes)]
-    v, h, right, dots, others, down_v, down_h, *drawn = (memory.data_ptr() + 4 * start for start in starts[:-1])
+        sizes |= {"inputs": m * max(n_v, n_h), "words": m * -(-n_h // TILE)}
+        sizes |= {"mean_v": m * n_v if chains.next is None else 0}
+    memory = parts.w.new_empty(sum(sizes.values()), requires_grad=False)
+    starts = dict(zip(sizes, itertools.accumulate(sizes.values(), initial=0), strict=False))
+    place = {name: memory.data_ptr() + 4 * start for name, start in starts.items()}
     phases, error = (_Phase * 2)(_phase(data), _phase(model)), ctypes.c_double(0)
     keys, drawing = (0, 0, 0), (None,) * 6
     if chains is not None:
-        inputs, words, mean_v = drawn
         keys, after = chains.keys, None if chains.next is None else chains.next.data_ptr()
-        started = (mean_v, ctypes.addressof(error)) if after is None else (None, None)
-        drawing = (chains.h.data_ptr(), after, inputs, words, *started)
+        started = (place["mean_v"], ctypes.addressof(error)) if after is None else (None, None)
+        drawing = (chains.h.data_ptr(), after, place["inputs"], place["words"], *started)
     decays = (None, None) if rule.decays is None else [x.data_ptr() for x in rule.decays]
     moved = [x.data_ptr() for x in parts.all()]
-    room_for = (*drawing, v, h, right, dots, others, down_v, down_h)
+    room_for = (*drawing, *(place[name] for name in ("v", "h", "right", "dots", "parts", "down_v", "down_h")))
     flags = (int(rule.centred), int(rule.offset_rate is not None), library.usable_threads(), library.GRAIN)
     arguments = _Update(
         *(library.team(), ctypes.addressof(phases), *moved, *decays, *room_for),
@@ -188,7 +189,7 @@ def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chai
     )
     if not kernels.rbm_update(ctypes.addressof(arguments)):
         return None
-    return Change(memory, (starts[1], starts[5]), (n_v, n_h), error.value)
+    return Change(memory, (starts["h"], starts["down_v"]), (n_v, n_h), error.value)
 
 
 def _phase(of: Cases) -> ctypes.Structure:
