@@ -40,6 +40,10 @@ class Diagonal:
         """``z = mean + std * noise``, a draw whose gradient flows to both (Kingma & Welling 2014)."""
         return torch.addcmul(self.mean, torch.exp(0.5 * self.log_variance), noise)
 
+    def noise_at(self, z: Tensor) -> Tensor:
+        """``(z - mean) / std``, what `place` turns into z."""
+        return (z - self.mean) * torch.exp(-0.5 * self.log_variance)
+
     def log_prob(self, z: Tensor) -> Tensor:
         """``log N(z)``: (..., size) -> (...)."""
         gap = z - self.mean

@@ -116,12 +116,17 @@ class VAE(nn.Module):
         c: Tensor | None = None,
         generator: Generator = None,
         noises: Sequence[Tensor] | None = None,
+        lowest: Diagonal | None = None,
     ) -> Inferred:
-        """`n` draws of all codes for every case, or those of given `noises`; gradients flow through them."""
+        """`n` draws of all codes for every case, or those of given `noises`; gradients flow through them.
+
+        `lowest` spares ``posterior(0, x, c)`` where it is known.
+        """
         codes: list[Tensor] = []
         drawn, laws = [], []
         for level, size in enumerate(self.sizes):
-            law = self.posterior(level, codes[-1] if codes else x, c)
+            known = lowest if level == 0 else None
+            law = self.posterior(level, codes[-1] if codes else x, c) if known is None else known
             noise = normal_noise((n, len(x), size), law.mean, generator) if noises is None else noises[level]
             codes.append(law.place(noise))
             drawn.append(noise)
@@ -151,9 +156,10 @@ class VAE(nn.Module):
         c: Tensor | None = None,
         generator: Generator = None,
         noises: Sequence[Tensor] | None = None,
+        lowest: Diagonal | None = None,
     ) -> Tensor:
         """`n` draws of ``log p(x, z) - log q(z | x)`` per case, whose means are the ELBO: (n, cases)."""
-        inferred = self.infer(x, n, c=c, generator=generator, noises=noises)
+        inferred = self.infer(x, n, c=c, generator=generator, noises=noises, lowest=lowest)
         return self.log_joint(x, inferred.codes, c) - inferred.log_q()
 
     # -- capabilities -----------------------------------------------------------------------------------------------
@@ -238,12 +244,22 @@ class VAE(nn.Module):
 
     def draw_codes(self, n: int, condition: Condition, generator: Generator) -> tuple[Tensor, Tensor | None]:
         """The lowest codes of `n` new cases, and their condition."""
+        codes, c = self.draw_all_codes(n, condition, generator)
+        return codes[0], c
+
+    def draw_all_codes(self, n: int, condition: Condition, generator: Generator) -> tuple[list[Tensor], Tensor | None]:
+        """The codes of `n` new cases in every layer, lowest first, and their condition."""
         c = self.checked_condition(condition, n)
-        z = self.prior.sample(n, self.visible.bias, self.top_posterior, generator)
+        codes = [self.prior.sample(n, self.visible.bias, self.top_posterior, generator)]
         for level in range(len(self.sizes) - 1, 0, -1):
-            law = self.below(level, z, c)
-            z = law.place(normal_noise(tuple(law.mean.shape), z, generator))
-        return z, c
+            law = self.below(level, codes[0], c)
+            codes.insert(0, law.place(normal_noise(tuple(law.mean.shape), codes[0], generator)))
+        return codes, c
+
+    def noise_of(self, x: Tensor, codes: Sequence[Tensor], c: Tensor | None = None) -> list[Tensor]:
+        """The noise from which `infer` would make these codes of `x`, layer by layer."""
+        inputs = [x, *codes[:-1]]
+        return [self.posterior(level, inputs[level], c).noise_at(z) for level, z in enumerate(codes)]
 
     @torch.no_grad()
     def complete(
