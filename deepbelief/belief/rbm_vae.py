@@ -117,6 +117,8 @@ class RBMVAE(nn.Module):
 
     def log_below(self, x: Tensor, s: Tensor, generator: Generator = None) -> Tensor:
         """``log p(x | s)``, or a draw of the log weight below: (draws, cases, n_bits) -> (draws, cases)."""
+        if isinstance(self.below, BitDecoder):
+            return self.below.log_prob(x, s)
         rows = x.expand(len(s), *x.shape).flatten(0, 1)
         return self.below.log_weights(rows, c=s.flatten(0, 1), generator=generator)[0].unflatten(0, s.shape[:2])
 
@@ -187,7 +189,8 @@ class RBMVAE(nn.Module):
         """Fill the entries of `x` where `known` is False by pseudo-Gibbs sampling (Rezende et al. 2014).
 
         Bits from the encoder and data given them in turn, which is as right as the encoder is. Means over the last
-        `n_average` steps, or the last draw where that is 0.
+        `n_average` steps (averages of the draws where pixels hang on those before them), or the last draw where that
+        is 0.
         """
         check_count("n_steps", n_steps, low=1)
         check_count("n_average", n_average, low=0, high=n_steps)
@@ -196,13 +199,19 @@ class RBMVAE(nn.Module):
         state = clamp.apply(self.sample(len(x), generator=generator, n_steps=50))
         total = torch.zeros_like(state)
         for step in range(n_steps):
-            s = self.infer(state, generator=generator).joined()[0]
-            inputs = self.below.inputs_given(state, s, generator)
-            mean = self.visible.mean(inputs)
-            state = clamp.apply(self.visible.draw(inputs, mean, generator))
+            state, mean = self._redraw(state, clamp, generator)
             if step >= n_steps - n_average:
                 total += mean
         return clamp.apply(total / n_average) if n_average else state
+
+    def _redraw(self, x: Tensor, clamp: Clamp, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Bits given data, then what is free of the data given bits: the new data, and what to average."""
+        s = self.infer(x, generator=generator).joined()[0]
+        if isinstance(self.below, BitDecoder):
+            return self.below.redraw(x, s, clamp, generator)
+        inputs = self.below.inputs_given(x, s, generator)
+        mean = self.visible.mean(inputs)
+        return clamp.apply(self.visible.draw(inputs, mean, generator)), mean
 
     # -- starting and storing ---------------------------------------------------------------------------------------
 

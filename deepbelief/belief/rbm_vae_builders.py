@@ -11,8 +11,9 @@ from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.belief.bit_decoder import BitDecoder
 from deepbelief.belief.rbm_vae import RBMVAE
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_count
+from deepbelief.errors import check, check_count
 from deepbelief.networks.parts import feed_forward
+from deepbelief.networks.pixel_cnn import PixelCNN
 from deepbelief.units.base import Units
 
 
@@ -24,11 +25,13 @@ def make_rbm_vae(
     n_codes: int = 0,
     network: str = "dense",
     activation: str = "auto",
+    pixels: PixelCNN | None = None,
     generator: torch.Generator | None = None,
 ) -> RBMVAE:
     """Networks with `hidden` units between data and bits, both ways; "dense" or "residual" ones.
 
-    `n_codes` Gaussian numbers below the bits (0 for none) make ``p(x | s)`` a conditional VAE.
+    `n_codes` Gaussian numbers below the bits (0 for none) make ``p(x | s)`` a conditional VAE; `pixels` let each pixel
+    hang on those before it as well (`BitDecoder`).
 
     >>> from deepbelief.units.bernoulli import Bernoulli
     >>> make_rbm_vae(Bernoulli(8), (4, 3), hidden=[6], n_codes=2).n_bits
@@ -38,6 +41,7 @@ def make_rbm_vae(
     for name, sizes in (("n_bits", n_bits), ("hidden", hidden)):
         for size in sizes:
             check_count(f"every size of {name}", size, low=1)
+    check(not n_codes or pixels is None, f"pixels must be None with codes below. Got n_codes={n_codes}. Use 0.")
     options: dict[str, Any] = {"activation": activation, "generator": generator}
     rbm, n_all = RBM(*n_bits, generator=generator), sum(n_bits)
     encoders = [
@@ -47,5 +51,6 @@ def make_rbm_vae(
     if n_codes:
         vae = dense_vae(visible, [n_codes], hidden=[hidden], n_condition=n_all, network=network, **options)
         return RBMVAE(rbm, encoders, vae)
-    decoder = feed_forward(network, [n_all, *reversed(hidden)], output=visible.size, **options)
-    return RBMVAE(rbm, encoders, BitDecoder(visible, decoder, n_all))
+    n_outputs = visible.size * (1 if pixels is None else pixels.maps)
+    decoder = feed_forward(network, [n_all, *reversed(hidden)], output=n_outputs, **options)
+    return RBMVAE(rbm, encoders, BitDecoder(visible, decoder, n_all, pixels))

@@ -27,9 +27,11 @@ from deepbelief.estimators.learning import (
     source_of,
     trainer_options,
 )
+from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.shared import OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
+from deepbelief.networks.pixel_cnn import PixelCNN
 from deepbelief.rng import make_generator
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound
@@ -50,6 +52,13 @@ class RBMVAE(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMix
         Deterministic units between data and bits, both ways.
     network, activation
         "dense" or "residual", as for `deepbelief.VAE`; "auto", "tanh", "relu", "silu" or "sigmoid".
+    pixel_maps : int
+        Maps of a `deepbelief.networks.pixel_cnn.PixelCNN`, by which a pixel of a binary picture hangs on those before
+        it as well as on the bits: 1 adds what they say, further ones (4 or 8) let the bits choose what they mean, 0 is
+        for pixels that are independent given the bits.
+    image_shape : None or (height, width)
+        The picture that a row of X is, for `pixel_maps`; None takes it from pictures, or from flat rows that are
+        square, else a row is a series.
     k, gradient, temperature, warmup, negative, n_chains, n_steps
         See `deepbelief.belief.rbm_vae_learning.RBMVAELearning`.
     optimizer, learning_rate, schedule, weight_decay, max_gradient_norm
@@ -67,7 +76,7 @@ random_state
         One row per epoch: `bound_without_log_z` in nats per case, `loss`.
     log_z_ : Bound
         log Z of the RBM.
-    visible_, mean_, scale_ : as for the other estimators
+    visible_, mean_, scale_, image_shape_ : as for the other estimators
 
     Examples
     --------
@@ -79,7 +88,7 @@ random_state
     ((50, 7), (3, 8), 'lower_bound')
     """
 
-    _stored = ("visible_", "mean_", "scale_", "history_", "_seed", "_log_z")
+    _stored = ("visible_", "mean_", "scale_", "history_", "image_shape_", "_seed", "_log_z")
 
     def __init__(
         self,
@@ -89,6 +98,8 @@ random_state
         hidden_layer_sizes: int | Sequence[int] = (200, 200),
         network: str = "dense",
         activation: str = "auto",
+        pixel_maps: int = 0,
+        image_shape: Sequence[int] | None = None,
         k: int = 5,
         gradient: str = "relaxed",
         temperature: float = 0.5,
@@ -116,6 +127,7 @@ random_state
     ) -> None:
         self.n_bits, self.n_codes = n_bits, n_codes
         self.hidden_layer_sizes, self.network, self.activation = hidden_layer_sizes, network, activation
+        self.pixel_maps, self.image_shape = pixel_maps, image_shape
         self.k, self.gradient, self.temperature, self.warmup = k, gradient, temperature, warmup
         self.negative, self.n_chains, self.n_steps = negative, n_chains, n_steps
         self.visible, self.n_values = visible, n_values
@@ -131,7 +143,10 @@ random_state
         """Learn from X, (n_samples, n_features), images or sparse; `y` is not used."""
         check_basics(self)
         check_count("n_importance_samples", self.n_importance_samples, low=1)
+        check_count("pixel_maps", self.pixel_maps, low=0)
+        given = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         X = checked(self, X, reset=True)
+        self.image_shape_ = picture_shape(self.image_shape, given, X.shape[1]) if self.pixel_maps else None
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         columns = choose_columns(X, self.visible, weight)
@@ -151,6 +166,9 @@ random_state
     def _new_module(self, x: Any, columns: Columns, seed: int) -> Model:
         bits = layer_sizes(self.n_bits, "n_bits")
         check(len(bits) == 2, f"n_bits must be two numbers, one for each group. Got n_bits={self.n_bits!r}.")
+        generator = make_generator(seed)
+        shape = self.image_shape_
+        pixels = None if shape is None else PixelCNN(shape, maps=self.pixel_maps, generator=generator)
         built = make_rbm_vae(
             columns.units(x, self.n_values),
             (bits[0], bits[1]),
@@ -158,7 +176,8 @@ random_state
             n_codes=self.n_codes,
             network=self.network,
             activation=self.activation,
-            generator=make_generator(seed),
+            pixels=pixels,
+            generator=generator,
         )
         return built.to(parameter_type(self))
 

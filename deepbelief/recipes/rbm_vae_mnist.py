@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from deepbelief.belief.rbm_vae_learning import RBMVAELearning
 from deepbelief.data.binarize import make_binarizer
 from deepbelief.data.source import make_source
 from deepbelief.energy.partition.choose import log_z
+from deepbelief.networks.pixel_cnn import PixelCNN
 from deepbelief.recipes.recipe import Options, Recipe, bernoulli_draw, main
 from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
@@ -21,6 +24,7 @@ from deepbelief.units.bernoulli import Bernoulli
 
 BITS, HIDDEN = (100, 100), [300] * 3
 EPOCHS, SAMPLES = 120, 1000
+MODEL = f"VAE with an RBM {BITS[0]}-{BITS[1]} as its prior"
 # soft bits at 1/2: at 1/7 the encoders learn more slowly by nats, at 4/5 the bound of soft bits is another one
 LEARNING: dict[str, Any] = {
     **{"k": 4, "temperature": 0.5, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.2},
@@ -30,9 +34,14 @@ LEARNING: dict[str, Any] = {
 
 def reproduce(options: Options) -> list[Result]:
     """Train, bracket log Z by annealing both ways, then bound the log-likelihood of one draw of the test images."""
-    model, test = trained(options), options.load("test")
+    return measured(trained(options, "rbm_vae_mnist", EPOCHS), options, MODEL)
+
+
+def measured(model: RBMVAE, options: Options, name: str) -> list[Result]:
+    """The bound, and where the ends of log Z's bracket would put it."""
+    test = options.load("test")
     bound = score(model, bernoulli_draw(test)[: 100 if options.quick else None], options).mean()
-    data, name = f"{test.name} test, one Bernoulli draw", f"VAE with an RBM {BITS[0]}-{BITS[1]} as its prior"
+    data = f"{test.name} test, one Bernoulli draw"
     rows = [Result("log-likelihood", float(bound), bound.kind, bound.stderr, "nats per case", data, name)]
     if bound.low is not None and bound.high is not None:
         for label, value in (("lowest", bound.low), ("highest", bound.high)):
@@ -50,9 +59,14 @@ def score(model: RBMVAE, x: torch.Tensor, options: Options) -> Bound:
     return model.log_likelihood(x.to(model.rbm.weight), n_samples=n_samples, log_z=z, generator=generator)
 
 
-def trained(options: Options) -> RBMVAE:
-    """The trained model (with averaged weights), read back where ``--resume`` finds it whole."""
-    folder = options.folder("rbm_vae_mnist")
+def trained(
+    options: Options, name: str, epochs: int, *, pixels: Mapping[str, int] | None = None, **more: Any
+) -> RBMVAE:
+    """The trained model (with averaged weights), read back where ``--resume`` finds it whole.
+
+    `pixels` are the settings of a `PixelCNN`, None for none; `more` goes to the trainer.
+    """
+    folder = options.folder(name)
     if options.resume and (folder / "model").exists():
         loaded: RBMVAE = load_model(folder / "model")
         return loaded
@@ -60,16 +74,19 @@ def trained(options: Options) -> RBMVAE:
     source = make_source(
         data.x, scale=data.scale, binarizer=make_binarizer("stochastic"), batch_size=100, seed=options.seed
     )
-    visible, generator = Bernoulli(source.n_features), make_generator(options.seed)
-    model = make_rbm_vae(visible, BITS, hidden=HIDDEN, network="residual", generator=generator)
+    generator, side = make_generator(options.seed), math.isqrt(source.n_features)
+    network = None if pixels is None else PixelCNN((side, side), generator=generator, **pixels)
+    model = make_rbm_vae(
+        Bernoulli(source.n_features), BITS, hidden=HIDDEN, network="residual", pixels=network, generator=generator
+    )
     model.match_data(data.scaled())
     trainer = Trainer(
-        epochs=options.epochs(EPOCHS),
+        epochs=options.epochs(epochs),
         seed=options.seed,
         averaging=0.9995,
         checkpoint_dir=folder / "checkpoint",
         log_dir=folder / "log",
-        **options.trainer(),
+        **options.trainer(**more),
     )
     checkpoint = folder / "checkpoint"
     resume = checkpoint if options.resume and checkpoint.exists() else None

@@ -32,6 +32,7 @@ from deepbelief.data.source import ArraySource
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from deepbelief.networks.dense import DenseNetwork
+from deepbelief.networks.pixel_cnn import PixelCNN
 from deepbelief.protocols import Procedure
 from deepbelief.training.callbacks import Callback
 from deepbelief.training.checkpoint import LATEST
@@ -102,6 +103,10 @@ def picture_vae() -> nn.Module:
 def discrete(n_codes: int, **options: Any) -> Callable[[], nn.Module]:
     options = {"hidden": [5], "n_codes": n_codes, **options}
     return lambda: make_rbm_vae(Bernoulli(WIDTH), (3, 2), generator=stream(1), **options)
+
+
+def hanging_pixels() -> nn.Module:
+    return discrete(0, pixels=PixelCNN(SHAPE[1:], maps=2, channels=2, window=3, generator=stream(2)))()
 
 
 def dense_gan(*, n_classes: int | None = None, n_codes: int = 0, spectral: bool = False) -> Callable[[], nn.Module]:
@@ -191,10 +196,12 @@ WINGS: dict[str, Wing] = {
     "iwae, dreg, vamp": Wing(of_chances(prior="vamp"), bound(k=K, gradient="dreg"), weighted),
     "rbm vae, relaxed": Wing(discrete(0), discrete_bound(warmup=0.5)),
     "rbm vae, residual": Wing(discrete(0, hidden=[5, 5], network="residual"), discrete_bound()),
+    "rbm vae, pixels after pixels": Wing(hanging_pixels, discrete_bound()),
     "rbm vae, vimco, codes below": Wing(discrete(2), discrete_bound(gradient="vimco", negative="exact")),
     "gan, ns": Wing(dense_gan(), adversarial(loss="ns", r1=0.1)),
     "gan, minimax, codes": Wing(dense_gan(n_codes=3), adversarial(loss="minimax")),
     "gan, lsgan, conditional": Wing(dense_gan(n_classes=N_CLASSES), adversarial(loss="lsgan"), labelled),
+    "gan, rpgan": Wing(dense_gan(), adversarial(loss="rpgan", r1=0.1, r2=0.1, slope_every=2)),
     "gan, wgan": Wing(dense_gan(), adversarial(loss="wgan", clip=0.1, n_critic=2)),
     "gan, wgan-gp": Wing(dense_gan(), adversarial(loss="wgan-gp", n_critic=2)),
     "gan, hinge, spectral": Wing(dense_gan(spectral=True), adversarial(loss="hinge", n_critic=2)),

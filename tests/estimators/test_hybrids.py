@@ -134,7 +134,32 @@ def test_residual_networks_are_kept(tmp_path: Path) -> None:
     assert_array_equal(twin.transform(X[:9]), model.transform(X[:9]))
 
 
+def test_pixels_that_hang_on_those_before_them(tmp_path: Path) -> None:
+    """Runs of ones, of which a pixel's neighbour says more than one bit above can."""
+    runs = np.repeat(RNG.random((400, 8)) < 0.5, 2, axis=1).astype(float)
+    options: dict[str, Any] = {"image_shape": (4, 4), "epochs": 30}
+    plain, model = rbm_vae(**options).fit(runs), rbm_vae(pixel_maps=4, **options).fit(runs)
+    assert model.image_shape_ == (4, 4)
+    assert plain.image_shape_ is None
+    assert model.score(runs) > plain.score(runs) + 1
+    drawn = model.sample(300, random_state=0)
+    assert (drawn[:, ::2] == drawn[:, 1::2]).mean() > 0.9
+    twin = load_estimator(model.save(tmp_path / "model"))
+    assert_array_equal(twin.sample(3, random_state=0), model.sample(3, random_state=0))
+    assert_array_equal(twin.score_samples(runs[:9])[::-1], model.score_samples(runs[:9][::-1]))
+    holes = np.where(RNG.random((20, 16)) < 0.3, np.nan, runs[:20])
+    filled = model.complete(holes, n_steps=30, n_average=20, random_state=0)
+    assert_array_equal(filled[~np.isnan(holes)], runs[:20][~np.isnan(holes)])
+    assert ((filled > 0.5) == runs[:20])[np.isnan(holes)].mean() > 0.8
+    pictures = rbm_vae(pixel_maps=2).fit(runs.reshape(-1, 2, 8))
+    assert pictures.module_.below.pixels.shape == (2, 8)
+
+
 def test_wrong_use_is_told() -> None:
+    with pytest.raises(InvalidArgumentError, match="pixel_maps must be at least 0"):
+        rbm_vae(pixel_maps=-1).fit(X)
+    with pytest.raises(InvalidArgumentError, match="pixels must be None unless visible is Bernoulli"):
+        rbm_vae(pixel_maps=2).fit(RNG.normal(size=(50, 6)))
     with pytest.raises(InvalidArgumentError, match="n_bits must be two numbers"):
         RBMVAE((3, 2, 1)).fit(X)
     with pytest.raises(InvalidArgumentError, match="k must be at least 2"):

@@ -49,6 +49,16 @@ def test_scores_tell_data_from_noise(plain: VAE, digits: tuple[Array, Array]) ->
     assert plain.history_[-1]["bound"] > plain.history_[0]["bound"]
 
 
+def test_annealing_is_tighter_than_samples_and_repeats(plain: VAE, digits: tuple[Array, Array]) -> None:
+    x = digits[0][1200:1300]
+    walked, samples = plain.annealed_log_likelihood(x, n_temperatures=60), plain.log_likelihood(x)
+    assert walked.kind == samples.kind == "lower_bound"
+    assert float(walked) > float(samples) + 3 * walked.stderr
+    again = plain.annealed_log_likelihood(x, n_temperatures=60)
+    assert np.array_equal(again.value, walked.value)  # type: ignore[arg-type]
+    assert abs(float(plain.annealed_log_likelihood(x, n_temperatures=60, random_state=1)) - float(walked)) < 1
+
+
 def test_completion_keeps_what_is_known(plain: VAE, digits: tuple[Array, Array]) -> None:
     x = digits[0][1200:1230].copy()
     x[:, 40:] = np.nan
@@ -93,6 +103,7 @@ def test_vectors_condition_too_and_real_columns_are_scored_on_their_own_scale() 
     best = stats.norm.logpdf(x, 5 + 10 * np.hstack([c, -c]), 1).sum(1).mean()
     unconditional = stats.multivariate_normal.logpdf(x, x.mean(0), np.cov(x.T)).mean()
     assert unconditional < vae.score(x, c) < best + 0.1
+    assert abs(float(vae.annealed_log_likelihood(x, c, n_temperatures=30)) - vae.score(x, c)) < 0.1
     draws = vae.sample(500, label=[0.5], random_state=0)
     assert np.allclose(draws.mean(0), [10, 0], atol=2)
 

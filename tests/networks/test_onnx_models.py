@@ -15,6 +15,7 @@ from deepbelief.adversarial.gan import GAN
 from deepbelief.autoencoders.vae import VAE
 from deepbelief.autoencoders.vae_builders import convolutional_vae, dense_vae
 from deepbelief.belief.dbn import DBN
+from deepbelief.belief.rbm_vae import RBMVAE
 from deepbelief.belief.rbm_vae_builders import make_rbm_vae
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.belief.vae_stack import VAEStack
@@ -23,6 +24,7 @@ from deepbelief.errors import InvalidArgumentError
 from deepbelief.networks.convolutional import ConvolutionalDecoder
 from deepbelief.networks.dense import DenseNetwork
 from deepbelief.networks.onnx import export_onnx
+from deepbelief.networks.pixel_cnn import PixelCNN
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.gaussian import Gaussian
 
@@ -77,6 +79,10 @@ def conditional_vae() -> VAE:
     return dense_vae(Bernoulli(9), [3, 2], hidden=[[5], [4]], n_condition=4)
 
 
+def hanging_pixels() -> RBMVAE:
+    return make_rbm_vae(Bernoulli(9), (3, 2), hidden=[5], pixels=PixelCNN((3, 3), maps=2, channels=2))
+
+
 def stack() -> VAEStack:
     return VAEStack(DBN.of_sizes([9, 4]), dense_vae(Bernoulli(4), [2], hidden=[[5]]))
 
@@ -92,6 +98,7 @@ LEAVING: list[tuple[Callable[[], nn.Module], str, int, Further]] = [
     (conditional_vae, "decode", 2, CONDITIONS),
     (lambda: make_rbm_vae(Bernoulli(9), (3, 2), hidden=[5]), "encode", 9, {}),
     (lambda: make_rbm_vae(Bernoulli(9), (3, 2), hidden=[5], n_codes=2), "decode", 5, {}),
+    (hanging_pixels, "encode", 9, {}),
     (stack, "encode", 9, {}),
     (stack, "decode", 2, {}),
 ]
@@ -129,6 +136,7 @@ REFUSED: list[tuple[Callable[[], nn.Module], str, int, Further, str]] = [
     (gan, "sample", 5, {}, r"method must take \(cases, 5\) numbers. 'sample' does not"),
     (gan, "generate", 4, {}, r"method must take \(cases, 4\) numbers. .*n_inputs and also= that belong together"),
     (lambda: gan(n_classes=4), "generate", 5, {}, "labels must be given to a conditional GAN"),
+    (hanging_pixels, "decode", 5, {}, "decode of a RBMVAE must be made of operations that torch can export"),
     (conditional_vae, "encode", 9, {}, "condition must be vectors of 4 numbers. Got None"),
     (conditional_vae, "encode", 9, {"x": torch.eye(4)}, "names must be two different names"),
     (lambda: dense_vae(Bernoulli(9), [2], hidden=[[5]]), "log_weights", 9, {}, "method must give one row for each"),

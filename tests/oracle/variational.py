@@ -69,9 +69,9 @@ def tiny_vae(seed: int = 5, *, sizes: tuple[int, ...] = (1,), scale: float = 2.0
     return vae
 
 
-def all_bits() -> Tensor:
-    """The eight cases of three bits."""
-    return torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)), dtype=torch.float64)
+def all_bits(n: int = 3) -> Tensor:
+    """The ``2^n`` cases of `n` bits."""
+    return torch.tensor(list(itertools.product([0.0, 1.0], repeat=n)), dtype=torch.float64)
 
 
 def joint_on_grid(vae: VAE, x: Tensor) -> Tensor:
