@@ -1,9 +1,11 @@
-"""A variational autoencoder whose prior is an RBM: bits in two groups above, a decoder (or a whole VAE) below.
+"""A variational autoencoder whose prior is an RBM or a DBN: groups of bits above, a decoder (or a whole VAE) below.
 
     p(s1, s2) = exp(-E(s1, s2)) / Z,    p(x) = sum_s p(s) p(x | s),    q(s | x) = q(s1 | x) q(s2 | x, s1)
 
 where ``p(x | s)`` is one network and a layer of units, or a VAE given s, whose Gaussian codes carry what bits cannot
-(Rolfe 2017, Discrete variational autoencoders; Vahdat et al. 2018; Khoshaman & Amin 2018).
+(Rolfe 2017, Discrete variational autoencoders; Vahdat et al. 2018; Khoshaman & Amin 2018). With further groups below
+the RBM's two, ``p(s) = p(s1 | s2) ... p(s_(L-2) | s_(L-1)) p(s_(L-1), s_L)``, the prior is a deep belief network. The
+encoder infers group by group, each from the data and all groups below it.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check, check_count
 from deepbelief.maths.float32 import quick_float32
+from deepbelief.networks.dense import DenseNetwork
 from deepbelief.networks.parts import network_config, network_from_config, on_rows
 from deepbelief.protocols import Generator
 from deepbelief.rng import bernoulli
@@ -33,10 +36,15 @@ from deepbelief.units.base import Units
 
 @dataclass(frozen=True)
 class Bits:
-    """Both groups of bits, soft or hard, and the log-odds that they were drawn with: (..., group size) each."""
+    """All groups of bits, soft or hard, lowest first, and the log-odds that they were drawn with: (..., size) each."""
 
-    groups: tuple[Tensor, Tensor]
-    logits: tuple[Tensor, Tensor]
+    groups: tuple[Tensor, ...]
+    logits: tuple[Tensor, ...]
+
+    @property
+    def top(self) -> tuple[Tensor, Tensor]:
+        """The RBM's two groups."""
+        return self.groups[-2], self.groups[-1]
 
     def joined(self) -> Tensor:
         """All bits side by side: (..., n_bits)."""
@@ -44,22 +52,32 @@ class Bits:
 
     def log_q(self) -> Tensor:
         """``log q(s | x)`` in nats; of soft bits the same expression: (...)."""
-        (s1, s2), (a1, a2) = self.groups, self.logits
-        return (s1 * a1 + F.logsigmoid(-a1)).sum(-1) + (s2 * a2 + F.logsigmoid(-a2)).sum(-1)
+        log_q = torch.zeros_like(self.groups[-1][..., 0])
+        for s, logits in zip(self.groups, self.logits, strict=True):
+            log_q = log_q + log_bernoulli(s, logits)
+        return log_q
+
+
+def log_bernoulli(s: Tensor, logits: Tensor) -> Tensor:
+    """``sum_i log p(s_i)`` of bits with these log-odds: (..., size) -> (...)."""
+    return (s * logits + F.logsigmoid(-logits)).sum(-1)
 
 
 class RBMVAE(nn.Module):
-    """A discrete variational autoencoder with an RBM over its bits.
+    """A discrete variational autoencoder with an RBM, or a DBN, over its bits.
 
     Parameters
     ----------
     rbm
-        The prior: the first group of bits is its visible layer, the second its hidden layer; Bernoulli units.
+        The prior, or its top: the last group of bits but one is its visible layer, the last its hidden layer;
+        Bernoulli units.
     encoders
-        Two modules: (n, inputs) -> (n, size of group 1) and (n, inputs + size of group 1) -> (n, size of group 2),
+        A module for each group, lowest first: (n, inputs + sizes of the groups before) -> (n, size of the group),
         log-odds of the bits.
     below
-        ``p(x | s)``: a `BitDecoder`, or a `VAE` whose condition are the bits.
+        ``p(x | s)``: a `BitDecoder`, or a `VAE` whose condition are the bits of all groups.
+    layers
+        The rest of a DBN, lowest first: networks from each group to the log-odds of the one below it; none for an RBM.
 
     >>> from deepbelief.belief.rbm_vae_builders import make_rbm_vae
     >>> from deepbelief.units.bernoulli import Bernoulli
@@ -68,16 +86,22 @@ class RBMVAE(nn.Module):
     (torch.Size([4, 6]), 'lower_bound')
     """
 
-    def __init__(self, rbm: RBM, encoders: Sequence[nn.Module], below: VAE | BitDecoder) -> None:
+    def __init__(
+        self, rbm: RBM, encoders: Sequence[nn.Module], below: VAE | BitDecoder, layers: Sequence[DenseNetwork] = ()
+    ) -> None:
         super().__init__()
-        n_bits = rbm.visible.size + rbm.hidden.size
         kinds = {rbm.visible.kind, rbm.hidden.kind}
         check(kinds == {"bernoulli"}, f"rbm must have Bernoulli units. Got {', '.join(sorted(kinds))}.")
-        check(len(encoders) == 2, f"encoders must be two, one for each group of bits. Got {len(encoders)}.")
+        self.rbm, self.encoders, self.below = rbm, nn.ModuleList(encoders), below
+        self.layers, self.sizes = nn.ModuleList(layers), _sizes(rbm, layers)
+        check(
+            len(encoders) == len(self.sizes),
+            f"encoders must be {len(self.sizes)}, one for each group of bits. Got {len(encoders)}.",
+        )
+        n_bits = self.n_bits
         check(
             below.n_condition == n_bits, f"below must have a condition of {n_bits}, the bits. Got {below.n_condition}."
         )
-        self.rbm, self.encoders, self.below = rbm, nn.ModuleList(encoders), below
 
     @property
     def visible(self) -> Units:
@@ -86,8 +110,8 @@ class RBMVAE(nn.Module):
 
     @property
     def n_bits(self) -> int:
-        """Bits in both groups."""
-        return self.rbm.visible.size + self.rbm.hidden.size
+        """Bits in all groups."""
+        return sum(self.sizes)
 
     # -- the laws ---------------------------------------------------------------------------------------------------
 
@@ -98,10 +122,12 @@ class RBMVAE(nn.Module):
         flow through them (Maddison et al. 2017); at 0 they are bits.
         """
         check_count("n", n, low=1)
-        first = on_rows(self.encoders[0], x).expand(n, -1, -1)
-        s1 = self._draw(first, temperature, generator)
-        second = on_rows(self.encoders[1], torch.cat([x.expand(n, *x.shape), s1], -1))
-        return Bits((s1, self._draw(second, temperature, generator)), (first, second))
+        logits = [on_rows(self.encoders[0], x).expand(n, -1, -1)]
+        groups = [self._draw(logits[0], temperature, generator)]
+        for encoder in list(self.encoders)[1:]:
+            logits.append(on_rows(encoder, torch.cat([x.expand(n, *x.shape), *groups], -1)))
+            groups.append(self._draw(logits[-1], temperature, generator))
+        return Bits(tuple(groups), tuple(logits))
 
     @staticmethod
     def _draw(logits: Tensor, temperature: float, generator: Generator) -> Tensor:
@@ -112,8 +138,15 @@ class RBMVAE(nn.Module):
         return torch.sigmoid((logits + noise) / temperature)
 
     def log_unnormalized(self, x: Tensor, bits: Bits, generator: Generator = None) -> Tensor:
-        """``log p(x | s) - E(s)`` in nats, with a draw of the codes below where there are any: (draws, cases)."""
-        return self.log_below(x, bits.joined(), generator) - self.rbm.energy(*bits.groups)
+        """``log p(x, s) + log Z`` in nats, with a draw of the codes below where there are any: (draws, cases)."""
+        return self.log_below(x, bits.joined(), generator) + self.log_prior(bits.groups)
+
+    def log_prior(self, groups: Sequence[Tensor]) -> Tensor:
+        """``sum_l log p(s_l | s_(l+1)) - E(s_(L-1), s_L)``, log p(s) but for the RBM's log Z: (..., size) -> (...)."""
+        log_p = -self.rbm.energy(groups[-2], groups[-1])
+        for layer, s, above in zip(self.layers, groups, groups[1:], strict=False):
+            log_p = log_p + log_bernoulli(s, on_rows(layer, above))
+        return log_p
 
     def log_below(self, x: Tensor, s: Tensor, generator: Generator = None) -> Tensor:
         """``log p(x | s)``, or a draw of the log weight below: (draws, cases, n_bits) -> (draws, cases)."""
@@ -150,9 +183,11 @@ class RBMVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """How likely each bit is on, the second group given the means of the first: (n, n_bits)."""
-        first = torch.sigmoid(on_rows(self.encoders[0], x))
-        return torch.cat([first, torch.sigmoid(on_rows(self.encoders[1], torch.cat([x, first], 1)))], 1)
+        """How likely each bit is on, each group given the means of those before it: (n, n_bits)."""
+        found = [x]
+        for encoder in self.encoders:
+            found.append(torch.sigmoid(on_rows(encoder, torch.cat(found, 1))))
+        return torch.cat(found[1:], 1)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
@@ -178,9 +213,11 @@ class RBMVAE(nn.Module):
         if condition is not None:
             x, known = (t.expand(n, self.visible.size) for t in (condition.values, condition.known))
             return self.complete(x, known, generator=generator, n_steps=n_steps, n_average=int(mean))
-        s1 = self.rbm.sample(n, n_steps=n_steps, generator=generator)
-        bits = torch.cat([s1, self.rbm.sample_h_from_v(s1, generator)], 1)
-        return self.below.sample(n, condition=bits, generator=generator, mean=mean)
+        s = self.rbm.sample(n, n_steps=n_steps, generator=generator)
+        groups = [s, self.rbm.sample_h_from_v(s, generator)]
+        for layer in list(self.layers)[::-1]:
+            groups.insert(0, bernoulli(torch.sigmoid(on_rows(layer, groups[0])), generator))
+        return self.below.sample(n, condition=torch.cat(groups, 1), generator=generator, mean=mean)
 
     @torch.no_grad()
     def complete(
@@ -222,12 +259,28 @@ class RBMVAE(nn.Module):
     def config(self) -> dict[str, Any]:
         """What makes this model again; of networks that this library has only."""
         below = {"kind": type(self.below).__name__, **self.below.config()}
-        encoders = [network_config(network) for network in self.encoders]
-        return {"rbm": self.rbm.config(), "encoders": encoders, "below": below}
+        encoders, layers = ([network_config(part) for part in parts] for parts in (self.encoders, self.layers))
+        return {"rbm": self.rbm.config(), "encoders": encoders, "below": below, "layers": layers}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The model that `config` describes, with fresh weights."""
         kinds: dict[str, Any] = {"VAE": VAE, "BitDecoder": BitDecoder}
         below = kinds[config["below"]["kind"]].from_config({k: v for k, v in config["below"].items() if k != "kind"})
-        return cls(RBM.from_config(config["rbm"]), [network_from_config(c) for c in config["encoders"]], below)
+        encoders = [network_from_config(c) for c in config["encoders"]]
+        layers: list[Any] = [network_from_config(c) for c in config.get("layers", [])]  # older models have none
+        return cls(RBM.from_config(config["rbm"]), encoders, below, layers)
+
+
+def _sizes(rbm: RBM, layers: Sequence[DenseNetwork]) -> tuple[int, ...]:
+    """The sizes of all groups, lowest first, where each layer leads from one to the one below it."""
+    sizes = [rbm.visible.size, rbm.hidden.size]
+    for i in range(len(layers) - 1, -1, -1):
+        below, above = layers[i].output, layers[i].sizes[0]
+        check(
+            below is not None and above == sizes[0],
+            f"layers[{i}] must lead from the {sizes[0]} bits above it to log-odds. Got inputs of {above}, "
+            f"output={below}.",
+        )
+        sizes.insert(0, int(below or 0))
+    return tuple(sizes)

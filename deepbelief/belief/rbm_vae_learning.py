@@ -1,4 +1,4 @@
-"""Learning a VAE with an RBM prior: the importance-weighted bound, bits and all.
+"""Learning a VAE with an RBM or a DBN as its prior: the importance-weighted bound, bits and all.
 
 Two ways to the encoder's gradient. "relaxed" bits are soft while they learn, so that one network's pass gives it with
 little noise; the bound of soft bits is another function than that of bits (Khoshaman & Amin 2018, GumBolt), and every
@@ -100,18 +100,19 @@ class RBMVAELearning:
         return {"loss": loss.detach(), "bound_without_log_z": value.detach()}
 
     def objective(self, x: Tensor, beta: float, context: StepContext) -> tuple[Tensor, Tensor, Tensor]:
-        """The bound of each case plus log Z, (cases,), and the bits; its gradient in the encoder as `gradient` says."""
+        """The bound of each case plus log Z, (cases,), and the bits of the RBM; the gradient is as `gradient` says."""
         with context.autocast():
             bits = self.model.infer(x, self.k, temperature=self.temperature, generator=context.generator)
             below = self.model.log_below(x, bits.joined(), context.generator)
         log_q = bits.log_q()
-        log_w = below + beta * (-self.model.rbm.energy(*bits.groups) - log_q)
+        log_w = below + beta * (self.model.log_prior(bits.groups) - log_q)
         bound = torch.logsumexp(log_w, 0) - math.log(self.k)
         if self.gradient == "vimco":
             credit = (bound - leave_one_out(log_w)).detach()
             value = bound + (credit * log_q).sum(0)
             bound = value - (value - bound).detach()  # the bound's value, with the score function's gradient
-        return bound, bits.groups[0].detach(), bits.groups[1].detach()
+        s1, s2 = bits.top
+        return bound, s1.detach(), s2.detach()
 
     def log_z_surrogate(self, s1: Tensor, generator: torch.Generator) -> Tensor:
         """A number whose gradient is that of log Z: ``-<F(v)>`` over the chains, or log Z itself."""

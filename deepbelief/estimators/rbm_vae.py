@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.belief.rbm_vae import RBMVAE as Model
 from deepbelief.belief.rbm_vae_builders import make_rbm_vae
 from deepbelief.belief.rbm_vae_learning import RBMVAELearning
-from deepbelief.errors import check, check_count
+from deepbelief.errors import check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -44,8 +44,9 @@ class RBMVAE(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMix
 
     Parameters
     ----------
-    n_bits : pair of int
-        Bits in the RBM's two groups. With 20 or fewer in one of them its log Z is exact, else bracketed by annealing.
+    n_bits : sequence of int
+        Bits in each group, lowest first: two have an RBM as their prior, more a deep belief network with its RBM over
+        the last two. With 20 or fewer in one of those its log Z is exact, else bracketed by annealing.
     n_codes : int
         Gaussian numbers below the bits, for what varies within a kind of cases; 0 for none.
     hidden_layer_sizes : int or sequence of int
@@ -165,13 +166,12 @@ random_state
 
     def _new_module(self, x: Any, columns: Columns, seed: int) -> Model:
         bits = layer_sizes(self.n_bits, "n_bits")
-        check(len(bits) == 2, f"n_bits must be two numbers, one for each group. Got n_bits={self.n_bits!r}.")
         generator = make_generator(seed)
         shape = self.image_shape_
         pixels = None if shape is None else PixelCNN(shape, maps=self.pixel_maps, generator=generator)
         built = make_rbm_vae(
             columns.units(x, self.n_values),
-            (bits[0], bits[1]),
+            bits,
             hidden=layer_sizes(self.hidden_layer_sizes),
             n_codes=self.n_codes,
             network=self.network,
@@ -193,7 +193,7 @@ random_state
     # -- use --------------------------------------------------------------------------------------------------------
 
     def transform(self, X: Any) -> Array:
-        """How likely each bit is on, the first group's before the second's: (n_samples, bits of both groups)."""
+        """How likely each bit is on, the lowest group's first: (n_samples, bits of all groups)."""
         columns = self._columns
         return face.encode(self.module_, columns, checked(self, X))
 

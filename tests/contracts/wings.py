@@ -196,6 +196,9 @@ WINGS: dict[str, Wing] = {
     "iwae, dreg, vamp": Wing(of_chances(prior="vamp"), bound(k=K, gradient="dreg"), weighted),
     "rbm vae, relaxed": Wing(discrete(0), discrete_bound(warmup=0.5)),
     "rbm vae, residual": Wing(discrete(0, hidden=[5, 5], network="residual"), discrete_bound()),
+    "rbm vae, a dbn as its prior": Wing(
+        lambda: make_rbm_vae(Bernoulli(WIDTH), (3, 2, 2), hidden=[5], generator=stream(1)), discrete_bound()
+    ),
     "rbm vae, pixels after pixels": Wing(hanging_pixels, discrete_bound()),
     "rbm vae, vimco, codes below": Wing(discrete(2), discrete_bound(gradient="vimco", negative="exact")),
     "gan, ns": Wing(dense_gan(), adversarial(loss="ns", r1=0.1)),

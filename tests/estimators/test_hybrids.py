@@ -134,6 +134,18 @@ def test_residual_networks_are_kept(tmp_path: Path) -> None:
     assert_array_equal(twin.transform(X[:9]), model.transform(X[:9]))
 
 
+def test_more_groups_have_a_deep_belief_network_over_them(tmp_path: Path) -> None:
+    model = rbm_vae(epochs=60).set_params(n_bits=(3, 2, 2)).fit(X)
+    assert model.transform(X).shape == (len(X), 7)
+    rate = X.mean(0)
+    independent = (X * np.log(rate) + (1 - X) * np.log(1 - rate)).sum(1).mean()
+    assert model.score(X) > independent + 0.5
+    twin = load_estimator(model.save(tmp_path / "model"))
+    assert_array_equal(twin.sample(3, random_state=0), model.sample(3, random_state=0))
+    model.set_params(n_importance_samples=3000)
+    assert abs(logsumexp(model.score_samples(ALL_BITS))) < 0.03
+
+
 def test_pixels_that_hang_on_those_before_them(tmp_path: Path) -> None:
     """Runs of ones, of which a pixel's neighbour says more than one bit above can."""
     runs = np.repeat(RNG.random((400, 8)) < 0.5, 2, axis=1).astype(float)
@@ -161,7 +173,7 @@ def test_wrong_use_is_told() -> None:
     with pytest.raises(InvalidArgumentError, match="pixels must be None unless visible is Bernoulli"):
         rbm_vae(pixel_maps=2).fit(RNG.normal(size=(50, 6)))
     with pytest.raises(InvalidArgumentError, match="n_bits must be two numbers"):
-        RBMVAE((3, 2, 1)).fit(X)
+        RBMVAE((3,)).fit(X)
     with pytest.raises(InvalidArgumentError, match="k must be at least 2"):
         rbm_vae(gradient="vimco", k=1).fit(X)
     with pytest.raises(InvalidArgumentError, match="n_components must be at least 1"):
