@@ -17,7 +17,8 @@ from deepbelief.estimators import generative as face
 from deepbelief.estimators.classes import Classes
 from deepbelief.estimators.storage import Savable
 from deepbelief.estimators.supervised import Supervised, complete_with, is_fine_tuned, is_generative, unlabelled
-from deepbelief.estimators.up_down import check_fine_tuning
+from deepbelief.estimators.up_down import check_fine_tuning, has_bound
+from deepbelief.types import Bound
 
 Array = NDArray[Any]
 
@@ -84,7 +85,8 @@ binarization, tied, watch
     ['right', 'left']
     """
 
-    _stored = (*Supervised._stored, "classes_")
+    _stored = (*Supervised._stored, "classes_", "_log_z")
+    _log_z: Bound | None = None
     _stored_module = "dbn_"
 
     def __init__(
@@ -166,6 +168,7 @@ binarization, tied, watch
         )
         check_fine_tuning(self)
         X, codes, weight = self._checked_cases(X, y, sample_weight)
+        self._log_z = None
         n_classes = len(self.classes_)
         self._learn(
             X,
@@ -202,6 +205,16 @@ binarization, tied, watch
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
         return complete_with(self, X, known, random_state, n_steps=n_steps, n_average=n_average)
+
+    @available_if(has_bound)
+    def log_likelihood(self, X: Any, *, n_samples: int = 10) -> Bound:
+        """``log p(x)`` of each case from below, in nats, the label summed out: of ``module_`` after up-down.
+
+        The variational bound of `deepbelief.DeepBeliefNetwork.log_likelihood`, from `n_samples` draws of the hidden
+        layers of each case. It is there where ``module_`` is a generative model: after up-down, or with the labels in
+        the top and ``fine_tune_epochs=0``; not after back-propagation, which leaves ``dbn_`` as it was before.
+        """
+        return face.bound_of_stack(self, self.module_, self._columns, X, n_samples)
 
     def _codes_of(self, label: Any, n: int) -> torch.Tensor:
         if not self.label_in_top:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepbelief.energy.kernels.tempering import sample_tempered as draw_tempered
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.errors import InvalidDataError
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.estimators.arrays import (
     CHUNK,
     checked,
@@ -156,6 +156,16 @@ def likelihood_row_by_row(estimator: Any, module: Any, columns: Columns, x: Any,
     error = float(np.sqrt(np.mean(np.square([bound.stderr for bound in found])) / len(found)))
     value = torch.cat([bound.value for bound in found])
     return on_data_scale(Bound(value, first.kind, error, first.method, *ends), columns)
+
+
+@torch.no_grad()
+def bound_of_stack(estimator: Any, module: Any, columns: Columns, x: Any, n_samples: int) -> Bound:
+    """The lower bound of each case by a belief network (for one layer without labels, the RBM's own number)."""
+    check_count("n_samples", n_samples, low=1)
+    rows = all_rows(estimator, module, columns, checked(estimator, x))
+    generator = make_generator(seed_of_scores(estimator), rows.device, stream=LOG_Z_STREAM)
+    options = {"generator": generator, "log_z": log_z_of(estimator, module.top), "n_samples": n_samples}
+    return on_data_scale(in_type(module, rows.dtype).log_likelihood(rows, **options), columns)
 
 
 def values_of(bound: Bound) -> Array:

@@ -193,12 +193,7 @@ random_state
 
     def log_likelihood(self, X: Any, *, n_samples: int = 10) -> Bound:
         """The variational lower bound of each case in nats (for one layer, the RBM's own number), with its error."""
-        columns = self._columns
-        rows = face.all_rows(self, self.module_, columns, checked(self, X))
-        generator = make_generator(self._seed, rows.device, stream=face.LOG_Z_STREAM)
-        twin = in_type(self.module_, rows.dtype)
-        bound = twin.log_likelihood(rows, generator=generator, log_z=self.log_z_, n_samples=n_samples)
-        return face.on_data_scale(bound, columns)
+        return face.bound_of_stack(self, self.module_, self._columns, X, n_samples)
 
     @torch.no_grad()
     def score_samples(self, X: Any, *, n_samples: int = 10) -> Array:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepbelief.belief.dbn import DBN
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.untied import UntiedDBN
 from deepbelief.belief.up_down import UpDownLearning, checked_steps
 from deepbelief.errors import check, check_choice, check_range
@@ -21,6 +22,18 @@ METHODS = ("backpropagation", "up_down")
 def tunes_up_down(estimator: Any) -> bool:
     """Whether the estimator asks for up-down, which not all estimators can."""
     return getattr(estimator, "fine_tuning", METHODS[0]) == "up_down" and estimator.fine_tune_epochs > 0
+
+
+def has_bound(estimator: Any) -> bool:
+    """Whether what classifies is a generative model still: up-down leaves one, back-propagation does not.
+
+    A fitted module says so itself; before that the settings do.
+    """
+    module = getattr(estimator, "module_", None)
+    if module is not None:
+        return isinstance(module, BeliefStack)
+    pretrained = most_epochs(estimator.pretrain_epochs) > 0
+    return pretrained and (tunes_up_down(estimator) or estimator.fine_tune_epochs == 0)
 
 
 def check_fine_tuning(estimator: Any) -> None:
