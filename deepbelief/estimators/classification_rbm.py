@@ -70,8 +70,8 @@ class ClassificationRBM(
         Kinds of units, as for `deepbelief.RBM`.
     learning, k, n_chains
         The model's half of the generative terms: "cd" or "pcd".
-    epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, averaging, binarization, \
-device, precision, checkpoint_dir, verbose, random_state
+    epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, sparsity_cost, averaging, \
+binarization, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`; `optimizer` is "adam" or "sgd".
 
     Attributes
@@ -127,6 +127,7 @@ device, precision, checkpoint_dir, verbose, random_state
         l2: float = 0.0,
         centred: bool = False,
         sparsity_target: float | None = None,
+        sparsity_cost: float = 0.1,
         averaging: float | None = None,
         binarization: str = "none",
         device: str = "auto",
@@ -142,7 +143,7 @@ device, precision, checkpoint_dir, verbose, random_state
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.schedule, self.momentum, self.optimizer = learning_rate, schedule, momentum, optimizer
         self.l1, self.l2, self.centred = l1, l2, centred
-        self.sparsity_target, self.averaging = sparsity_target, averaging
+        self.sparsity_target, self.sparsity_cost, self.averaging = sparsity_target, sparsity_cost, averaging
         self.binarization = binarization
         self.device, self.precision, self.checkpoint_dir = device, precision, checkpoint_dir
         self.verbose, self.random_state = verbose, random_state
@@ -213,6 +214,7 @@ device, precision, checkpoint_dir, verbose, random_state
             l2=self.l2,
             centred=self.centred,
             sparsity_target=self.sparsity_target,
+            sparsity_cost=self.sparsity_cost,
         )
 
     @property

@@ -65,8 +65,8 @@ class ConvolutionalBeliefNetwork(
         Whether `transform` gives the pooling units of all layers side by side, or those of the top alone.
     visible : "auto", "bernoulli" or "gaussian"
     learning : "cd" or "pcd"
-    k, n_chains, epochs, batch_size, learning_rate, schedule, momentum, l2, centred, sparsity_target, averaging, \
-binarization, device, precision, checkpoint_dir, verbose, random_state
+    k, n_chains, epochs, batch_size, learning_rate, schedule, momentum, l2, centred, sparsity_target, sparsity_cost, \
+averaging, binarization, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`. Shared weights move by the mean over the places that share them.
 
     Attributes
@@ -112,6 +112,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         l2: float = 0.0,
         centred: bool = True,
         sparsity_target: float | None = None,
+        sparsity_cost: float = 0.1,
         averaging: float | None = None,
         binarization: str = "none",
         device: str = "auto",
@@ -126,7 +127,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
         self.l1, self.l2, self.centred = l1, l2, centred
-        self.sparsity_target, self.averaging = sparsity_target, averaging
+        self.sparsity_target, self.sparsity_cost, self.averaging = sparsity_target, sparsity_cost, averaging
         self.binarization, self.device, self.precision = binarization, device, precision
         self.checkpoint_dir, self.verbose, self.random_state = checkpoint_dir, verbose, random_state
 

@@ -36,7 +36,8 @@ WATCHED_BATCHES = 10  # batches of training and of held-out cases that are looke
 SHARED_SETTINGS = (
     *("learning", "k", "n_chains", "schedule", "momentum", "l1", "l2", "centred", "sparsity_target", "averaging"),
 )
-OPTIONAL_SETTINGS = ("n_replicas",)  # of some estimators; the others take the default
+# of some estimators; the others take the default
+OPTIONAL_SETTINGS = ("n_replicas", "sparsity_cost", "group_size", "group_cost")
 
 
 class InDouble:

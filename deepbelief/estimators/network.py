@@ -15,6 +15,7 @@ from deepbelief.belief.bound import log_weights
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import LayerReport
 from deepbelief.data.part import part_of
+from deepbelief.energy.gradients.sparsity import check_groups
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -56,9 +57,9 @@ class DeepBeliefNetwork(
     report_bounds : bool
         Measure the lower bound after each layer and keep it in ``bounds_``.
     visible, hidden, n_values, learning, k, n_chains, batch_size, schedule, momentum, l1, l2, centred, \
-sparsity_target, averaging, binarization, watch, validation_fraction, device, precision, checkpoint_dir, verbose, \
-random_state
-        As for `deepbelief.RBM`.
+sparsity_target, sparsity_cost, group_size, group_cost, averaging, binarization, watch, validation_fraction, device, \
+precision, checkpoint_dir, verbose, random_state
+        As for `deepbelief.RBM`; the groups are of every layer.
 
     Attributes
     ----------
@@ -102,6 +103,9 @@ random_state
         l2: float = 0.0,
         centred: bool = True,
         sparsity_target: float | None = None,
+        sparsity_cost: float = 0.1,
+        group_size: int | None = None,
+        group_cost: float = 0.0,
         averaging: float | None = None,
         binarization: str = "none",
         tied: bool = False,
@@ -120,7 +124,8 @@ random_state
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
         self.l1, self.l2, self.centred = l1, l2, centred
-        self.sparsity_target, self.averaging = sparsity_target, averaging
+        self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
+        self.group_size, self.group_cost, self.averaging = group_size, group_cost, averaging
         self.binarization, self.tied, self.report_bounds = binarization, tied, report_bounds
         self.watch, self.validation_fraction = watch, validation_fraction
         self.device, self.precision = device, precision
@@ -137,6 +142,8 @@ random_state
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         columns = choose_columns(X, self.visible, weight)
         dbn = new_dbn(self, X, columns, seed=seed)
+        for rbm in dbn.layers:  # all of them before the first learns
+            check_groups(rbm.hidden.size, self.group_size, self.group_cost)
         self._seed, self._log_z = seed, None
         self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
         kept, held = split_off(X.shape[0], self.validation_fraction, seed)

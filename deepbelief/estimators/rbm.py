@@ -69,8 +69,15 @@ class RBM(
         With `k` Gibbs steps per update and `n_chains` persistent chains where the rule has any. "fpcd" adds fast
         weights, "pt" runs chains at `n_replicas` temperatures, "ptt" at checkpoints of the training; the last four need
         no chains (see `deepbelief.energy.gradients.settings.LearningSettings`).
-    epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, averaging
+    epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, averaging
         See `deepbelief.energy.gradients.settings.LearningSettings`.
+    sparsity_target, sparsity_cost : float
+        Mean activation that each hidden unit is pulled to by its bias, None for none, and the strength of the pull.
+    group_size : int
+        Hidden units of a group, one after the other; None for none. It must divide `n_components`.
+    group_cost : float
+        Strength of the group sparsity: learning climbs ``log p(v) - group_cost * sum over groups of ||<h_g | v>||_2``,
+        so that few groups answer to a case (Luo, Shen, Niu & Ungar 2011). Rules without chains have neither sparsity.
     binarization : "none", "threshold", "fixed" or "stochastic"
         How grey levels in [0, 1] become bits while learning (and when scored).
     watch : sequence of names
@@ -135,6 +142,9 @@ class RBM(
         l2: float = 0.0,
         centred: bool = True,
         sparsity_target: float | None = None,
+        sparsity_cost: float = 0.1,
+        group_size: int | None = None,
+        group_cost: float = 0.0,
         averaging: float | None = None,
         binarization: str = "none",
         watch: Sequence[str] = (),
@@ -151,7 +161,8 @@ class RBM(
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
         self.l1, self.l2, self.centred = l1, l2, centred
-        self.sparsity_target, self.averaging = sparsity_target, averaging
+        self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
+        self.group_size, self.group_cost, self.averaging = group_size, group_cost, averaging
         self.binarization, self.watch = binarization, watch
         self.validation_fraction = validation_fraction
         self.device, self.precision = device, precision

@@ -48,7 +48,7 @@ FITS = {
     "AnomalyDetector": ("bits", ["--set", "estimator=BernoulliRBM"]),
     "SeriesAnomalyDetector": ("wave", ["--set", "estimator=RBM", "--set", "window=3"]),
     "BernoulliRBM": ("bits", ["--set", "n_iter=1", "--set", "n_components=3"]),
-    "RBM": ("bits", [*SHORT, "--set", "n_components=3"]),
+    "RBM": ("bits", [*SHORT, *["--set", "n_components=4", "--set", "group_size=2", "--set", "group_cost=0.1"]]),
     "BoltzmannMachine": ("bits", SHORT),
     "ClassificationRBM": ("flowers", [*SHORT, "--set", "n_components=3", "--label", "species"]),
     "ConvolutionalBeliefNetwork": (

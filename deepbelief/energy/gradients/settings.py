@@ -86,9 +86,11 @@ class LearningSettings:
         check_count("n_replicas", self.n_replicas, low=2)
         check_range("swap_acceptance", self.swap_acceptance, low=0, high=1)
         check_count("ladder_every", self.ladder_every, low=1)
+        check_range("sparsity_cost", self.sparsity_cost, low=0)
         if self.learning in OBJECTIVES and (self.sparsity_target is not None or self.group_size is not None):
+            others = ", ".join(rule for rule in RULES if rule not in OBJECTIVES)
             raise InvalidArgumentError(
-                f"sparsity_target and group_size need learning to be one of {', '.join(set(RULES) - set(OBJECTIVES))}. "
+                f"sparsity_target and group_size need learning to be one of {others}. "
                 f"Got learning={self.learning!r}. Use None for both."
             )
         if self.ahead and self.learning != "pcd":
