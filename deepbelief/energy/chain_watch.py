@@ -27,13 +27,16 @@ MOST_CHAINS, SWEEPS = 100, 100
 def learning_chains(rbm: RBM, negative: Any, train: Tensor, generator: torch.Generator) -> ChainState:
     """A copy of the states that the model's half of the gradient is taken at, at most `MOST_CHAINS`.
 
-    Persistent chains where there are some (``negative.v``, ``negative.h``); else chains that begin at training cases
-    and take the k sweeps of contrastive divergence (none under the exact gradient).
+    Persistent chains where there are some, of a tempered rule those of the model itself; else chains that begin at
+    training cases and take the k sweeps of contrastive divergence (none under the exact gradient).
     """
-    v, h = getattr(negative, "v", None), getattr(negative, "h", None)
-    if isinstance(v, Tensor) and isinstance(h, Tensor) and len(v):
-        return ChainState(v[:MOST_CHAINS].clone(), h[:MOST_CHAINS].clone())
-    kernel = BlockGibbs(rbm)
+    kernel, chains = BlockGibbs(rbm), getattr(negative, "chains", negative)  # fast weights, checkpoints lie around some
+    v, h = getattr(chains, "v", None), getattr(chains, "h", None)
+    if isinstance(v, Tensor) and len(v):
+        v = v[:MOST_CHAINS].clone()
+        if isinstance(h, Tensor):
+            return ChainState(v, h[:MOST_CHAINS].clone())
+        return kernel.start_at(v, generator=generator)
     state = kernel.start_at(train[:MOST_CHAINS], generator=generator)
     for _ in range(getattr(negative, "k", 0)):
         state, _ = kernel.step(state, generator=generator)

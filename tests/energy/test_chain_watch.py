@@ -112,3 +112,17 @@ def test_a_bug_that_starts_the_clock_late_is_caught(
     monkeypatch.setattr(chain_watch, "free_energy_rise", lambda free: rise(free[:, 40:]))
     exact = Transitions.of(machine())
     assert gap_p_value(exact.states[exact.law.argmin()].expand(100, -1), generator) > FALSE_ALARM
+
+
+@pytest.mark.parametrize("rule", ["pcd", "fpcd", "pt", "ptt"])
+def test_every_rule_with_chains_shows_those_of_the_model(rule: str, generator: torch.Generator) -> None:
+    rbm, x = RBM(6, 4, generator=generator), (torch.rand(40, 6, generator=generator) > 0.5).float()
+    procedure = make_procedure(rbm, LearningSettings(learning=rule, n_chains=7, n_replicas=3, epochs=2))  # type: ignore[arg-type]
+    watch = Watch(1, make_watch(rbm, x, quantities=["chain_gap"]))
+    record = Trainer(epochs=2, callbacks=[watch], progress=False).fit(procedure, make_source(x, batch_size=10))
+    assert [row["chain_gap.kind"] for row in record.history] == ["estimate", "estimate"]
+    negative = procedure.negative  # type: ignore[union-attr]
+    own = negative.chains.v if rule == "fpcd" else negative.v  # type: ignore[attr-defined]
+    state = learning_chains(rbm, negative, x, generator)
+    assert torch.equal(state.v, own)
+    assert state.h.shape == (7, 4)
