@@ -130,8 +130,8 @@ RECIPE = Recipe(
     published="no number for this setting; there, PCD's likelihood falls late in training on clustered data",
     setting="100 training images thresholded at 0.5, one batch, a constant rate; training log-likelihood, "
     "exact for 16 hidden units and by AIS both ways for 500",
-    reached="RBM-16 (exact, seed 0, after 30,000 updates): PCD -113.3, -104.4 at its best look; PTT -95.6, -95.2 at its "
-    "best look. RBM-500: PCD does not collapse in 3,000 updates (-42.4); PTT was not followed that far",
+    reached="RBM-16 (exact, seed 0, after 30,000 updates): PCD -113.3, -104.4 at its best look; PTT -95.6, -95.2 at "
+    "its best look. RBM-500: PCD does not collapse in 3,000 updates (-42.4); PTT was not followed that far",
     time="about 30 minutes, 1 thread",
     reproduce=reproduce,
 )
