@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from deepbelief.cli.detected import tell_oddness
 from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, print_table, tell
+from deepbelief.errors import check
+
+if TYPE_CHECKING:
+    from deepbelief.recipes.run_data import Preparation
 
 
 def score(
@@ -21,6 +25,7 @@ def score(
     condition: Condition = None,
     anomalies: Annotated[int, typer.Option(min=0, help="Show the so many least likely cases.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A .csv or .npy file with a number per case.")] = None,
+    schedule: Annotated[str, typer.Option(help="How temperatures lie: fixed, or adaptive after a pilot.")] = "fixed",
     betas: Annotated[int, typer.Option(min=2, help="Temperatures, where log Z must be annealed.")] = 1000,
     seed: Seed = 0,
     json: Json = False,
@@ -39,6 +44,7 @@ def score(
     from deepbelief.rng import make_generator
 
     face = find_face(model)
+    check(face is None or schedule == "fixed", "--schedule must be left out for an estimator. Got a model of `fit`.")
     if face is not None and face.detects:
         refuse_condition(condition)
         tell_oddness(face.oddness(face.cases(file, label)), face.estimator.method_, anomalies, out, json=json)
@@ -52,7 +58,7 @@ def score(
         dbn, how = load_stack(model)
         generator = make_generator(seed)
         x = how.bits(read_cases(file, how, label), generator, seed=seed)
-        log_z = model_log_z(dbn, x, n_chains=100, betas=betas, generator=generator)
+        log_z = model_log_z(dbn, x, n_chains=100, betas=betas, schedule=schedule, generator=generator)
         bound, n_cases = chunked_log_likelihood(dbn, x, generator=generator, log_z=log_z), len(x)
     scores = bound.value.tolist()  # type: ignore[union-attr]
     first = n_cases - len(scores)  # the frames of a sequence that have no whole context are not scored
@@ -73,10 +79,7 @@ def score(
             {"mean": float(bound), **facts, "low": bound.low, "high": bound.high, "scores": scores, "anomalies": odd}
         )
         return
-    drawn = ", on standardized columns" if how.spread is not None else ""
-    if how.scored not in ("none", "threshold"):
-        drawn = f", on bits drawn with the {how.scored} binarization"
-    typer.echo(f"mean log-likelihood {bound} nats per case, {len(scores):,} cases{drawn}")
+    typer.echo(f"mean log-likelihood {bound} nats per case, {len(scores):,} cases{_on_what(how)}")
     if bound.low is not None and bound.high is not None and bound.kind != "exact":
         typer.echo(f"annealing brackets it between {bound.low:.2f} (reverse) and {bound.high:.2f} (forward)")
     if oddest:
@@ -84,3 +87,10 @@ def score(
         print_table("The least likely cases", ["row", "log-likelihood (nats)"], rows, right=[0, 1])
     if out is not None:
         tell(f"The scores are in {bold(out)}.")
+
+
+def _on_what(how: Preparation) -> str:
+    """What was done to the cases before they were scored, where it changes the number."""
+    if how.scored not in ("none", "threshold"):
+        return f", on bits drawn with the {how.scored} binarization"
+    return ", on standardized columns" if how.spread is not None else ""

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.stack import BeliefStack
+from deepbelief.energy.partition.choose import SCHEDULES
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.errors import InvalidDataError, check, check_count
+from deepbelief.errors import InvalidDataError, check, check_choice, check_count
 from deepbelief.evaluation.measured import standard_error
 from deepbelief.protocols import Density
 from deepbelief.types import Bound, Kind, Result
@@ -91,13 +92,20 @@ def undirected_part(model: Any) -> Any | None:
 
 
 @torch.no_grad()
-def model_log_z(model: Any, x: Tensor, *, n_chains: int, betas: int, generator: torch.Generator) -> Bound:
-    """log Z of `model`'s undirected part; reverse chains start at cases, whose modes forward runs may have missed."""
+def model_log_z(
+    model: Any, x: Tensor, *, n_chains: int, betas: int, generator: torch.Generator, schedule: str = "fixed"
+) -> Bound:
+    """log Z of `model`'s undirected part; reverse chains start at cases, whose modes forward runs may have missed.
+
+    `schedule` says where the temperatures lie, as in `deepbelief.energy.partition.choose.log_z`.
+    """
     check_count("n_chains", n_chains, low=2)
+    check_choice("schedule", schedule, SCHEDULES)
     rows = torch.randint(len(x), (n_chains,), generator=generator, device=generator.device).to(x.device)
     start = top_states(model, x[rows], generator)
     part = undirected_part(model)
-    return choose_log_z(part, n_chains=n_chains, betas=betas, samples=start, generator=generator)
+    options: dict[str, Any] = {"schedule": schedule, "samples": start, "generator": generator}
+    return choose_log_z(part, n_chains=n_chains, betas=betas, **options)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from deepbelief.training.processes import Processes
 from deepbelief.types import Bound
 
 METHODS = ("auto", "exact", "ais", "tempering", "mean_field", "tap")
+SCHEDULES = ("fixed", "adaptive")
 QUICK_STATES = 1 << 20  # "auto" enumerates below this: a second or so
 
 
@@ -46,7 +47,7 @@ def log_z(
     (2008) put them, or where a short pilot run found the model to change ("adaptive"; see `adaptive_betas`).
     """
     check_choice("method", method, METHODS)
-    check_choice("schedule", schedule, ["fixed", "adaptive"])
+    check_choice("schedule", schedule, SCHEDULES)
     check_count("burn_in", burn_in, low=0)
     if method == "exact" or (method == "auto" and is_enumerable(model, QUICK_STATES)):
         return exact_log_z(model)
