@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,18 +20,20 @@ from torch import Tensor, nn
 from deepbelief.energy.couplings import DenseInteraction, Interaction, Pattern, SparseInteraction, is_sparse
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
-from deepbelief.energy.kernels.coloured import ColouredGibbs
+from deepbelief.energy.kernels.coloured import ColouredGibbs, ColouredMetropolis
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.partition.pairwise import PathFromIndependent
 from deepbelief.energy.site_posterior import log_sum_hidden, mean_field
 from deepbelief.energy.sites import Block, Key, Layout, all_rows, check_discrete, log_states
-from deepbelief.errors import check, check_count, check_range
+from deepbelief.errors import check, check_choice, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp, Kind
 from deepbelief.units.base import Units
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.catalog import units_from_config
 from deepbelief.units.side_by_side import SideBySide
+
+KERNELS = {"gibbs": ColouredGibbs, "metropolis": ColouredMetropolis}
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ class BoltzmannMachine(nn.Module):
         return mean_field(self, z, known=torch.arange(self.size) >= self.visible.size)[:, : self.visible.size]
 
     def kernel(self) -> ColouredGibbs:
-        """The chain that samples, completion and annealing run."""
+        """The chain that completion and annealing run, and samples unless told otherwise."""
         return ColouredGibbs(self)
 
     @torch.no_grad()
@@ -186,16 +188,19 @@ class BoltzmannMachine(nn.Module):
         generator: Generator = None,
         n_steps: int = 1000,
         mean: bool = False,
+        method: Literal["gibbs", "metropolis"] = "gibbs",
     ) -> Tensor:
         """`n` cases: visible ends of `n` chains of `n_steps` sweeps, with the entries of `condition` clamped.
 
-        ``mean=True`` returns the means that the last draws were made from.
+        A sweep draws each variable given all others ("gibbs"), or proposes it another value ("metropolis", which moves
+        more often where variables have two values). ``mean=True`` returns the means given all others at the last visit.
         """
         check_count("n", n, low=1)
         check_count("n_steps", n_steps, low=1)
+        check_choice("method", method, KERNELS)
         if condition is not None:
             check_clamp(self.visible, condition)
-        kernel = self.kernel()
+        kernel = KERNELS[method](self)
         state, n_visible = kernel.init(n, generator=generator), self.visible.size
         state, info = run_chain(kernel, state, n_steps, clamp=condition, generator=generator)
         if not mean:

@@ -267,10 +267,21 @@ device, precision, checkpoint_dir, verbose, random_state
         """`fit`, then `transform` of the same cases."""
         return self.fit(X, y, **fit_params).transform(X)
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_steps: int = 1000, mean: bool = False) -> Array:
-        """Draws from the model: the ends of `n_samples` chains of `n_steps` sweeps; bits where columns were cut."""
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        random_state: Any = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+        method: str = "gibbs",
+    ) -> Array:
+        """Draws from the model: the ends of `n_samples` chains of `n_steps` sweeps; bits where columns were cut.
+
+        `method` is "gibbs" or "metropolis", as for the module. Without `random_state` the estimator's own is used.
+        """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
+        return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean, method=method)
 
     @property
     def log_z_(self) -> Bound:

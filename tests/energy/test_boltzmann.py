@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from deepbelief.energy.boltzmann import BoltzmannMachine
 from deepbelief.energy.graph import Graph
+from deepbelief.energy.kernels.clamped import run_chain
+from deepbelief.energy.kernels.coloured import ColouredGibbs, ColouredMetropolis
 from deepbelief.energy.partition.ais import ais, reverse_ais
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.partition.exact import exact_log_z
@@ -144,6 +147,16 @@ def test_samples_have_the_law(machine: BoltzmannMachine, law: Joint, generator: 
     assert v.shape == machine.sample(20, n_steps=3, generator=generator, mean=True).shape
 
 
+@pytest.mark.parametrize(("method", "kind"), [("gibbs", ColouredGibbs), ("metropolis", ColouredMetropolis)])
+def test_samples_are_the_ends_of_the_chains_asked_for(
+    machine: BoltzmannMachine, method: str, kind: type[ColouredGibbs]
+) -> None:
+    kernel, generator = kind(machine), torch.Generator().manual_seed(1)
+    state, _ = run_chain(kernel, kernel.init(50, generator=generator), 4, generator=generator)
+    options: dict[str, Any] = {"n_steps": 4, "method": method, "generator": generator.manual_seed(1)}
+    assert torch.equal(machine.sample(50, **options), state.x[:, : machine.visible.size])
+
+
 def test_conditions_are_kept_and_completion_is_the_conditional_mean(
     machine: BoltzmannMachine, law: Joint, generator: torch.Generator
 ) -> None:
@@ -231,6 +244,7 @@ WRONG = [
     (lambda: BoltzmannMachine(3).decode(torch.zeros(1, 3)), "decode needs hidden units"),
     (lambda: BoltzmannMachine(3, 2).pseudo_log_likelihood(torch.zeros(1, 3)), "without hidden units"),
     (lambda: BoltzmannMachine(3).sample(0), "n must be at least 1"),
+    (lambda: BoltzmannMachine(3).sample(1, method="metropolys"), "Did you mean 'metropolis'"),  # type: ignore[arg-type]
     (lambda: exact_log_z(BoltzmannMachine(60)), r"at most .* states to be enumerated.*Use ais"),  # type: ignore[arg-type]
 ]
 
