@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +20,14 @@ from deepbelief.belief.annealed_bound import annealed_bound
 from deepbelief.belief.bound import importance_bound, variational_bound
 from deepbelief.belief.layers import Layer
 from deepbelief.energy.kernels.clamped import check_clamp, to_average
-from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.kernels.tempering import sample_tempered
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units
 
+CHAINS = ("gibbs", "pt")
 BOUNDS = {"variational": variational_bound, "importance": importance_bound, "annealed": annealed_bound}
 
 
@@ -136,26 +138,28 @@ class BeliefStack(nn.Module, ABC):
         generator: Generator = None,
         n_steps: int = 1000,
         mean: bool = False,
+        method: Literal["gibbs", "pt"] = "gibbs",
     ) -> Tensor:
         """`n` cases: `n_steps` of Gibbs sampling in the top RBM, then one pass of draws down.
 
+        With ``method="pt"`` the top runs parallel tempering at ten temperatures (`sample_tempered`), at ten times the
+        cost, where its chains would stay in one mode.
         `labels` (n,) clamps the label of each chain; `condition` clamps entries of the data, by `complete` with draws.
         ``mean=True`` ends with the means of the data given the layer above, which make smoother pictures.
         """
         check_count("n", n, low=1)
         check_count("n_steps", n_steps, low=1)
+        check_choice("method", method, CHAINS)
         if condition is not None:
             check(labels is None, "labels and condition must not both be given. Got both. Give one of them.")
+            check(method == "gibbs", f'method must be "gibbs" with a condition. Got method={method!r}. Leave one out.')
             return self._conditioned(n, condition, generator, n_steps)
         clamp = None if labels is None else self._label_clamp(labels, n)
-        kernel = BlockGibbs(self.top)
-        state = kernel.init(n, generator=generator)
-        info = None
-        for _ in range(n_steps):
-            state, info = kernel.step(state, clamp=clamp, generator=generator)
-        if len(self.layers) == 1 and mean and info is not None:
-            return self.without_label(info.mean_v)
-        return self.downward(self.without_label(state.v), sample=True, mean_at_end=mean, generator=generator)
+        alone = len(self.layers) == 1  # then the means are the top's own
+        options: dict[str, Any] = {"n_steps": n_steps, "mean": mean and alone, "generator": generator}
+        draw = self.top.sample if method == "gibbs" else partial(sample_tempered, self.top)
+        v = self.without_label(draw(n, condition=clamp, **options))
+        return self.downward(v, sample=True, mean_at_end=mean, generator=generator)
 
     @torch.no_grad()
     def complete(

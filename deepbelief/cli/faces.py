@@ -26,14 +26,27 @@ class Face:
     estimator: Any
     how: Preparation
 
-    def sample(self, n: int, *, label: str | None, condition: str | None, seed: int, steps: int, mean: bool) -> Any:
-        """`n` new cases, of one class or given a condition where the estimator takes them."""
+    def sample(
+        self,
+        n: int,
+        *,
+        label: str | None,
+        condition: str | None,
+        seed: int,
+        steps: int,
+        mean: bool,
+        method: str | None = None,
+    ) -> Any:
+        """`n` new cases, of one class or given a condition where the estimator takes them, by one of its methods."""
         draw = self._method("sample", "draws no cases")
         options: dict[str, Any] = {"random_state": seed, "n_steps": steps, "mean": mean}
         check(None in (label, condition), "--label and --condition say the same. Got both. Leave out one.")
         if label is not None:
-            self._check_takes(draw, "label", "--label")
+            self._check_takes(draw, "label", "--label", "draws no class by itself")
             options["label"] = class_value(self, label, "--label")
+        if method is not None:
+            self._check_takes(draw, "method", "--method", "draws in one way only")
+            options["method"] = method
         given = None if condition is None else given_condition(self, condition, n)
         if "context" in inspect.signature(draw).parameters:
             return draw(self._needed(given), **_known(draw, options))
@@ -113,10 +126,10 @@ class Face:
     def _as_y(self, method: Callable[..., Any], condition: Any) -> dict[str, Any]:
         return {} if condition is None else _known(method, {"y": condition})
 
-    def _check_takes(self, method: Callable[..., Any], name: str, option: str) -> None:
+    def _check_takes(self, method: Callable[..., Any], name: str, option: str, lack: str) -> None:
         if name not in inspect.signature(method).parameters:
             kind = type(self.estimator).__name__
-            raise InvalidArgumentError(f"{option} must be left out. Got {kind}, which draws no class by itself.")
+            raise InvalidArgumentError(f"{option} must be left out. Got {kind}, which {lack}.")
 
 
 def find_face(folder: Path) -> Face | None:

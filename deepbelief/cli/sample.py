@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,10 @@ def sample(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many cases.")] = 16,
     label: Annotated[str | None, typer.Option(help="Draw this class, with a model of labelled cases.")] = None,
     condition: Condition = None,
-    steps: Annotated[int, typer.Option(min=1, help="Gibbs steps in the top RBM.")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="Sweeps of the chains (in the top RBM).")] = 1000,
+    method: Annotated[
+        str | None, typer.Option(help="gibbs, pt (parallel tempering) or metropolis, where there are several.")
+    ] = None,
     mean: Annotated[
         bool, typer.Option("--mean/--bits", help="End with means, which make smoother pictures, or with draws.")
     ] = True,
@@ -34,6 +37,8 @@ def sample(
 
     - `deepbelief sample runs/digits -n 64 --out samples.png`
 
+    - `deepbelief sample runs/digits -n 64 --method pt`, where chains stay in one mode
+
     - `deepbelief sample runs/vae -n 10 --label rose`, from a conditional model
     """
     import torch
@@ -43,12 +48,13 @@ def sample(
     face = find_face(model)
     if face is not None:
         how = face.how
-        rows = face.sample(n, label=label, condition=condition, seed=seed, steps=steps, mean=mean)
+        rows = face.sample(n, label=label, condition=condition, seed=seed, steps=steps, mean=mean, method=method)
     else:
         refuse_condition(condition)
         dbn, how = load_stack(model)
         labels = None if label is None else torch.tensor(class_number(label, how.class_names)).repeat(n)
-        drawn = dbn.sample(n, labels=labels, n_steps=steps, mean=mean, generator=make_generator(seed))
+        options: dict[str, Any] = {"n_steps": steps, "mean": mean, "method": method or "gibbs"}
+        drawn = dbn.sample(n, labels=labels, generator=make_generator(seed), **options)
         rows = how.raw(drawn)
     if out is not None and out.suffix == ".png":
         write_pictures(rows, how.image_shape, out)

@@ -191,10 +191,14 @@ binarization, tied, watch
         random_state: Any = None,
         n_steps: int = 1000,
         mean: bool = False,
+        method: str = "gibbs",
     ) -> Array:
-        """Draws from the generative model; `label`, one class or one for each draw, needs ``label_in_top``."""
+        """Draws from the generative model; `label`, one class or one for each draw, needs ``label_in_top``.
+
+        `method` is "gibbs" or "pt", as for `deepbelief.DeepBeliefNetwork`.
+        """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        options: dict[str, Any] = {"n_steps": n_steps, "mean": mean}
+        options: dict[str, Any] = {"n_steps": n_steps, "mean": mean, "method": method}
         if label is not None:
             options["labels"] = self._codes_of(label, n_samples).to(self.dbn_.top.weight.device)
         return face.sample(self.dbn_, columns, n_samples, state, **options)

@@ -184,13 +184,22 @@ precision, checkpoint_dir, verbose, random_state
         check_is_fitted(self, "module_")
         return face.decode(self.module_, self._columns, face.checked_codes(X, self._n_features_out))
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_steps: int = 1000, mean: bool = False) -> Array:
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        random_state: Any = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+        method: str = "gibbs",
+    ) -> Array:
         """Draws from the model: `n_steps` of Gibbs sampling in the top RBM, then one pass down.
 
-        With `mean`, the means that the last draws come from. Without `random_state` the estimator's own is used.
+        With ``method="pt"`` the top runs parallel tempering, for a top whose chains stay in one mode. With `mean`, the
+        means that the last draws come from. Without `random_state` the estimator's own is used.
         """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
+        return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean, method=method)
 
     @property
     def log_z_(self) -> Bound:

@@ -151,10 +151,18 @@ class DeepBeliefRegressor(
         return targets.astype(outputs.dtype).reshape(len(outputs), *self._target_shape)
 
     @available_if(is_generative)
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_steps: int = 1000, mean: bool = False) -> Array:
-        """Draws of X from the generative model."""
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        random_state: Any = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+        method: str = "gibbs",
+    ) -> Array:
+        """Draws of X from the generative model; `method` as for `deepbelief.DeepBeliefNetwork`."""
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        return face.sample(self.dbn_, columns, n_samples, state, n_steps=n_steps, mean=mean)
+        return face.sample(self.dbn_, columns, n_samples, state, n_steps=n_steps, mean=mean, method=method)
 
     @available_if(is_generative)
     def complete(

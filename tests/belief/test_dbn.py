@@ -10,7 +10,9 @@ from torch import Tensor
 
 from deepbelief.belief.dbn import DBN, with_labels_in_top
 from deepbelief.belief.greedy import tie_to_below
+from deepbelief.belief.stack import CHAINS
 from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.kernels.tempering import sample_tempered
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Coder, Completer, Density, Sampler, Storable
@@ -34,18 +36,28 @@ def law_p_value(dbn: DBN, draws: Tensor, log_p: Tensor) -> float:
     return counts_p_value(torch.bincount(where, minlength=len(log_p)), log_p.exp())
 
 
+@pytest.mark.parametrize("method", CHAINS)
 @pytest.mark.parametrize("dbn", DISCRETE, indirect=True)
-def test_samples_have_the_law(dbn: DBN, generator: torch.Generator) -> None:
-    draws = dbn.sample(10_000, n_steps=30, generator=generator)
+def test_samples_have_the_law(dbn: DBN, method: Any, generator: torch.Generator) -> None:
+    draws = dbn.sample(10_000, n_steps=30, method=method, generator=generator)
     assert law_p_value(dbn, draws, stack.log_likelihood(dbn, stack.states_of(dbn.visible))) > FALSE_ALARM
 
 
+@pytest.mark.parametrize("method", CHAINS)
 @pytest.mark.parametrize("dbn", LABELLED, indirect=True)
-def test_samples_of_a_label_have_the_law_given_the_label(dbn: DBN, generator: torch.Generator) -> None:
+def test_samples_of_a_label_have_the_law_given_the_label(dbn: DBN, method: Any, generator: torch.Generator) -> None:
     given = torch.log_softmax(stack.log_joint(dbn, stack.states_of(dbn.visible)), 0)
     for label in range(dbn.n_classes or 0):
-        draws = dbn.sample(5000, labels=torch.tensor([label]), n_steps=30, generator=generator)
+        draws = dbn.sample(5000, labels=torch.tensor([label]), n_steps=30, method=method, generator=generator)
         assert law_p_value(dbn, draws, given[:, label]) > FALSE_ALARM
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_a_tempered_top_draws_what_tempering_draws(mean: bool, generator: torch.Generator) -> None:
+    dbn = tiny_dbn(["bernoulli", "bernoulli"], None, generator)
+    options: dict[str, Any] = {"n_steps": 6, "mean": mean, "generator": generator}
+    draws = dbn.sample(20, method="pt", **(options | {"generator": generator.manual_seed(1)}))
+    assert torch.equal(draws, sample_tempered(dbn.top, 20, **(options | {"generator": generator.manual_seed(1)})))
 
 
 def test_each_chain_may_have_its_own_label(generator: torch.Generator) -> None:
@@ -215,6 +227,11 @@ def test_layers_of_units_do_not_share_parameters() -> None:
         (lambda: DBN.of_sizes([3, 2]).classify(torch.zeros(1, 3)), r"labels must sit in the top RBM"),
         (lambda: DBN.of_sizes([3, 2]).sample(0), r"n must be at least 1. Got n=0"),
         (lambda: DBN.of_sizes([3, 2]).sample(1, n_steps=0), r"n_steps must be at least 1"),
+        (lambda: DBN.of_sizes([3, 2]).sample(1, method="tp"), r"method must be one of 'gibbs', 'pt'"),  # type: ignore[arg-type]
+        (
+            lambda: DBN.of_sizes([3, 2]).sample(1, condition=Clamp(torch.zeros(3), torch.ones(3) > 0), method="pt"),
+            r'method must be "gibbs" with a condition',
+        ),
     ],
 )
 def test_wrong_arguments_get_a_sentence(call: Any, sentence: str) -> None:

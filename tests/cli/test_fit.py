@@ -144,6 +144,25 @@ def test_the_verbs_use_a_deep_boltzmann_machine(call, tmp_path):
     assert (done.exit_code, "which predicts nothing" in done.stderr) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("name", "method"), [("RBM", "pt"), ("DeepBeliefNetwork", "pt"), ("BoltzmannMachine", "metropolis")]
+)
+def test_an_estimator_draws_by_each_of_its_methods(name, method, files, call, tmp_path):
+    told(call("fit", name, files / "bits.csv", *FITS[name][1], "--out", tmp_path / "fit", "--json"))
+    words = ("sample", tmp_path / "fit", "-n", 40, "--steps", 5, "--bits", "--seed", 3, "--json")
+    plain, drawn = told(call(*words))["samples"], told(call(*words, "--method", method))["samples"]
+    wanted = load_estimator(tmp_path / "fit" / "model").sample(40, n_steps=5, random_state=3, method=method)
+    assert drawn == wanted.tolist() != plain
+
+
+def test_what_an_estimator_has_no_choice_of_is_refused(files, call, tmp_path):
+    told(call("fit", "VAE", files / "bits.csv", *FITS["VAE"][1], "--out", tmp_path / "vae", "--json"))
+    done = call("sample", tmp_path / "vae", "--method", "pt")
+    assert (done.exit_code, "Got VAE, which draws in one way only" in done.stderr) == (1, True)
+    done = call("score", tmp_path / "vae", files / "bits.csv", "--schedule", "adaptive")
+    assert (done.exit_code, "--schedule must be left out for an estimator" in done.stderr) == (1, True)
+
+
 def test_classes_are_predicted_and_drawn_by_name(files, call, tmp_path):
     options = ["--label", "species", "--set", "epochs=60", "--set", "n_components=5", "--set", "learning_rate=0.05"]
     told(call("fit", "ClassificationRBM", files / "flowers.csv", *options, "--out", tmp_path / "c", "--json"))

@@ -5,10 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from deepbelief.belief.untied import UntiedDBN
 from deepbelief.data.sets import load_set
+from deepbelief.energy.rbm import RBM
+from deepbelief.evaluation.likelihood import model_log_z
+from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
 
 
@@ -38,6 +42,16 @@ def test_a_network_with_ways_up_of_its_own_is_used_alike(trained, call, tmp_path
 def test_sample_repeats_with_its_seed(trained, call):
     one, same, other = (call("sample", trained, "-n", 2, "--steps", 5, "--seed", s).stdout for s in (1, 1, 2))
     assert one == same != other
+
+
+def test_sample_tempers_when_asked(trained, call):
+    words = ("sample", trained, "-n", 3, "--steps", 5, "--bits", "--json")
+    plain, named, tempered = (told(call(*words, *more)) for more in ([], ["--method", "gibbs"], ["--method", "pt"]))
+    assert plain == named
+    assert plain["samples"] != tempered["samples"]
+    assert np.shape(tempered["samples"]) == (3, 64)
+    done = call(*words, "--method", "metropolis")
+    assert (done.exit_code, "method must be one of 'gibbs', 'pt'" in done.stderr) == (1, True)
 
 
 def test_sample_by_class_needs_labels_in_the_top(trained, call):
@@ -75,6 +89,21 @@ def test_score_says_its_kind_and_finds_the_odd_one(trained, call, tmp_path):
     done = call("score", trained, tmp_path / "x.npy", "--betas", 20, "--anomalies", 1, "--out", tmp_path / "s.csv")
     assert "(lower_bound) nats per case, 20 cases" in done.stdout
     assert (tmp_path / "s.csv").read_text().startswith("log_likelihood\n-")
+
+
+def test_score_can_place_its_temperatures_by_a_pilot_run(tmp_path, call):
+    rbm = RBM(24, 22, weight_std=1.0, generator=make_generator(0))  # too large to be summed at once
+    save_model(rbm, tmp_path / "rbm")
+    x = np.random.RandomState(0).randint(2, size=(9, 24)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    words = ("score", tmp_path / "rbm", tmp_path / "x.npy", "--betas", 20, "--json")
+    fixed, adaptive = (told(call(*words, "--schedule", schedule)) for schedule in ("fixed", "adaptive"))
+    assert told(call(*words))["mean"] == fixed["mean"] != adaptive["mean"]
+    options = {"n_chains": 100, "betas": 20, "schedule": "adaptive", "generator": make_generator(0)}
+    wanted = rbm.log_likelihood(torch.tensor(x), log_z=model_log_z(rbm, torch.tensor(x), **options))
+    assert adaptive["mean"] == pytest.approx(float(wanted), abs=1e-5)
+    done = call(*words, "--schedule", "adaptiv")
+    assert (done.exit_code, "Did you mean 'adaptive'" in done.stderr) == (1, True)
 
 
 def test_features(trained, call, tmp_path):
