@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from deepbelief.data.source import make_source
+from deepbelief.energy.gradients.settings import RULES, LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.watch import OF_THE_MODEL, QUANTITIES, make_watch, reconstruction_error, saturation
 from deepbelief.errors import InvalidArgumentError
+from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound
 from tests.oracle.joint import Joint, mean_log_likelihood
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value
 from tests.oracle.zoo import DISCRETE, ZOO, tiny_rbm
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "logged-numbers.md"
+OF_THE_TRAINER = {"epoch", "step", "seconds"}
+
+
+def test_the_page_on_logged_numbers_has_a_row_for_every_look() -> None:
+    text = PAGE.read_text("utf-8")
+    assert [name for name in QUANTITIES if f"\n| `{name}` |" not in text] == []
+
+
+@pytest.mark.parametrize("rule", sorted(set(RULES) - {"score"}))  # "score" needs other units
+def test_the_page_on_logged_numbers_has_a_row_for_what_a_rule_logs(rule: str, generator: torch.Generator) -> None:
+    rbm, x = RBM(5, 3, generator=generator), torch.randint(2, (20, 5), generator=generator).float()
+    procedure = make_procedure(rbm, LearningSettings(learning=rule, epochs=1, n_replicas=3))  # type: ignore[arg-type]
+    (row,) = Trainer(epochs=1, progress=False).fit(procedure, make_source(x, batch_size=10)).history
+    rows = [line for line in PAGE.read_text("utf-8").splitlines() if f'"{rule}"' in line]
+    assert [name for name in set(row) - OF_THE_TRAINER if not any(f"| `{name}` |" in line for line in rows)] == []
 
 
 def test_all_quantities_of_a_discrete_model(generator: torch.Generator) -> None:
