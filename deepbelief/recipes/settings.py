@@ -40,6 +40,7 @@ LEARNING_NOTES = {
     "n_replicas": "pt: temperatures",
     "swap_acceptance": "ptt: a checkpoint joins the ladder when the model's swaps with the last one fall below this",
     "ladder_every": "ptt: updates between two sweeps of the whole ladder",
+    "tap_order": "tap: 2, or 1 for the naive mean field",
 }
 UnitKind = Literal["bernoulli", "spin", "gaussian", "categorical"]
 

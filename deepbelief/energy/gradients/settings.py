@@ -17,6 +17,7 @@ from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.tap import TAP
 from deepbelief.energy.gradients.tempered import TemperedChains
 from deepbelief.energy.gradients.trajectory import TrajectoryChains
+from deepbelief.energy.partition.tap import check_order
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, check_choice, check_count, check_range
 from deepbelief.training.schedules import SCHEDULES, make_schedule
@@ -46,7 +47,8 @@ class LearningSettings:
     of the training too, one more whenever the swap acceptance falls below `swap_acceptance`; all of them move every
     `ladder_every` updates), "exact" (enumeration). By an objective without chains: "pl" (pseudo-likelihood), "ratio"
     (ratio matching, binary units), "score" (score matching, Gaussian units), each with ``n_variables`` drawn per case
-    where it draws, and "tap" (the TAP free energy, with `n_chains` solutions moved by `k` iterations per update).
+    where it draws, and "tap" (the TAP free energy, with `n_chains` solutions moved by `k` iterations per update, of
+    the second order, or of the first with ``tap_order=1``: the naive mean field).
 
     Persistent chains start at independent units, or at the first cases (``chains_start="data"``: for a model that is
     good already, such as a tied layer). The learning rate follows `schedule` over the training; ``averaging`` is the
@@ -79,6 +81,7 @@ class LearningSettings:
     swap_acceptance: float = 0.3
     ladder_every: int = 10
     ahead: bool = False
+    tap_order: int = 2
 
     def __post_init__(self) -> None:
         check_choice("learning", self.learning, RULES)
@@ -87,6 +90,7 @@ class LearningSettings:
         check_range("swap_acceptance", self.swap_acceptance, low=0, high=1)
         check_count("ladder_every", self.ladder_every, low=1)
         check_range("sparsity_cost", self.sparsity_cost, low=0)
+        check_order(self.tap_order, "tap_order")
         if self.learning in OBJECTIVES and (self.sparsity_target is not None or self.group_size is not None):
             others = ", ".join(rule for rule in RULES if rule not in OBJECTIVES)
             raise InvalidArgumentError(
@@ -112,6 +116,8 @@ class LearningSettings:
     @property
     def rule(self) -> str:
         """The rule in a few words, for people: "PCD-5", "the exact gradient"."""
+        if self.learning == "tap" and self.tap_order == 1:
+            return "the mean-field free energy"
         return f"{self.learning.upper()}-{self.k}" if self.learning in ("pcd", "cd", "fpcd") else RULES[self.learning]
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,7 +151,7 @@ def _objective(settings: LearningSettings) -> Objective:
         return RatioMatching(settings.n_variables)
     if settings.learning == "score":
         return ScoreMatching()
-    return TAP(settings.n_chains, settings.k)
+    return TAP(settings.n_chains, settings.k, order=settings.tap_order)
 
 
 def make_negative(settings: LearningSettings) -> NegativePhase:

@@ -41,10 +41,10 @@ def check_tap(rbm: RBM) -> None:
         )
 
 
-def check_order(order: int) -> None:
+def check_order(order: int, name: str = "order") -> None:
     """Refuse expansions of log Z that are not here."""
     if order not in (1, 2) or isinstance(order, bool):
-        raise InvalidArgumentError(f"order must be 1 (mean field) or 2 (TAP). Got order={order!r}.")
+        raise InvalidArgumentError(f"{name} must be 1 (mean field) or 2 (TAP). Got {name}={order!r}.")
 
 
 @torch.no_grad()

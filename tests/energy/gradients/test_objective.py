@@ -190,3 +190,20 @@ def test_tap_magnetizations_come_back_with_the_state(generator: torch.Generator)
     second.load_state_dict(first.state_dict())
     close(second.objective.v, first.objective.v)  # type: ignore[attr-defined]
     assert (first.objective.v != x[:4]).any()  # type: ignore[attr-defined]
+
+
+def test_settings_choose_the_order_of_the_expansion(generator: torch.Generator) -> None:
+    rbm, x = RBM(6, 3, weight_std=1.0, generator=generator), torch.rand(8, 6, generator=generator).round()
+    losses = {}
+    for order in (1, 2):
+        settings = LearningSettings(learning="tap", n_chains=4, k=2, tap_order=order)
+        found = make_procedure(rbm, settings).objective  # type: ignore[union-attr]
+        named = TAP(4, 2, order=order)
+        for objective in (found, named):
+            objective.start(rbm, x, generator, rank=0, world_size=1)
+        losses[order] = found.losses(rbm, x, generator)
+        close(losses[order], named.losses(rbm, x, generator))
+    assert (losses[1] - losses[2]).abs().min() > 1e-3  # so that a forgotten order would be seen
+    assert LearningSettings(learning="tap", tap_order=1).rule != LearningSettings(learning="tap").rule
+    with pytest.raises(InvalidArgumentError, match=r"tap_order must be 1 .* Got tap_order=3"):
+        LearningSettings(learning="tap", tap_order=3)
