@@ -81,7 +81,7 @@ def score(
         return
     typer.echo(f"mean log-likelihood {bound} nats per case, {len(scores):,} cases{_on_what(how)}")
     if bound.low is not None and bound.high is not None and bound.kind != "exact":
-        typer.echo(f"annealing brackets it between {bound.low:.2f} (reverse) and {bound.high:.2f} (forward)")
+        typer.echo(bracket_line(bound.method, bound.low, bound.high))
     if oddest:
         rows = [(str(first + row), f"{scores[row]:.2f}") for row in oddest]
         print_table("The least likely cases", ["row", "log-likelihood (nats)"], rows, right=[0, 1])
@@ -94,3 +94,16 @@ def _on_what(how: Preparation) -> str:
     if how.scored not in ("none", "threshold"):
         return f", on bits drawn with the {how.scored} binarization"
     return ", on standardized columns" if how.spread is not None else ""
+
+
+def bracket_line(method: str, low: float, high: float) -> str:
+    """The two ends in words: those of annealing, or of the tempering that stood in for it.
+
+    >>> bracket_line("AIS forward 3.20, reverse 3.40", -8.0, -7.8)
+    'annealing brackets it between -8.00 (reverse) and -7.80 (forward)'
+    >>> bracket_line("parallel tempering, 50 ladders", -8.0, -7.8)
+    'tempering brackets it between -8.00 and -7.80'
+    """
+    if "parallel tempering" in method:
+        return f"tempering brackets it between {low:.2f} and {high:.2f}"
+    return f"annealing brackets it between {low:.2f} (reverse) and {high:.2f} (forward)"

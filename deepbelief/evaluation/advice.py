@@ -125,8 +125,8 @@ def bound_advice(bounds: Mapping[str, Bound]) -> list[str]:
     for name, bound in means.items():
         if bound.low is not None and bound.high is not None and bound.high - bound.low > WIDEST_BRACKET:
             found.append(
-                f"The log-likelihood of {name} is uncertain by {bound.high - bound.low:.1f} nats: forward and reverse "
-                "annealing disagree. Use more temperatures before comparing it."
+                f"The log-likelihood of {name} is uncertain by {bound.high - bound.low:.1f} nats: the two ends of "
+                "log Z disagree. Use more temperatures before comparing it."
             )
     for (below, first), (above, second) in pairwise(means.items()):
         errors = SMALLEST_FALL + 3 * (first.stderr + second.stderr)

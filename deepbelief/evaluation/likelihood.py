@@ -27,6 +27,7 @@ from deepbelief.units.base import Units
 CHUNK = 1000  # cases at a time
 OPPOSITE: dict[Kind, Kind] = {"lower_bound": "upper_bound", "upper_bound": "lower_bound"}
 LIKELIHOOD, FORWARD, REVERSE = "test log-likelihood", " (forward AIS)", " (reverse AIS)"
+LEFT, RIGHT = " (left sum of tempering)", " (right sum of tempering)"
 
 
 def likelihood_results(
@@ -48,8 +49,9 @@ def likelihood_results(
     Rows: the number itself; where log Z was annealed, the two ends that forward and reverse annealing give (forward
     flatters: its log Z is too low on average); the spread over cases; bits per dimension for discrete data; log Z. With
     `train`, the same for independent units with the training cases' moments, which any model should beat. `log_z`
-    spares a second estimate; without it, energy models get one with `n_chains` and `betas`, whose reverse chains start
-    at `x`. The lower end of log Z is called forward: should the two cross, they differ by noise alone.
+    spares a second estimate; without it, energy models get one with `n_chains` and `betas` (or more of them where the
+    bracket is wide, see `log_z`), whose reverse chains start at `x`. The lower end of log Z is called forward: should
+    the two cross, they differ by noise alone. Where tempering gave the narrower bracket, its ends are named so.
     """
     check(isinstance(model, Density), f"model must have log_likelihood(x). Got {type(model).__name__}, which has none.")
     units = getattr(model, "visible", None)
@@ -188,8 +190,9 @@ def _likelihood_rows(score: Bound, units: Units | None, data: str, model: str) -
     rows = [row(LIKELIHOOD, float(mean), mean.kind, mean.stderr)]
     if mean.low is not None and mean.high is not None and mean.kind != "exact":
         what = LIKELIHOOD if mean.kind == "estimate" else f"{LIKELIHOOD}, {mean.kind.replace('_', ' ')}"
-        rows.append(row(what + FORWARD, mean.high, "estimate", mean.stderr))
-        rows.append(row(what + REVERSE, mean.low, "estimate", mean.stderr))
+        low, high = _ends(mean)
+        rows.append(row(what + low, mean.high, "estimate", mean.stderr))
+        rows.append(row(what + high, mean.low, "estimate", mean.stderr))
     spread = standard_error(cases.cpu().numpy())
     rows.append(row(f"{LIKELIHOOD}, standard error over cases", spread, "measured", None))
     if units is not None and units.bases is not None:
@@ -203,9 +206,15 @@ def _log_z_rows(log_z: Bound, data: str, model: str) -> list[Result]:
     row = _row_maker(data, model)
     rows = [row("log Z", float(log_z), log_z.kind, log_z.stderr)]
     if log_z.low is not None and log_z.high is not None:
-        rows.append(row("log Z" + FORWARD, log_z.low, "estimate", log_z.stderr))
-        rows.append(row("log Z" + REVERSE, log_z.high, "estimate", log_z.stderr))
+        low, high = _ends(log_z)
+        rows.append(row("log Z" + low, log_z.low, "estimate", log_z.stderr))
+        rows.append(row("log Z" + high, log_z.high, "estimate", log_z.stderr))
     return rows
+
+
+def _ends(bound: Bound) -> tuple[str, str]:
+    """What the low and the high end of log Z are: of annealing, or of the tempering that stood in for it."""
+    return (LEFT, RIGHT) if "parallel tempering" in bound.method else (FORWARD, REVERSE)
 
 
 def _row_maker(data: str, model: str) -> Callable[..., Result]:

@@ -118,6 +118,16 @@ def test_annealed_ends_are_rows_of_their_own(generator: torch.Generator) -> None
     assert rows["m", "log Z (reverse AIS)"].value == 10.5
 
 
+def test_the_ends_of_tempering_are_not_called_annealings(generator: torch.Generator) -> None:
+    rbm, x = random_rbm(5, 3, generator), bits(10, 5, generator)
+    log_z = Bound(10.0, "estimate", 0.2, "parallel tempering, Bennett's acceptance ratio", low=9.5, high=10.5)
+    rows = values(likelihood_results(rbm, x, data="d", model_name="m", generator=generator, log_z=log_z))
+    assert not any("AIS" in quantity for _, quantity in rows)
+    assert rows["m", "log Z (left sum of tempering)"].value == 9.5
+    left, right = (rows["m", f"test log-likelihood ({side} sum of tempering)"].value for side in ("left", "right"))
+    assert left - right == pytest.approx(1.0)
+
+
 def test_a_lower_bound_on_nats_is_an_upper_bound_on_bits(generator: torch.Generator) -> None:
     dbn, x = random_dbn([5, 4, 3], generator), bits(10, 5, generator)
     rows = values(likelihood_results(dbn, x, data="d", model_name="m", generator=generator))
