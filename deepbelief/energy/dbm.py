@@ -80,7 +80,7 @@ class DBM(nn.Module):
         """The machine as two layers, on which samplers and estimates of log Z run; it shares all parameters.
 
         >>> from deepbelief.energy.partition.choose import log_z
-        >>> log_z(DBM([6, 4, 3]).even_odd()).kind
+        >>> log_z(DBM([6, 4, 3])).kind  # which takes the machine as these two layers
         'exact'
         """
         return EvenOdd(self)
