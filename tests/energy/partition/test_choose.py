@@ -220,6 +220,22 @@ def test_the_narrowest_bracket_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert say([3.0, 2.0], 0.5, processes=two) == "try 1; bracket 2.00 nats, error 0.10, best of 2 attempts: wide"
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_the_chains_of_the_reverse_runs_move_on(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[torch.Tensor | None] = []
+
+    def remembered(model: Any, effort: Effort) -> tuple[Bound, torch.Tensor]:
+        starts.append(effort.samples)
+        return bounds([3.0])[0], torch.full((2, 2), float(len(starts)))
+
+    monkeypatch.setattr(widening, "annealed", remembered)
+    monkeypatch.setattr(widening, "can_temper", lambda model: False)
+    samples = torch.zeros(2, 2) if given else None
+    widened(RBM(2, 2), Effort(2, 10, 0, samples, None, None, None, adaptive=False), 1.0, 2)
+    values = [None if start is None else start[0, 0].item() for start in starts]
+    assert values == ([0.0, 1.0, 2.0] if given else [None, None, None])  # without samples, the forward runs' ends
+
+
 def test_a_large_error_is_wide_however_close_the_ends_are() -> None:
     sure = with_verdict(Bound(0.0, "estimate", 0.9, "AIS", -0.05, 0.05), tolerance=1.0)
     assert sure.method == "AIS; bracket 0.10 nats, error 0.90"
