@@ -3,6 +3,8 @@
 Every function takes a `Coder`; `PixelSpace` is the coder whose codes are the cases themselves, so that the same
 operation without a model can stand beside it. A walk in codes that looks no better than one in pixels shows nothing.
 
+A model with a condition is given it in rows, (width,) for all cases or (n, width): ``encode(x, condition=c)``.
+
 White 2016, "Sampling generative networks" (spherical walks); Larsen et al. 2016 (attributes); Mikolov et al. 2013.
 """
 
@@ -28,12 +30,12 @@ class PixelSpace:
     [[1.0, 1.0]]
     """
 
-    def encode(self, x: Tensor) -> Tensor:
-        """`x` itself."""
+    def encode(self, x: Tensor, *, condition: Tensor | None = None) -> Tensor:
+        """`x` itself, whatever the condition."""
         return x
 
-    def decode(self, z: Tensor) -> Tensor:
-        """`z` itself."""
+    def decode(self, z: Tensor, *, condition: Tensor | None = None) -> Tensor:
+        """`z` itself, whatever the condition."""
         return z
 
 
@@ -75,20 +77,42 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def interpolate(model: Coder, first: Tensor, last: Tensor, n: int = 8, *, path: str = "straight") -> Tensor:
+def interpolate(
+    model: Coder,
+    first: Tensor,
+    last: Tensor,
+    n: int = 8,
+    *,
+    path: str = "straight",
+    condition: Tensor | None = None,
+    last_condition: Tensor | None = None,
+) -> Tensor:
     """What the model decodes on the way from each of `first` to its `last`: (m, d), (m, d) -> (m, n, d).
 
-    Both ends are reconstructions, not the cases themselves. `path` is "straight" or "spherical".
+    Both ends are reconstructions, not the cases themselves. `path` is "straight" or "spherical". `condition` is that of
+    `first`, and of the whole way unless `last_condition` differs: then it goes straight from the one to the other.
     """
     check_choice("path", path, PATHS)
     check_count("n", n, low=2)
-    a, b = model.encode(first), model.encode(last)
+    check(
+        last_condition is None or condition is not None,
+        "last_condition must be None where condition is None. Got the last alone. Give both.",
+    )
+    there = condition if last_condition is None else last_condition
+    a, b = _encoded(model, first, condition), _encoded(model, last, there)
     walk = straight if path == "straight" else spherical
-    return _decoded(model, walk(a, b, torch.linspace(0, 1, n, dtype=a.dtype, device=a.device)).transpose(0, 1))
+    t = torch.linspace(0, 1, n, dtype=a.dtype, device=a.device)
+    given = None
+    if condition is not None and there is not None:
+        start, end = (c.expand(len(a), c.shape[-1]) for c in (condition, there))
+        given = straight(start, end, t.to(condition.dtype)).transpose(0, 1)
+    return _decoded(model, walk(a, b, t).transpose(0, 1), given)
 
 
 @torch.no_grad()
-def attribute_vector(model: Coder, x: Tensor, has: Tensor, weight: Tensor | None = None) -> Tensor:
+def attribute_vector(
+    model: Coder, x: Tensor, has: Tensor, weight: Tensor | None = None, *, condition: Tensor | None = None
+) -> Tensor:
     """``mean code of cases that have it - mean code of those that have not`` (smiling - neutral): (n, d), (n,) -> (k,).
 
     `has` is boolean; `weight` weighs cases, so that what goes along with the attribute can be balanced.
@@ -96,7 +120,7 @@ def attribute_vector(model: Coder, x: Tensor, has: Tensor, weight: Tensor | None
     check(
         has.dtype == torch.bool and has.shape == x.shape[:1], f"has must be {len(x)} booleans. Got {tuple(has.shape)}."
     )
-    z = model.encode(x)
+    z = _encoded(model, x, condition)
     share = torch.ones(len(z), dtype=z.dtype, device=z.device) if weight is None else weight.to(z)
     means = []
     for side, name in ((has, "have"), (~has, "lack")):
@@ -107,34 +131,59 @@ def attribute_vector(model: Coder, x: Tensor, has: Tensor, weight: Tensor | None
 
 
 @torch.no_grad()
-def add_attribute(model: Coder, x: Tensor, vector: Tensor, amounts: Sequence[float]) -> Tensor:
+def add_attribute(
+    model: Coder, x: Tensor, vector: Tensor, amounts: Sequence[float], *, condition: Tensor | None = None
+) -> Tensor:
     """``decode(encode(x) + amount * vector)`` for each amount: (m, d), (k,) -> (m, amounts, d)."""
-    z = model.encode(x)
+    z = _encoded(model, x, condition)
     steps = torch.tensor(list(amounts), dtype=z.dtype, device=z.device)
-    return _decoded(model, z.unsqueeze(1) + steps[:, None] * vector)
+    given = None if condition is None else condition.expand(len(x), condition.shape[-1]).unsqueeze(1)
+    return _decoded(model, z.unsqueeze(1) + steps[:, None] * vector, given)
 
 
 @torch.no_grad()
-def analogy(model: Coder, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """What is to c as b is to a: ``decode(encode(b) - encode(a) + encode(c))``, (m, d) each -> (m, d)."""
-    return model.decode(model.encode(b) - model.encode(a) + model.encode(c))
+def analogy(model: Coder, a: Tensor, b: Tensor, c: Tensor, *, condition: Tensor | None = None) -> Tensor:
+    """What is to c as b is to a: ``decode(encode(b) - encode(a) + encode(c))``, (m, d) each -> (m, d).
+
+    All three have the same `condition`.
+    """
+    code_a, code_b, code_c = (_encoded(model, x, condition) for x in (a, b, c))
+    return _decoded(model, code_b - code_a + code_c, condition)
 
 
 @torch.no_grad()
-def traverse(model: Coder, x: Tensor, values: Sequence[float], dimensions: Sequence[int] | None = None) -> Tensor:
+def traverse(
+    model: Coder,
+    x: Tensor,
+    values: Sequence[float],
+    dimensions: Sequence[int] | None = None,
+    *,
+    condition: Tensor | None = None,
+) -> Tensor:
     """One case with one number of its code set to each of `values`, for each of `dimensions` (None: all of them).
 
     (1, d) -> (dimensions, values, d).
     """
     check(len(x) == 1, f"x must be one case, (1, d). Got {tuple(x.shape)}. Take x[:1].")
-    z = model.encode(x)[0]  # (k,)
+    z = _encoded(model, x, condition)[0]  # (k,)
     chosen = list(range(len(z)) if dimensions is None else dimensions)
     for index in chosen:
         check_count("every dimension", index, low=0, high=len(z) - 1)
     codes = z.repeat(len(chosen), len(values), 1)
     for row, index in enumerate(chosen):
         codes[row, :, index] = torch.tensor(list(values), dtype=z.dtype, device=z.device)
-    return _decoded(model, codes)
+    return _decoded(model, codes, condition)
+
+
+def cross_fade(walks: Tensor, t: Tensor) -> Tensor:
+    """The straight line in pixels between both ends of each walk, at `t` in [0, 1]: (m, steps, d), (n,) -> (m, n, d).
+
+    What stands beside a traversal: one number of a code has no twin among the pixels, but its two ends have a line.
+
+    >>> cross_fade(torch.tensor([[[0.0], [9.0], [1.0]]]), torch.tensor([0.0, 0.5])).tolist()
+    [[[0.0], [0.5]]]
+    """
+    return straight(walks[:, 0], walks[:, -1], t).transpose(0, 1)
 
 
 def beside_pixels(operation: Any, model: Coder, *arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
@@ -147,6 +196,16 @@ def beside_pixels(operation: Any, model: Coder, *arguments: Any, **options: Any)
     return operation(model, *arguments, **options), operation(PixelSpace(), *arguments, **options)
 
 
-def _decoded(model: Coder, z: Tensor) -> Tensor:
-    """Codes in any grid, (..., k) -> (..., d)."""
-    return model.decode(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+def _encoded(model: Any, x: Tensor, condition: Tensor | None) -> Tensor:
+    """The codes of cases; only a model that has a condition is given one."""
+    codes: Tensor = model.encode(x) if condition is None else model.encode(x, condition=condition)
+    return codes
+
+
+def _decoded(model: Any, z: Tensor, condition: Tensor | None = None) -> Tensor:
+    """Codes in any grid, (..., k) -> (..., d), with a condition for each place of the grid, or one for all."""
+    codes, given = z.flatten(0, -2), {}
+    if condition is not None:
+        given = {"condition": condition.expand(*z.shape[:-1], condition.shape[-1]).flatten(0, -2)}
+    rows: Tensor = model.decode(codes, **given)
+    return rows.unflatten(0, z.shape[:-1])

@@ -11,7 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from deepbelief.autoencoders.autoencoder import Autoencoder
+from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.belief.dbn import DBN
+from deepbelief.belief.rbm_vae_builders import make_rbm_vae
+from deepbelief.energy.rbm import RBM
 from deepbelief.errors import DeepBeliefError
 from deepbelief.evaluation.latent import (
     PixelSpace,
@@ -19,6 +22,7 @@ from deepbelief.evaluation.latent import (
     analogy,
     attribute_vector,
     beside_pixels,
+    cross_fade,
     interpolate,
     spherical,
     straight,
@@ -110,9 +114,19 @@ def test_a_traversal_moves_one_number_at_a_time(generator: torch.Generator) -> N
     assert traverse(PixelSpace(), x, [0.0]).shape == (4, 1, 4)
 
 
-@pytest.mark.parametrize("kind", ["autoencoder", "dbn"])
+CODERS = {
+    "autoencoder": lambda g: Autoencoder.dense(Bernoulli(16), [6, 3], generator=g),
+    "dbn": lambda g: DBN.of_sizes([16, 6, 3]),
+    "rbm": lambda g: RBM(16, 3),
+    "vae": lambda g: dense_vae(Bernoulli(16), [3], hidden=[[8]], generator=g),
+    "vae of two layers": lambda g: dense_vae(Bernoulli(16), [4, 3], hidden=[[8], [8]], generator=g),
+    "rbm_vae": lambda g: make_rbm_vae(Bernoulli(16), (3, 2), hidden=[8], generator=g),
+}
+
+
+@pytest.mark.parametrize("kind", CODERS)
 def test_every_coder_walks(kind: str, generator: torch.Generator, tmp_path: Path) -> None:
-    model = DBN.of_sizes([16, 6, 3]) if kind == "dbn" else Autoencoder.dense(Bernoulli(16), [6, 3])
+    model = CODERS[kind](generator)
     x = torch.rand(4, 16, generator=generator)
     walk, pixels = beside_pixels(interpolate, model, x[:2], x[2:], 5)
     close(walk[:, 0], model.decode(model.encode(x[:2])))
@@ -123,12 +137,63 @@ def test_every_coder_walks(kind: str, generator: torch.Generator, tmp_path: Path
     assert math.isclose(width / height, 5 / 4, rel_tol=0.01)
 
 
+class Shifted:
+    """A coder that adds its condition on the way down and takes it off on the way up."""
+
+    def encode(self, x: Tensor, *, condition: Tensor) -> Tensor:
+        return x - condition
+
+    def decode(self, z: Tensor, *, condition: Tensor) -> Tensor:
+        return z + condition
+
+
+def test_a_condition_goes_up_and_down_with_its_own_case(generator: torch.Generator) -> None:
+    shifted, x, y, c = Shifted(), *(rows(5, 3, generator) for _ in range(3))
+    d = rows(5, 3, generator)
+    close(interpolate(shifted, x, y, 4, condition=c), interpolate(PixelSpace(), x, y, 4))
+    close(interpolate(shifted, x, y, 4, condition=c, last_condition=d), interpolate(PixelSpace(), x, y, 4))
+    close(interpolate(shifted, x, y, 4, condition=c[0], last_condition=d[0]), interpolate(PixelSpace(), x, y, 4))
+    has = torch.tensor([True, True, False, False, False])
+    vector = attribute_vector(shifted, x, has, condition=c)
+    close(vector, attribute_vector(PixelSpace(), x - c, has))
+    close(add_attribute(shifted, x, vector, [0.0, 2.0], condition=c), torch.stack([x, x + 2 * vector], 1))
+    close(analogy(shifted, x, y, d, condition=c), y - x + d)
+    walk = traverse(shifted, x[:1], [0.0, 7.0], [1], condition=c[:1])[0]
+    close(walk[:, 1], c[0, 1] + torch.tensor([0.0, 7.0]).double())
+    close(walk[:, [0, 2]], x[:1, [0, 2]].expand(2, -1))
+
+
+def test_a_conditional_vae_walks_from_class_to_class(generator: torch.Generator) -> None:
+    vae = dense_vae(Bernoulli(16), [3], hidden=[[8]], n_condition=2, generator=generator)
+    x, one_hot = torch.rand(4, 16, generator=generator), torch.eye(2)
+    walks, pixels = beside_pixels(
+        interpolate, vae, x[:2], x[2:], 5, path="spherical", condition=one_hot[0], last_condition=one_hot
+    )
+    assert walks.shape == pixels.shape == (2, 5, 16)
+    close(walks[:, 0], vae.decode(vae.encode(x[:2], condition=one_hot[0]), condition=one_hot[0]))
+    close(walks[:, -1], vae.decode(vae.encode(x[2:], condition=one_hot), condition=one_hot))
+    fixed = interpolate(vae, x[:2], x[2:], 5, condition=one_hot[0])
+    close(fixed[:, -1], vae.decode(vae.encode(x[2:], condition=one_hot[0]), condition=one_hot[0]))
+    has = torch.tensor([True, True, False, False])
+    vector = attribute_vector(vae, x, has, condition=one_hot[0])
+    more = add_attribute(vae, x, vector, [0.0, 1.0], condition=one_hot[1])
+    close(more[:, 1], vae.decode(vae.encode(x, condition=one_hot[1]) + vector, condition=one_hot[1]))
+    assert traverse(vae, x[:1], [-1.0, 1.0], condition=one_hot[1]).shape == (3, 2, 16)
+
+
+def test_a_fade_is_the_line_between_both_ends(generator: torch.Generator) -> None:
+    x = rows(5, 4, generator).unsqueeze(0)
+    t = torch.tensor([0.0, 0.25, 1.0]).double()
+    close(cross_fade(x, t), interpolate(PixelSpace(), x[:, 0], x[:, -1], 5)[:, [0, 1, 4]])
+
+
 def test_what_makes_no_sense_gets_a_sentence(generator: torch.Generator) -> None:
     space, x = PixelSpace(), rows(3, 4, generator)
     none = torch.zeros(3, dtype=torch.bool)
     for wrong, sentence in (
         (lambda: interpolate(space, x, x, 1), "n must be at least 2"),
         (lambda: interpolate(space, x, x, path="sperical"), "Did you mean 'spherical'"),
+        (lambda: interpolate(space, x, x, last_condition=x), "last_condition must be None"),
         (lambda: attribute_vector(space, x, none), "some cases must have the attribute"),
         (lambda: attribute_vector(space, x, ~none), "some cases must lack the attribute"),
         (lambda: attribute_vector(space, x, none[:2]), "has must be 3 booleans"),
