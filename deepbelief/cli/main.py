@@ -19,6 +19,7 @@ from deepbelief.cli import (
     sample,
     score,
     train,
+    walk,
 )
 from deepbelief.cli.shared import Program
 
@@ -43,6 +44,7 @@ app.command("train")(train.train)
 app.command("fit")(fit.fit)
 app.command("sample")(sample.sample)
 app.command("complete")(complete.complete)
+app.command("walk")(walk.walk)
 app.command("score")(score.score)
 app.command("features")(features.features)
 app.command("predict")(predict.predict)

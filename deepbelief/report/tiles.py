@@ -66,12 +66,30 @@ def grey_tiles(
 
 
 def png_of_tiles(
-    cases: np.ndarray, image_shape: tuple[int, ...], *, columns: int, limits: tuple[float, float] | None = None
+    cases: np.ndarray,
+    image_shape: tuple[int, ...],
+    *,
+    columns: int,
+    limits: tuple[float, float] | None = None,
+    rows_together: int | None = None,
 ) -> bytes:
-    """Tiles of pictures as the bytes of a PNG file, `columns` in a row; `limits` become black and white."""
+    """Tiles of pictures as the bytes of a PNG file, `columns` in a row; `limits` become black and white.
+
+    After every `rows_together` rows a wider gap follows.
+    """
     low, high = grey_range(cases) if limits is None else limits
     scaled = (np.asarray(cases, dtype=np.float64) - low) / (high - low)
-    return _png(_canvas(to_pictures(scaled, image_shape), None, columns), "grey")
+    canvas = _canvas(to_pictures(scaled, image_shape), None, columns)
+    n_rows = math.ceil(len(cases) / columns)
+    return _png(canvas if rows_together is None else _apart(canvas, n_rows, rows_together), "grey")
+
+
+def _apart(canvas: np.ndarray, n_rows: int, together: int) -> np.ndarray:
+    """Rows of tiles in groups, a quarter of a row between them."""
+    height = canvas.shape[0] // n_rows
+    groups = [canvas[top : top + together * height] for top in range(0, canvas.shape[0], together * height)]
+    gap = np.full((height // 4, *canvas.shape[1:]), 0 if canvas.ndim == 3 else GAP, dtype=np.uint8)
+    return np.concatenate([part for group in groups for part in (gap, group)][1:])
 
 
 def signed_tiles(
