@@ -69,6 +69,11 @@ class Face:
         score = self._method("log_likelihood", "has no likelihood of its own")
         return score(x) if condition is None else score(x, condition)
 
+    def annealed_log_likelihood(self, x: Any, condition: Any, *, n_temperatures: int, seed: int) -> Bound:
+        """The lower bound of each case by annealing from the encoder's law to the posterior."""
+        score = self._method("annealed_log_likelihood", "has no encoder to anneal from")
+        return score(x, condition, n_temperatures=n_temperatures, random_state=seed)
+
     @property
     def detects(self) -> bool:
         """Whether the estimator tells odd cases from normal ones, which is another thing than a likelihood."""

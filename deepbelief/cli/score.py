@@ -12,7 +12,7 @@ from deepbelief.cli.detected import tell_oddness
 from deepbelief.cli.faces import find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, print_table, tell
-from deepbelief.errors import check
+from deepbelief.errors import InvalidArgumentError, check
 
 if TYPE_CHECKING:
     from deepbelief.recipes.run_data import Preparation
@@ -27,6 +27,14 @@ def score(
     out: Annotated[Path | None, typer.Option(help="A .csv or .npy file with a number per case.")] = None,
     schedule: Annotated[str, typer.Option(help="How temperatures lie: fixed, or adaptive after a pilot.")] = "fixed",
     betas: Annotated[int, typer.Option(min=2, help="Temperatures, where log Z must be annealed.")] = 1000,
+    annealed: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Score a VAE by annealing over so many temperatures: tighter and slower than by samples.",
+        ),
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -39,20 +47,29 @@ def score(
     - `deepbelief score runs/measurements new.csv --anomalies 10`
 
     - `deepbelief score runs/digits digits --out scores.csv`
+
+    - `deepbelief score runs/VAE-digits digits --annealed 200`, with a VAE
     """
     from deepbelief.evaluation.likelihood import chunked_log_likelihood, model_log_z
     from deepbelief.rng import make_generator
 
     face = find_face(model)
     check(face is None or schedule == "fixed", "--schedule must be left out for an estimator. Got a model of `fit`.")
+    if annealed is not None and not hasattr(getattr(face, "estimator", None), "annealed_log_likelihood"):
+        kind = "a DBN or an RBM of `train`" if face is None else type(face.estimator).__name__
+        raise InvalidArgumentError(f"--annealed must be left out for a model that is no VAE. Got {kind}.")
     if face is not None and face.detects:
         refuse_condition(condition)
         tell_oddness(face.oddness(face.cases(file, label)), face.estimator.method_, anomalies, out, json=json)
         return
     if face is not None:
         how, x = face.how, face.cases(file, label)
-        bound = face.log_likelihood(x, condition_of_cases(face, condition, file, label, x.shape[0]))
         n_cases = x.shape[0]
+        given = condition_of_cases(face, condition, file, label, n_cases)
+        if annealed is None:
+            bound = face.log_likelihood(x, given)
+        else:
+            bound = face.annealed_log_likelihood(x, given, n_temperatures=annealed, seed=seed)
     else:
         refuse_condition(condition)
         dbn, how = load_stack(model)

@@ -95,6 +95,19 @@ def test_numbers_are_a_condition_too(garden, call):
     assert np.shape(told(call("complete", garden / "numbers", garden / "x.npy", *options))["cases"]) == (9, 2)
 
 
+def test_annealing_scores_a_vae_no_looser_than_samples(garden, flowers, call):
+    words = ["score", garden / "numbers", garden / "x.npy", "--condition", garden / "c.npy", "--json"]
+    plain, annealed = told(call(*words)), told(call(*words, "--annealed", "40", "--seed", "3"))
+    assert annealed["kind"] == "lower_bound"
+    assert annealed["method"] == "annealed bound, 2 runs of 40 temperatures"
+    assert annealed["mean"] > plain["mean"] - 0.2  # its noise; one code, which samples score well too
+    model, x, c = load_estimator(garden / "numbers"), np.load(garden / "x.npy"), np.load(garden / "c.npy")
+    same = model.annealed_log_likelihood(x.astype(np.float32), c, n_temperatures=40, random_state=3)
+    assert np.allclose(annealed["scores"], same.value, rtol=1e-5)
+    done = call("score", flowers, garden / "roses.csv", "--annealed", "5")
+    assert "(lower_bound) nats per case" in done.stdout
+
+
 def test_contexts_of_a_conditional_rbm(garden, call):
     drawn = np.array(told(call("sample", garden / "context", "-n", 200, "--condition", "1.0", "--json"))["samples"])
     assert np.allclose(drawn.mean(0), [10, -10], atol=4)
@@ -134,6 +147,7 @@ def test_frames_of_a_sequence_are_scored_in_their_rows(garden, call):
         (["score", "numbers", "x.npy"], "a conditional VAE must be given a condition. Got none"),
         (["score", "numbers", "bare.csv", "--condition", "c.npy"], "one for each of 80 cases. Got 9"),
         (["score", "plain", "x.npy", "--condition", "1"], "for a VAE without a condition"),
+        (["score", "context", "x.npy", "--annealed", "9"], "for a model that is no VAE. Got ConditionalRBM"),
         (["sample", "context"], "--condition must name the condition of a ConditionalRBM: 1 numbers"),
         (["score", "context", "x.npy"], "a conditional ConditionalRBM must be given a condition"),
         (["fit", "VAE", "bare.csv", "--set", "conditional=true", "--out", "new"], "Name their column with --label"),

@@ -106,6 +106,11 @@ def test_score_can_place_its_temperatures_by_a_pilot_run(tmp_path, call):
     assert (done.exit_code, "Did you mean 'adaptive'" in done.stderr) == (1, True)
 
 
+def test_annealing_over_codes_is_for_vaes(trained, call):
+    done = call("score", trained, "digits", "--annealed", "9")
+    assert (done.exit_code, "that is no VAE. Got a DBN or an RBM of `train`" in done.stderr) == (1, True)
+
+
 def test_features(trained, call, tmp_path):
     call("features", trained, "digits", "--out", tmp_path / "codes.npy")
     codes = np.load(tmp_path / "codes.npy")
