@@ -105,13 +105,13 @@ class ConvolutionalEncoder(_Pictures):
         sizes, widths = self._sizes(), [self.shape[0], *self.channels]
         blocks = []
         for i in range(len(channels)):
-            conv = _start(nn.utils.skip_init(nn.Conv2d, widths[i], widths[i + 1], 4, 2, 1), generator)
+            conv = start_weights(nn.utils.skip_init(nn.Conv2d, widths[i], widths[i + 1], 4, 2, 1), generator)
             # the first layer sees the raw picture, whose statistics no normalization may hide (Radford et al. 2016)
             after = self._after(widths[i + 1]) if i else [CONVOLUTION_ACTIVATIONS[activation]()]
             blocks.append(nn.Sequential(self._bounded(conv, generator), *after))
         self.blocks = nn.ModuleList(blocks)
         n_last = widths[-1] * sizes[-1][0] * sizes[-1][1]
-        last = _start(nn.utils.skip_init(nn.Linear, n_last + n_extra, n_outputs), generator)
+        last = start_weights(nn.utils.skip_init(nn.Linear, n_last + n_extra, n_outputs), generator)
         self.last = self._bounded(last, generator)
 
     def _bounded(self, layer: nn.Module, generator: torch.Generator | None) -> nn.Module:
@@ -161,14 +161,14 @@ class ConvolutionalDecoder(_Pictures):
         self.n_inputs = n_inputs
         h, w = self._sizes()[-1]
         self.first = nn.Sequential(
-            _start(nn.utils.skip_init(nn.Linear, n_inputs, channels[-1] * h * w), generator),
+            start_weights(nn.utils.skip_init(nn.Linear, n_inputs, channels[-1] * h * w), generator),
             nn.Unflatten(1, (channels[-1], h, w)),
             *self._after(channels[-1]),
         )
         widths = [*reversed(self.channels), self.shape[0]]
         blocks = []
         for i in range(len(channels)):
-            conv = _start(nn.utils.skip_init(nn.ConvTranspose2d, widths[i], widths[i + 1], 4, 2, 1), generator)
+            conv = start_weights(nn.utils.skip_init(nn.ConvTranspose2d, widths[i], widths[i + 1], 4, 2, 1), generator)
             blocks.append(nn.Sequential(conv, *(self._after(widths[i + 1]) if i + 1 < len(channels) else [])))
         self.blocks = nn.ModuleList(blocks)
 
@@ -190,8 +190,12 @@ class ConvolutionalDecoder(_Pictures):
 
 
 @torch.no_grad()
-def _start(layer: Any, generator: torch.Generator | None) -> Any:
-    """Weights normal with the variance that keeps a rectified layer's scale (He et al. 2015), biases 0."""
+def start_weights(layer: Any, generator: torch.Generator | None) -> Any:
+    """Weights normal with the variance that keeps a rectified layer's scale (He et al. 2015), biases 0; the layer.
+
+    >>> start_weights(nn.Linear(2, 2), None).bias.tolist()
+    [0.0, 0.0]
+    """
     inputs = layer.weight[0].numel() if not isinstance(layer, nn.ConvTranspose2d) else layer.weight[:, 0].numel() / 4
     layer.weight.normal_(0, (2 / inputs) ** 0.5, generator=generator)
     layer.bias.zero_()

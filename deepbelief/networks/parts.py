@@ -20,6 +20,7 @@ NETWORKS = {
     "FourierNetwork": "deepbelief.networks.fourier",
     "ConvolutionalEncoder": "deepbelief.networks.convolutional",
     "ConvolutionalDecoder": "deepbelief.networks.convolutional",
+    "ConvolutionalTranslator": "deepbelief.networks.translator",
     "PixelCNN": "deepbelief.networks.pixel_cnn",
 }
 
