@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from deepbelief.adversarial.gan import VALUES
+from deepbelief.adversarial.gan import VALUES, averaged_twin, move_average
 from deepbelief.errors import check_choice
 from deepbelief.networks.parts import network_config, network_from_config
 
@@ -24,6 +24,9 @@ PARTS = ("there", "back", "critic_x", "critic_y")
 
 class CycleGAN(nn.Module):
     """Generators `there`, X to Y, and `back`, Y to X, and a critic for each set; all take and give rows.
+
+    `averaged_there` and `averaged_back` are running averages of the generators, which translate unless asked otherwise;
+    `deepbelief.adversarial.cycle_learning` keeps them. Until something learns they are copies.
 
     `values` is that of both sets: ``unit`` for data in [0, 1], where the generators end in a sigmoid and all networks
     see ``2 x - 1``; ``real`` leaves them as they are. A person's own modules do.
@@ -41,14 +44,22 @@ class CycleGAN(nn.Module):
         super().__init__()
         check_choice("values", values, VALUES)
         self.there, self.back, self.critic_x, self.critic_y, self.values = there, back, critic_x, critic_y, values
+        self.averaged_there, self.averaged_back = averaged_twin(there), averaged_twin(back)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Cases of X as cases of Y: (n, width of X) -> (n, width of Y)."""
-        return self._outward(self.there(self._inward(x)))
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for the generators and the critics; the averages are never in it."""
+        super().train(mode)
+        self.averaged_there.eval()
+        self.averaged_back.eval()
+        return self
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Cases of Y as cases of X: (n, width of Y) -> (n, width of X)."""
-        return self._outward(self.back(self._inward(z)))
+    def encode(self, x: Tensor, *, averaged: bool = True) -> Tensor:
+        """Cases of X as cases of Y, by the averaged generator or the one that learns: (n, width of X) -> (n, of Y)."""
+        return self._outward((self.averaged_there if averaged else self.there)(self._inward(x)))
+
+    def decode(self, z: Tensor, *, averaged: bool = True) -> Tensor:
+        """Cases of Y as cases of X, by the averaged generator or the one that learns: (n, width of Y) -> (n, of X)."""
+        return self._outward((self.averaged_back if averaged else self.back)(self._inward(z)))
 
     def scores_x(self, x: Tensor) -> Tensor:
         """The critic's score of each case of X: (n,)."""
@@ -63,6 +74,11 @@ class CycleGAN(nn.Module):
 
     def _outward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x) if self.values == "unit" else x
+
+    def update_average(self, decay: float) -> None:
+        """``a <- decay a + (1 - decay) w`` for both generators' weights and running statistics."""
+        move_average(self.averaged_there, self.there, decay)
+        move_average(self.averaged_back, self.back, decay)
 
     def config(self) -> dict[str, Any]:
         """What rebuilds the model (without its parameters), as JSON."""

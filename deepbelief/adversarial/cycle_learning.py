@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 from deepbelief.adversarial.cycle_gan import CycleGAN
 from deepbelief.adversarial.losses import LOSSES
-from deepbelief.errors import InvalidDataError, check_count, check_range
+from deepbelief.errors import InvalidDataError, check, check_count, check_range
 from deepbelief.protocols import StepContext
+from deepbelief.training.averaging import decay_after
 from deepbelief.training.optimization import Descent
 from deepbelief.training.schedules import Schedule, make_schedule
 from deepbelief.types import Batch
@@ -72,6 +74,9 @@ class CycleLearning:
         Weights; `identity` needs sets of equal widths, and 0 leaves it out.
     history
         Generated cases of each set that are kept for the critics, in all processes together; 0 for none.
+    averaging
+        Decay of the running averages of the generators, which translate after learning; 0 keeps the generators
+        themselves, which a rate that falls to 0 settles anyway.
     """
 
     def __init__(
@@ -85,12 +90,14 @@ class CycleLearning:
         cycle: float = 10.0,
         identity: float = 0.0,
         history: int = 50,
+        averaging: float = 0.0,
     ) -> None:
         check_range("cycle", cycle, low=0)
         check_range("identity", identity, low=0)
+        check(0 <= averaging < 1, f"averaging must be at least 0 and below 1. Got averaging={averaging}. Try 0.999.")
         self.model, self.width, self.learning_rate = model, width, learning_rate
         self.module: nn.Module = model
-        self.cycle, self.identity = cycle, identity
+        self.cycle, self.identity, self.averaging, self.steps = cycle, identity, averaging, 0
         rates = schedule if callable(schedule) else make_schedule(schedule, learning_rate)
         how: dict[str, Any] = {"learning_rate": learning_rate, "schedule": rates, "betas": betas}
         generators = chain(model.there.parameters(), model.back.parameters())
@@ -99,13 +106,14 @@ class CycleLearning:
         self.made_x, self.made_y = History(history), History(history)
 
     def start(self, first: Batch, generator: torch.Generator, *, rank: int = 0, world_size: int = 1) -> None:
-        """Check that one batch fits the networks, before any step is made."""
+        """Check that one batch fits the networks, before any step is made; the averages begin at the generators."""
         x, y = self._both(first)
         if self.identity and x.shape[1] != y.shape[1]:
             raise InvalidDataError(
                 f"identity must be 0 for sets of different widths. Got widths {x.shape[1]} and {y.shape[1]}."
             )
         self.model.eval()
+        self.model.update_average(0.0)
         with torch.no_grad():
             found = self.model.encode(x).shape, self.model.decode(y).shape
         if found != (y.shape, x.shape):
@@ -121,21 +129,24 @@ class CycleLearning:
             self.model.train()
         x, y = self._both(batch)
         model, squares = self.model, LOSSES["lsgan"]
+        there, back = partial(model.encode, averaged=False), partial(model.decode, averaged=False)
 
         def ask(network: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
             with context.autocast():
                 return network(rows).to(rows.dtype)  # losses are not taken in half precision
 
-        as_y, as_x = ask(model.encode, x), ask(model.decode, y)
+        as_y, as_x = ask(there, x), ask(back, y)
         fooled = (
             squares.generator(ask(model.scores_y, as_y)).mean() + squares.generator(ask(model.scores_x, as_x)).mean()
         )
-        there_and_back = (ask(model.decode, as_y) - x).abs().mean() + (ask(model.encode, as_x) - y).abs().mean()
+        there_and_back = (ask(back, as_y) - x).abs().mean() + (ask(there, as_x) - y).abs().mean()
         loss = fooled + self.cycle * there_and_back
         if self.identity:
-            kept = (ask(model.encode, y) - y).abs().mean() + (ask(model.decode, x) - x).abs().mean()
+            kept = (ask(there, y) - y).abs().mean() + (ask(back, x) - x).abs().mean()
             loss = loss + self.identity * kept
         self.generator_descent.step(loss, context)
+        self.steps += 1
+        model.update_average(decay_after(self.averaging, self.steps) if self.averaging else 0.0)
         old_x = self.made_x.mix(as_x, context.generator)
         old_y = self.made_y.mix(as_y, context.generator)
         on_data = squares.real(ask(model.scores_x, x)).mean() + squares.real(ask(model.scores_y, y)).mean()
@@ -151,13 +162,14 @@ class CycleLearning:
         return batch.x[:, : self.width], batch.x[:, self.width :]
 
     def state_dict(self) -> dict[str, Any]:
-        """Both optimizers and both histories."""
+        """Both optimizers, both histories and the counter; the averaged generators are part of the module."""
         return {
             "generators": self.generator_descent.state_dict(),
             "critics": self.critic_descent.state_dict(),
             "made_x": self.made_x.cases,
             "made_y": self.made_y.cases,
             "history": self.made_x.size,
+            "steps": self.steps,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -166,3 +178,4 @@ class CycleLearning:
         self.critic_descent.load_state_dict(state["critics"])
         self.made_x.cases, self.made_y.cases = state["made_x"], state["made_y"]
         self.made_x.size = self.made_y.size = state["history"]
+        self.steps = state["steps"]

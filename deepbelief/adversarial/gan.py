@@ -71,7 +71,7 @@ class GAN(nn.Module):
             check_count("n_classes", n_classes, low=2)
         self.n_latent, self.values, self.n_classes, self.n_codes = n_latent, values, n_classes, n_codes
         self.generator, self.critic = generator, critic
-        self.averaged = copy.deepcopy(generator).requires_grad_(False).eval()
+        self.averaged = averaged_twin(generator)
         n = n_classes or 0
         self.register_buffer("label_prior", torch.full((n,), 1 / max(n, 1)))
 
@@ -171,14 +171,7 @@ class GAN(nn.Module):
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """``a <- decay a + (1 - decay) w`` for the averaged generator's weights and its running statistics."""
-        pairs = list(zip(self.averaged.parameters(), self.generator.parameters(), strict=True))
-        for mean, own in zip(self.averaged.buffers(), self.generator.buffers(), strict=True):
-            if mean.is_floating_point():
-                pairs.append((mean, own))  # type: ignore[arg-type]
-            else:
-                mean.copy_(own)
-        if pairs:
-            torch._foreach_lerp_([mean.data for mean, _ in pairs], [own.data for _, own in pairs], 1.0 - decay)
+        move_average(self.averaged, self.generator, decay)
 
     # -- storage ----------------------------------------------------------------------------------------------------
 
@@ -199,6 +192,35 @@ class GAN(nn.Module):
         networks = [network_from_config(config[name]) for name in ("generator", "critic")]
         rest = {name: config[name] for name in ("values", "n_classes", "n_codes")}
         return cls(networks[0], networks[1], config["n_latent"], **rest)
+
+
+def averaged_twin(network: nn.Module) -> nn.Module:
+    """A copy that learns nothing by itself and is never in training mode: where a running average begins.
+
+    >>> averaged_twin(nn.Linear(2, 1)).weight.requires_grad
+    False
+    """
+    return copy.deepcopy(network).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def move_average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """``a <- decay a + (1 - decay) w`` for all weights and running statistics; what counts steps is copied.
+
+    >>> zeros, ones = (nn.Linear(1, 1).requires_grad_(False) for _ in range(2))
+    >>> _ = zeros.weight.fill_(0.0), ones.weight.fill_(1.0)
+    >>> move_average(zeros, ones, 0.75)
+    >>> float(zeros.weight)
+    0.25
+    """
+    pairs = list(zip(averaged.parameters(), network.parameters(), strict=True))
+    for mean, own in zip(averaged.buffers(), network.buffers(), strict=True):
+        if mean.is_floating_point():
+            pairs.append((mean, own))  # type: ignore[arg-type]
+        else:
+            mean.copy_(own)
+    if pairs:
+        torch._foreach_lerp_([mean.data for mean, _ in pairs], [own.data for _, own in pairs], 1.0 - decay)
 
 
 def great_circle(start: Tensor, end: Tensor, share: Tensor) -> Tensor:

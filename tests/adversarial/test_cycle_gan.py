@@ -129,6 +129,28 @@ def test_resumed_is_never_stopped_bit_for_bit(tmp_path: Any, monkeypatch: pytest
     assert trained(tmp_path / "checkpoint.safetensors") != whole
 
 
+def test_the_averages_are_the_written_ones_and_translate() -> None:
+    """Against sums of weights kept by hand; with a decay of 0 they are the generators."""
+    x, y = torch.randn(6, 2, generator=stream(1)), torch.randn(6, 3, generator=stream(2))
+    for averaging in (0.0, 0.25):
+        model = small_model(2, 3)
+        rule, batch = CycleLearning(model, 2, learning_rate=0.1, averaging=averaging), Batch(torch.cat([x, y], 1))
+        rule.start(batch, stream())
+        generators = ((model.there, model.averaged_there), (model.back, model.averaged_back))
+        wanted = [[p.detach().clone() for p in network.parameters()] for network, _ in generators]
+        for step in range(1, 5):
+            rule.step(batch, make_context(stream()))
+            decay = min(averaging, (1 + step) / (10 + step))
+            for means, (network, _) in zip(wanted, generators, strict=True):
+                means[:] = [decay * a + (1 - decay) * p for a, p in zip(means, network.parameters(), strict=True)]
+        for means, (_, averaged) in zip(wanted, generators, strict=True):
+            for mean, found in zip(means, averaged.parameters(), strict=True):
+                torch.testing.assert_close(mean.detach(), found)
+        same = torch.equal(model.encode(x), model.encode(x, averaged=False))
+        assert same is (averaging == 0)
+        assert torch.equal(model.decode(y), model.averaged_back(y))
+
+
 def test_identity_needs_sets_of_one_width() -> None:
     with pytest.raises(InvalidDataError, match="Got widths 2 and 3"):
         CycleLearning(small_model(2, 3), 2, identity=1.0).start(Batch(torch.zeros(4, 5)), stream())

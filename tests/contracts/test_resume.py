@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deepbelief.adversarial.cycle_learning import CycleLearning
 from deepbelief.adversarial.learning import AdversarialLearning
 from deepbelief.belief.rbm_vae_learning import RBMVAELearning
 from deepbelief.errors import StorageError
@@ -34,6 +35,7 @@ def test_resumed_is_never_stopped(name: str, tmp_path: Path) -> None:
     ("name", "place", "forgotten"),
     [
         ("gan, wgan", AdversarialLearning, {"critic_steps": 0}),
+        ("cycle gan, convolutional, averaged", CycleLearning, {"steps": 0}),
         ("vae, two layers", Descent, {"state": {}}),
         ("rbm vae, relaxed", RBMVAELearning, {"chains": None}),
     ],

@@ -33,6 +33,7 @@ from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from deepbelief.networks.dense import DenseNetwork
 from deepbelief.networks.pixel_cnn import PixelCNN
+from deepbelief.networks.translator import ConvolutionalTranslator
 from deepbelief.protocols import Procedure
 from deepbelief.training.callbacks import Callback
 from deepbelief.training.checkpoint import LATEST
@@ -133,6 +134,14 @@ def there_and_back() -> nn.Module:
     return CycleGAN(*(DenseNetwork(size, output=n, generator=stream(i)) for i, (size, n) in enumerate(sizes)))
 
 
+def picture_translation() -> nn.Module:
+    """Between pictures of 3 x 3 and of 2 x 2 pixels."""
+    shapes, how = (SHAPE, (1, 2, 2)), {"channels": (2, 3)}
+    ways = [ConvolutionalTranslator(*shapes[:: 1 - 2 * i], generator=stream(i), **how) for i in range(2)]
+    critics = [ConvolutionalEncoder(shape, 1, generator=stream(2 + i), **how) for i, shape in enumerate(shapes)]
+    return CycleGAN(*ways, *critics, values="unit")
+
+
 def unpaired() -> Source:
     beside = with_unpaired(torch.randn(17, 4, generator=stream(9)))
     return source(transform=lambda x, generator: beside(x, generator).double())
@@ -215,6 +224,7 @@ WINGS: dict[str, Wing] = {
     "dcgan, batch norm in both": Wing(picture_gan("batch"), adversarial(), by_case=False),
     "cycle gan": Wing(there_and_back, cycle(history=0), unpaired),
     "cycle gan, history": Wing(there_and_back, cycle(history=20), unpaired, by_case=False),
+    "cycle gan, convolutional, averaged": Wing(picture_translation, cycle(history=0, averaging=0.9), unpaired),
 }
 STACK = "vae stack"
 EVERY = [*WINGS, STACK]
