@@ -106,7 +106,7 @@ class DBM(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """The mean-field means of the data given those of the top layer: (n, n_top) -> (n, n_visible)."""
-        start = [offset.expand(len(z), -1) for offset in self.offsets]
+        start = [offset.expand(z.shape[0], -1) for offset in self.offsets]
         start[-1] = z
         top = len(self.weights)
         return infer(self.units, self.weights, start[0], means=start, held=(top,)).means[0]
