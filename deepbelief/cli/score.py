@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepbelief.cli.conditions import Condition, condition_of_cases, refuse_condition
 from deepbelief.cli.detected import tell_oddness
-from deepbelief.cli.faces import find_face
+from deepbelief.cli.faces import Face, find_face
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, print_table, tell
 from deepbelief.errors import InvalidArgumentError, check
 
 if TYPE_CHECKING:
     from deepbelief.recipes.run_data import Preparation
+    from deepbelief.types import Bound
 
 
 def score(
@@ -27,14 +28,7 @@ def score(
     out: Annotated[Path | None, typer.Option(help="A .csv or .npy file with a number per case.")] = None,
     schedule: Annotated[str, typer.Option(help="How temperatures lie: fixed, or adaptive after a pilot.")] = "fixed",
     betas: Annotated[int, typer.Option(min=2, help="Temperatures, where log Z must be annealed.")] = 1000,
-    annealed: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Score a VAE by annealing over so many temperatures: tighter and slower than by samples.",
-        ),
-    ] = None,
+    annealed: Annotated[int | None, typer.Option(min=1, metavar="N", help="Score a VAE by N temperatures.")] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -54,10 +48,7 @@ def score(
     from deepbelief.rng import make_generator
 
     face = find_face(model)
-    check(face is None or schedule == "fixed", "--schedule must be left out for an estimator. Got a model of `fit`.")
-    if annealed is not None and not hasattr(getattr(face, "estimator", None), "annealed_log_likelihood"):
-        kind = "a DBN or an RBM of `train`" if face is None else type(face.estimator).__name__
-        raise InvalidArgumentError(f"--annealed must be left out for a model that is no VAE. Got {kind}.")
+    _check_options(face, schedule, annealed)
     if face is not None and face.detects:
         refuse_condition(condition)
         tell_oddness(face.oddness(face.cases(file, label)), face.estimator.method_, anomalies, out, json=json)
@@ -83,18 +74,7 @@ def score(
     if out is not None:
         write_rows([[value] for value in scores], out, ["log_likelihood"])
     if json:
-        facts = {
-            "columns": "as given" if how.spread is None else "standardized",
-            "kind": bound.kind,
-            "stderr": bound.stderr,
-            "unit": "nats",
-            "method": bound.method,
-            "first_row": first,
-        }
-        odd = [{"row": first + row, "log_likelihood": scores[row]} for row in oddest]
-        print_json(
-            {"mean": float(bound), **facts, "low": bound.low, "high": bound.high, "scores": scores, "anomalies": odd}
-        )
+        print_json(_facts(bound, how, scores, first, oddest))
         return
     typer.echo(f"mean log-likelihood {bound} nats per case, {len(scores):,} cases{_on_what(how)}")
     if bound.low is not None and bound.high is not None and bound.kind != "exact":
@@ -104,6 +84,23 @@ def score(
         print_table("The least likely cases", ["row", "log-likelihood (nats)"], rows, right=[0, 1])
     if out is not None:
         tell(f"The scores are in {bold(out)}.")
+
+
+def _facts(bound: Bound, how: Preparation, scores: list[float], first: int, oddest: list[int]) -> dict[str, Any]:
+    """All that is known of the scores, for other programs."""
+    facts = {"kind": bound.kind, "stderr": bound.stderr, "unit": "nats", "method": bound.method, "first_row": first}
+    facts |= {"columns": "as given" if how.spread is None else "standardized"}
+    odd = [{"row": first + row, "log_likelihood": scores[row]} for row in oddest]
+    ends = {"low": bound.low, "high": bound.high}
+    return {"mean": float(bound), **facts, **ends, "scores": scores, "anomalies": odd}
+
+
+def _check_options(face: Face | None, schedule: str, annealed: int | None) -> None:
+    """Refuse what a model cannot do, before any case is read."""
+    check(face is None or schedule == "fixed", "--schedule must be left out for an estimator. Got a model of `fit`.")
+    if annealed is not None and not hasattr(getattr(face, "estimator", None), "annealed_log_likelihood"):
+        kind = "a DBN or an RBM of `train`" if face is None else type(face.estimator).__name__
+        raise InvalidArgumentError(f"--annealed must be left out for a model that is no VAE. Got {kind}.")
 
 
 def _on_what(how: Preparation) -> str:
