@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepbelief.report.tiles import UNKNOWN_COLOUR, grey_range, grey_tiles, signed_tiles, to_pictures
+from deepbelief.report.tiles import UNKNOWN_COLOUR, grey_range, grey_tiles, png_of_tiles, signed_tiles, to_pictures
 
 
 def pixels(element: str) -> np.ndarray:
@@ -82,3 +82,17 @@ def test_grey_range(values, limits):
 def test_constant_and_missing_values_are_drawn():
     assert pixels(grey_tiles(np.full((1, 4), 7.0), (2, 2), "flat", limits=grey_range(np.full(4, 7.0)))).size
     assert pixels(signed_tiles(np.array([[np.nan, 0.0]]), (1, 2), "nan")).size
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 2, 3)])
+def test_rows_that_belong_together_stand_apart_from_the_next(shape):
+    cases = np.full((6, np.prod(shape)), 0.5)
+    plain, apart = (
+        np.asarray(Image.open(io.BytesIO(png_of_tiles(cases, shape, columns=2, rows_together=n))).convert("RGBA"))
+        for n in (None, 2)
+    )
+    row = plain.shape[0] // 3
+    gap = row // 4
+    assert apart.shape == (plain.shape[0] + gap, *plain.shape[1:])  # three rows: two together, and one
+    assert np.array_equal(np.delete(apart, slice(2 * row, 2 * row + gap), 0), plain)
+    assert (apart[2 * row : 2 * row + gap, :, 3] == 0).all()
