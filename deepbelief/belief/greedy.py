@@ -23,6 +23,7 @@ from deepbelief.training.record import TrainingRecord
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
 
+BITS = ("bernoulli", "spin")  # kinds of which further units without weights change nothing
 MOMENT_BATCHES = 100  # batches from which the starting moments of a layer are taken
 
 
@@ -92,21 +93,47 @@ def start_layer(rbm: MatchesData, source: BatchSource, generator: torch.Generato
 def tie_to_below(rbm: RBM, below: RBM) -> None:
     """Start `rbm` as the transpose of the RBM below it, so that the bound starts at that RBM's log-likelihood.
 
-    Needs hidden units of the kind of the visible units below, and at least as many; further ones start with their own
-    small weights, and are worth about nothing at first (Hinton, Osindero & Teh 2006, section 4).
+    Needs hidden units like the visible units below. Bits may be more of them: further ones start with their own small
+    weights, and are worth about nothing at first (Hinton, Osindero & Teh 2006, section 4).
     """
-    n_h, n_v = below.hidden.size, below.visible.size
-    same_kind = rbm.hidden.kind == below.visible.kind == "bernoulli" and rbm.visible.kind == below.hidden.kind
-    if not same_kind or rbm.hidden.size < n_v or rbm.visible.size != n_h:
-        raise InvalidArgumentError(
-            f"a tied layer must have at least {n_v} hidden units of kind bernoulli over {n_h} {below.hidden.kind} ones."
-            f" Got {rbm.hidden.size} {rbm.hidden.kind} over {rbm.visible.size} {rbm.visible.kind}. Use tied=False."
-        )
+    check_tie(rbm, below)
+    n_v = below.visible.size
     rbm.weight[:, :n_v] = below.weight.T
     rbm.visible.load_state_dict(below.hidden.state_dict())
-    rbm.hidden.bias[:n_v] = below.visible.bias
+    for own, other in zip(rbm.hidden.parameters(), below.visible.parameters(), strict=True):
+        own[: len(other)] = other
     rbm.visible_offset.copy_(below.hidden_offset)
     rbm.hidden_offset[:n_v] = below.visible_offset
+
+
+def check_tie(rbm: RBM, below: RBM) -> None:
+    """Raise `InvalidArgumentError` unless `rbm` can start as the transpose of `below`."""
+    units, kind = below.visible, below.visible.kind
+    more = kind in BITS and rbm.hidden.kind == kind and rbm.hidden.size >= units.size
+    if rbm.visible.config() != below.hidden.config() or not (more or rbm.hidden.config() == units.config()):
+        raise InvalidArgumentError(
+            f"a tied layer must have {'at least ' if kind in BITS else ''}{units.size} hidden units of kind {kind} "
+            f"over {below.hidden.size} {below.hidden.kind} ones. Got {rbm.hidden.size} {rbm.hidden.kind} over "
+            f"{rbm.visible.size} {rbm.visible.kind}. Use tied=False."
+        )
+
+
+def tied_layers(dbn: DBN) -> range:
+    """Which RBMs (from 0) start as the transpose of the one below, all of them checked.
+
+    All above the first; but where data are of another kind than the second RBM's hidden units (real numbers below
+    bits), the second has nothing to be the transpose of, and those above it are tied all the same.
+    """
+    n = len(dbn.layers)
+    first = 1 if n == 1 or dbn.layers[1].hidden.kind == dbn.visible.kind else 2
+    check(
+        n == 1 or first < n,
+        f"tied needs hidden units of the data's kind, or at least 3 layers. Got {n} layers, {dbn.top.hidden.kind} "
+        f"units over {dbn.visible.kind} data. Use tied=False.",
+    )
+    for index in range(first, n):
+        check_tie(dbn.layers[index], dbn.layers[index - 1])
+    return range(first, n)
 
 
 def train_greedily(
@@ -126,21 +153,22 @@ def train_greedily(
 
     One `LearningSettings` for all layers, or one for each. `trainer_options` go to `Trainer`. With `checkpoint_dir`,
     layer l is kept in ``layer-l/``; with `resume`, finished layers are read back and the unfinished one continues where
-    it stopped. `callbacks(layer, rbm, source)` gives each layer its own; `after_layer` may report the bound.
+    it stopped. `tied` starts layers as the transpose of the one below (`tied_layers` says which).
+    `callbacks(layer, rbm, source)` gives each layer its own; `after_layer` may report the bound.
     """
     each = [settings] * len(dbn.layers) if isinstance(settings, LearningSettings) else list(settings)
     check(
         len(each) == len(dbn.layers),
         f"settings must be one or {len(dbn.layers)}, one for each layer. Got {len(each)}.",
     )
-    reports = []
+    reports, ties = [], tied_layers(dbn) if tied else range(0)
     for index, (rbm, plan) in enumerate(zip(dbn.layers, each, strict=True)):
         layer_source = LayerSource(source, dbn, index)
         folder = None if checkpoint_dir is None else Path(checkpoint_dir) / f"layer-{index + 1}"
         saved = folder / LATEST if folder is not None and resume and (folder / LATEST).exists() else None
         if saved is None:
             start_layer(rbm, layer_source, make_generator(seed, rbm.weight.device, stream=index))
-            if tied and index > 0:
+            if index in ties:
                 tie_to_below(rbm, dbn.layers[index - 1])
         extra = [] if callbacks is None else list(callbacks(index + 1, rbm, layer_source))
         options = {"seed": seed + index, "averaging": plan.averaging, **(trainer_options or {})}

@@ -53,7 +53,8 @@ class DeepBeliefNetwork(
         One number for all layers, or one for each.
     tied : bool
         Start each layer as the transpose of the one below, so that the bound starts where that layer's likelihood
-        ended; needs Bernoulli units and layers at least as wide as what lies two below.
+        ended; needs Bernoulli or spin hidden units and layers at least as wide as what lies two below. Over data of
+        another kind the second layer starts anew.
     report_bounds : bool
         Measure the lower bound after each layer and keep it in ``bounds_``.
     visible, hidden, n_values, learning, k, n_chains, batch_size, schedule, momentum, l1, l2, centred, \

@@ -91,12 +91,14 @@ def _check_tied(settings: RunSettings, n_features: int) -> None:
     plan = settings.model
     if not plan.tied or len(plan.layers) == 1:
         return
-    if plan.labels_in_top or {plan.visible, plan.hidden} != {"bernoulli"}:
+    of_bits = plan.visible == "bernoulli"
+    if plan.labels_in_top or plan.hidden != "bernoulli" or not (of_bits or len(plan.layers) > 2):
         raise InvalidArgumentError(
-            "model.tied needs bernoulli units throughout and no labels in the top. "
-            f"Got {plan.visible} and {plan.hidden} units, labels_in_top={plan.labels_in_top}. Use tied: false."
+            "model.tied needs bernoulli hidden units, over bernoulli data or in at least 3 layers, and no labels in "
+            f"the top. Got {plan.visible} data, {plan.hidden} units, {len(plan.layers)} layers, "
+            f"labels_in_top={plan.labels_in_top}. Use tied: false."
         )
-    sizes = [n_features, *plan.layers]
+    sizes = [*([n_features] if of_bits else []), *plan.layers]  # the layer on other data is not tied
     for below, above in zip(sizes, sizes[2:], strict=False):
         if above < below:
             raise InvalidArgumentError(

@@ -17,6 +17,7 @@ from deepbelief.energy.partition.exact import exact_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.types import Bound
+from deepbelief.units.catalog import make_units
 from tests.oracle import stack
 from tests.oracle.pvalues import FALSE_ALARM, at_most_p_value, corrected, means_p_value
 from tests.oracle.zoo import tiny_dbn, tiny_rbm
@@ -82,14 +83,17 @@ def test_one_layer_has_the_likelihood_of_its_rbm(generator: torch.Generator) -> 
 
 def tied(below: RBM, n_hidden: int) -> DBN:
     """Two layers of which the upper starts as the transpose of the lower."""
-    top = RBM(below.hidden.empty_like(), n_hidden, weight_std=0.0).double()
+    top = RBM(below.hidden.empty_like(), make_units(below.visible.kind, n_hidden), weight_std=0.0).double()
     tie_to_below(top, below)
     return DBN([below, top])
 
 
 @pytest.mark.parametrize("hidden", ["bernoulli", "spin", "categorical"])
-def test_a_tied_top_keeps_the_bound_at_the_likelihood_of_the_rbm(hidden: str, generator: torch.Generator) -> None:
-    below = tiny_rbm("bernoulli", hidden, generator, scale=1.5)
+@pytest.mark.parametrize("visible", ["bernoulli", "spin"])
+def test_a_tied_top_keeps_the_bound_at_the_likelihood_of_the_rbm(
+    visible: str, hidden: str, generator: torch.Generator
+) -> None:
+    below = tiny_rbm(visible, hidden, generator, scale=1.5)
     x = stack.states_of(below.visible)
     exact = below.log_likelihood(x).value
     for n_hidden in (3, 5):  # further units without weights change nothing
@@ -98,6 +102,16 @@ def test_a_tied_top_keeps_the_bound_at_the_likelihood_of_the_rbm(hidden: str, ge
         bound = variational_bound(dbn, x, n_samples=3, generator=generator)
         close(bound.value, exact)
         assert bound.stderr == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("visible", ["categorical", "binomial"])
+def test_units_of_more_values_are_tied_one_to_one(visible: str, generator: torch.Generator) -> None:
+    below = tiny_rbm(visible, "bernoulli", generator, scale=1.5)
+    top = RBM(below.hidden.empty_like(), below.visible.empty_like(), weight_std=0.0).double()
+    tie_to_below(top, below)
+    x = stack.states_of(below.visible)
+    bound = variational_bound(DBN([below, top]), x, n_samples=1, generator=generator)
+    close(bound.value, below.log_likelihood(x).value)
 
 
 def test_a_tied_top_starts_with_the_offsets_of_the_layers_below(generator: torch.Generator) -> None:

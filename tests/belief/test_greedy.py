@@ -15,8 +15,13 @@ from deepbelief.belief.greedy import LayerReport, LayerSource, start_layer, trai
 from deepbelief.data.source import ArraySource
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
+from deepbelief.rng import make_generator
 from deepbelief.training.callbacks import Callback
 from deepbelief.training.trainer import Trainer
+from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.gaussian import Gaussian
 from tests.oracle import stack
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value
 from tests.oracle.zoo import tiny_dbn
@@ -176,3 +181,32 @@ def test_reports_come_after_each_layer() -> None:
 def test_settings_must_be_one_or_one_for_each_layer() -> None:
     with pytest.raises(InvalidArgumentError, match=r"settings must be one or 2, one for each layer. Got 3"):
         train_greedily(make_dbn(), source(), [QUICK] * 3)
+
+
+def other_data(kind: str, n: int, generator: torch.Generator) -> tuple[Units, Tensor]:
+    """Units of real numbers or of choices, and cases."""
+    units: Units = Gaussian(3) if kind == "gaussian" else Categorical(2, 3)
+    return units, units.sample(torch.randn(n, units.size, generator=generator), generator)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "categorical"])
+def test_over_other_data_the_layers_above_the_second_are_tied(kind: str, generator: torch.Generator) -> None:
+    units, x = other_data(kind, 60, generator)
+    dbn = DBN.of_units([units, Bernoulli(4), Bernoulli(5), Bernoulli(4)], generator=generator)
+    plans = [QUICK, QUICK, replace(QUICK, epochs=0)]
+    train_greedily(dbn, ArraySource(x, batch_size=16), plans, tied=True, trainer_options=QUIET)
+    dbn.double()
+    assert torch.equal(dbn.top.weight, dbn.layers[1].weight.T)
+    parts = (DBN(dbn.layers[:2]), dbn)
+    ends = [part.log_likelihood(x.double(), generator=make_generator(3), n_samples=1) for part in parts]
+    torch.testing.assert_close(ends[1].value, ends[0].value)  # the same draws of the first layer: the bound stays
+
+
+def test_what_cannot_be_tied_is_refused_before_the_first_layer_learns(generator: torch.Generator) -> None:
+    units, x = other_data("gaussian", 20, generator)
+    for sizes, sentence in (((4, 5), "or at least 3 layers. Got 2 layers"), ((4, 5, 3), "must have at least 4 hidden")):
+        dbn = DBN.of_units([units, *map(Bernoulli, sizes)], generator=generator)
+        before = dbn.layers[0].weight.clone()
+        with pytest.raises(InvalidArgumentError, match=sentence):
+            train_greedily(dbn, ArraySource(x, batch_size=16), QUICK, tied=True, trainer_options=QUIET)
+        assert torch.equal(dbn.layers[0].weight, before)

@@ -173,6 +173,16 @@ def test_few_labels_are_drawn_evenly():
         ({"data": {"name": "digts"}}, InvalidArgumentError, "Did you mean 'digits'"),
         ({"data": {"name": "no/such.csv"}}, DataNotFoundError, "must exist. Got 'no/such.csv'"),
         ({"model": {"tied": True}}, InvalidArgumentError, "must not shrink over two layers when tied"),
+        (
+            {"model": {"tied": True, "visible": "gaussian", "layers": [4, 4]}},
+            InvalidArgumentError,
+            "or in at least 3 layers.* Got gaussian data, bernoulli units, 2 layers",
+        ),
+        (
+            {"model": {"tied": True, "visible": "gaussian", "layers": [5, 4, 4]}},
+            InvalidArgumentError,
+            "must not shrink over two layers when tied. Got 4 above 5",
+        ),
         ({"model": {"visible": "categorical", "n_values": 7}}, InvalidArgumentError, "n_values must divide"),
         ({"fine_tuning": {"n_labels": 1000}}, InvalidArgumentError, "There are no more labelled cases"),
         ({"data": {"preparation": "standardize"}}, InvalidArgumentError, "binarization must be none"),
