@@ -182,8 +182,13 @@ class RBMVAE(nn.Module):
         return Bound(value - float(z.value), "lower_bound", error, method, low, high)
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        """How likely each bit is on, each group given the means of those before it: (n, n_bits)."""
+    def encode(self, x: Tensor, *, sample: bool = False, generator: Generator = None) -> Tensor:
+        """How likely each bit is on, each group given the means of those before it: (n, n_bits).
+
+        With `sample` draws of the bits instead, each group given the draws of those before it.
+        """
+        if sample:
+            return self.infer(x, generator=generator).joined()[0]
         found = [x]
         for encoder in self.encoders:
             found.append(torch.sigmoid(on_rows(encoder, torch.cat(found, 1))))

@@ -22,6 +22,7 @@ from deepbelief.energy.partition.exact import exact_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Coder, Completer, Density, Sampler, Storable
+from deepbelief.rng import bernoulli
 from deepbelief.storage import load_model, save_model, state_to_bytes
 from deepbelief.training.callbacks import Callback
 from deepbelief.training.trainer import Trainer
@@ -109,6 +110,23 @@ def test_weights_have_the_likelihood_as_their_mean(
         bits = model.infer(x, 20_000, generator=generator)
         log_w = model.log_unnormalized(x, bits, generator) - bits.log_q() - float(z)
     assert (means_p_value((log_w - exact).exp(), 1.0) > FALSE_ALARM) == (plant is no_bug)
+
+
+def bits_of_the_means(patch: pytest.MonkeyPatch) -> None:
+    """The second group drawn given the means of the first, not its bits."""
+    encode = RBMVAE.encode
+    patch.setattr(RBMVAE, "encode", lambda self, x, sample, generator: bernoulli(encode(self, x), generator))
+
+
+@pytest.mark.parametrize("plant", [no_bug, deaf_second_group, bits_of_the_means])
+def test_drawn_codes_follow_the_encoder(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    model, x = tiny(), all_bits()[5:6]
+    plant(monkeypatch)
+    draws = model.encode(x.expand(40_000, -1), sample=True, generator=generator)
+    counts = torch.bincount((draws @ torch.tensor([4.0, 2.0, 1.0], dtype=draws.dtype)).long(), minlength=8)
+    assert (counts_p_value(counts, log_q(model, x)[:, 0].exp().detach()) > FALSE_ALARM) == (plant is no_bug)
 
 
 def test_bounds_are_below_and_converge(generator: torch.Generator) -> None:
