@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,23 @@ class Face:
         """The codes of the cases."""
         encode = self._method("transform", "makes no features")
         return encode(x, **self._as_y(encode, condition))
+
+    def codes(self, name: str, label: str | None) -> Any:
+        """The codes in a file, for the way back; of a CycleGAN the cases of its other set, read as its cases are."""
+        self._way_back()
+        if type(self.estimator).__name__ == "CycleGAN":
+            how = replace(self.how, n_features=self.estimator.n_features_of_y_)
+        else:
+            how = type(self.how)(self.estimator._n_features_out)
+        return read_cases(name, how, label).numpy()
+
+    def from_codes(self, z: Any, condition: Any = None) -> Any:
+        """Cases from codes."""
+        decode = self._way_back()
+        return decode(z, **self._as_y(decode, condition))
+
+    def _way_back(self) -> Callable[..., Any]:
+        return self._method("inverse_transform", "knows no way from codes to cases")
 
     def predictions(self, x: Any) -> list[dict[str, Any]]:
         """The class of each case with its probability, or its value."""

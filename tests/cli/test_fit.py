@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from deepbelief import load_estimator
+from deepbelief import CycleGAN, load_estimator
 from deepbelief.data.sets import load_set
 from deepbelief.estimators.storage import ESTIMATORS
 from deepbelief.recipes.fit_model import FitSettings, defaults
@@ -180,6 +180,42 @@ def test_a_generative_adversarial_network_draws_classes_by_name_and_has_no_score
     assert np.shape(told(call("sample", folder, "-n", 2, "--label", "rose", "--json"))["samples"]) == (2, 2)
     done = call("score", folder, files / "flowers.csv")
     assert (done.exit_code, "has no likelihood of its own" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_cycle_gan_translates_both_ways(files, call, tmp_path):
+    folder, options = tmp_path / "cycle", FITS["CycleGAN"][1]
+    told(call("fit", "CycleGAN", files / "flowers.csv", *options, "--out", folder, "--json"))
+    estimator, x = load_estimator(folder / "model"), np.loadtxt(files / "flowers.csv", str, delimiter=",")[1:, :2]
+    x = x.astype(np.float32)
+    there = told(call("features", folder, files / "flowers.csv", "--json"))["features"]
+    back = told(call("features", folder, files / "flowers.csv", "--back", "--json"))["cases"]
+    assert np.allclose(there, estimator.transform(x), atol=1e-5)
+    assert np.allclose(back, estimator.inverse_transform(x), atol=1e-5)
+    assert not np.allclose(there, back, atol=1e-3)
+    done = call("features", folder, files / "flowers.csv", "--back", "--out", tmp_path / "x.csv")
+    assert "60 cases are in" in done.stderr
+    assert (tmp_path / "x.csv").read_text().splitlines()[0] == "a,b"
+
+
+def test_a_cycle_gan_saved_from_python_takes_a_second_set_of_another_width(call, tmp_path):
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(20, 3)).astype(np.float32), random.normal(size=(15, 2)).astype(np.float32)
+    model = CycleGAN((4,), epochs=1, random_state=0).fit(x, y)
+    model.save(tmp_path / "model")
+    np.save(tmp_path / "y.npy", y)
+    back = told(call("features", tmp_path / "model", tmp_path / "y.npy", "--back", "--json"))["cases"]
+    assert np.allclose(back, model.inverse_transform(y), atol=1e-5)
+
+
+def test_codes_come_back_as_cases_where_there_is_a_way(files, call, tmp_path):
+    folder, codes, cases = tmp_path / "vae", tmp_path / "z.npy", tmp_path / "x.npy"
+    told(call("fit", "VAE", files / "bits.csv", *FITS["VAE"][1], "--out", folder, "--json"))
+    call("features", folder, files / "bits.csv", "--out", codes)
+    call("features", folder, codes, "--back", "--out", cases)
+    assert np.allclose(np.load(cases), load_estimator(folder / "model").inverse_transform(np.load(codes)), atol=1e-5)
+    told(call("fit", "GAN", files / "bits.csv", *SHORT, "--out", tmp_path / "gan", "--json"))
+    done = call("features", tmp_path / "gan", codes, "--back")
+    assert (done.exit_code, "GAN, which knows no way from codes to cases" in done.stderr) == (1, True), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,8 @@ def test_features(trained, call, tmp_path):
     assert told(call("features", trained, "digits", "--layer", 1, "--json"))["units"] == 12
     done = call("features", trained, "digits", "--layer", 3)
     assert (done.exit_code, "The model has 2 layers" in done.stderr) == (1, True)
+    done = call("features", trained, tmp_path / "codes.npy", "--back")
+    assert (done.exit_code, "--back must be left out" in done.stderr) == (1, True)
 
 
 def test_predict_agrees_with_the_measured_error(trained, call):
