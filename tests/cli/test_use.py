@@ -92,7 +92,7 @@ def test_score_says_its_kind_and_finds_the_odd_one(trained, call, tmp_path):
 
 
 def test_score_can_place_its_temperatures_by_a_pilot_run(tmp_path, call):
-    rbm = RBM(24, 22, weight_std=1.0, generator=make_generator(0))  # too large to be summed at once
+    rbm = RBM(24, 22, weight_std=0.5, generator=make_generator(0))  # too large for a sum, so mild that one try will do
     save_model(rbm, tmp_path / "rbm")
     x = np.random.RandomState(0).randint(2, size=(9, 24)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
