@@ -38,6 +38,9 @@ def _code(width: int) -> int:
 
 FAMILIES: dict[str, Family] = {
     "rbm": Family("RBM", "RBM", lambda h: {"n_components": h, "learning_rate": 0.3}, log_z_of=lambda e: e.module_),
+    "boltzmann": Family(
+        "Boltzmann machine", "BoltzmannMachine", lambda h: {"n_components": h}, log_z_of=lambda e: e.module_
+    ),
     "dbn": Family(
         "deep belief network",
         "DeepBeliefNetwork",
@@ -58,6 +61,17 @@ FAMILIES: dict[str, Family] = {
         "autoencoder", "Autoencoder", lambda h: {"hidden_layer_sizes": (h,), "n_components": _code(h)}
     ),
     "vae": Family("variational autoencoder", "VAE", lambda h: {"hidden_layer_sizes": (h, h), "n_components": _code(h)}),
+    "iwae": Family(
+        "importance-weighted autoencoder",
+        "VAE",
+        lambda h: {"hidden_layer_sizes": (h, h), "n_components": _code(h), "k": 5},
+    ),
+    "rbmvae": Family(
+        "variational autoencoder of bits under an RBM",
+        "RBMVAE",
+        lambda h: {"hidden_layer_sizes": (h, h), "n_bits": (_code(h), _code(h))},
+        log_z_of=lambda e: e.module_.rbm,
+    ),
     "gan": Family("adversarial network", "GAN", lambda h: {"hidden_layer_sizes": (h, h), "n_components": _code(h)}),
 }
 
