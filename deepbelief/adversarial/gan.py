@@ -213,10 +213,10 @@ def move_average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
     >>> float(zeros.weight)
     0.25
     """
-    pairs = list(zip(averaged.parameters(), network.parameters(), strict=True))
+    pairs: list[tuple[Tensor, Tensor]] = list(zip(averaged.parameters(), network.parameters(), strict=True))
     for mean, own in zip(averaged.buffers(), network.buffers(), strict=True):
         if mean.is_floating_point():
-            pairs.append((mean, own))  # type: ignore[arg-type]
+            pairs.append((mean, own))
         else:
             mean.copy_(own)
     if pairs:

@@ -93,7 +93,7 @@ def walk(
     chosen, steps = _whole_numbers("--rows", rows), None if values is None else _numbers("--values", values)
     ground = _ground(model, file, label, condition, out)
     for row in chosen:
-        check_count("every number of --rows", row, low=0, high=len(ground.x) - 1)
+        check_count("--rows", row, low=0, high=len(ground.x) - 1)
     if add is not None:
         pair = _attribute(ground, chosen, steps, n, _sides(ground.how, file, label, add, less))
     elif unit is not None:
@@ -149,7 +149,7 @@ def _traversal(
     z = ground.coder.encode(ground.x, **ground.given()).detach()
     walks, fades = [], []
     for index in units:
-        check_count("every number of --unit", index, low=0, high=z.shape[1] - 1)
+        check_count("--unit", index, low=0, high=z.shape[1] - 1)
         levels = _range(z[:, index], n) if values is None else values
         parts = [traverse(ground.coder, ground.x[[row]], levels, [index], **ground.given([row])) for row in rows]
         ends = torch.tensor(levels)

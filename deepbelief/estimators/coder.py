@@ -33,7 +33,8 @@ class EstimatorCoder:
                 f"the model must have encode and decode. Got {type(estimator).__name__}, which has not both. "
                 "Use a VAE, an Autoencoder, an RBM or a DeepBeliefNetwork, for example."
             )
-        self.estimator, self.module = estimator, module
+        self.estimator = estimator
+        self.module: Any = module
         columns = getattr(estimator, "_columns", Columns("as given"))
         self.columns: Columns = columns()[0] if callable(columns) else columns  # a CycleGAN has those of both sides
 
@@ -55,7 +56,7 @@ class EstimatorCoder:
         return None if rows is None else torch.as_tensor(rows)
 
     def _call(self, name: str, rows: Tensor, condition: Tensor | None) -> Tensor:
-        like = next(iter(self.module.parameters()))  # type: ignore[attr-defined]
+        like = next(iter(self.module.parameters()))
         given = {} if condition is None else {"condition": condition.to(like)}
         found: Tensor = getattr(self.module, name)(rows.to(like), **given)
         return found.to(torch.device("cpu"), rows.dtype)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.belief.rbm_vae import RBMVAE as Model
 from deepbelief.belief.rbm_vae_builders import make_rbm_vae
 from deepbelief.belief.rbm_vae_learning import RBMVAELearning
-from deepbelief.errors import check_count
+from deepbelief.errors import check, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -27,7 +27,7 @@ from deepbelief.estimators.learning import (
     source_of,
     trainer_options,
 )
-from deepbelief.estimators.pictures import picture_shape
+from deepbelief.estimators.pictures import picture_shape, with_channels
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.shared import OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
@@ -147,7 +147,7 @@ random_state
         check_count("pixel_maps", self.pixel_maps, low=0)
         given = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         X = checked(self, X, reset=True)
-        self.image_shape_ = picture_shape(self.image_shape, given, X.shape[1]) if self.pixel_maps else None
+        self.image_shape_ = self._shape_for_pixels(given, X.shape[1])
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         columns = choose_columns(X, self.visible, weight)
@@ -168,6 +168,10 @@ random_state
         bits = layer_sizes(self.n_bits, "n_bits")
         generator = make_generator(seed)
         shape = self.image_shape_
+        check(
+            shape is None or columns.kind == "bernoulli",
+            f"pixel_maps must be 0 for data that are not in [0, 1]. Got pixel_maps={self.pixel_maps}.",
+        )
         pixels = None if shape is None else PixelCNN(shape, maps=self.pixel_maps, generator=generator)
         built = make_rbm_vae(
             columns.units(x, self.n_values),
@@ -180,6 +184,15 @@ random_state
             generator=generator,
         )
         return built.to(parameter_type(self))
+
+    def _shape_for_pixels(self, given: tuple[int, ...] | None, n_features: int) -> tuple[int, ...] | None:
+        """Height and width of the pictures whose pixels hang on one another; None where they do not."""
+        if not self.pixel_maps:
+            return None
+        check(self.n_codes == 0, f"pixel_maps must be 0 with Gaussian codes below. Got n_codes={self.n_codes}. Use 0.")
+        channels, *shape = with_channels(picture_shape(self.image_shape, given, n_features))
+        check(channels == 1, f"pixel_maps must be 0 for pictures of several channels. Got {channels}. Take one.")
+        return tuple(shape)
 
     def _procedure(self, module: Model) -> RBMVAELearning:
         objective = ("k", "gradient", "temperature", "warmup", "negative", "n_chains", "n_steps")

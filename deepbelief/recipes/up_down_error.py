@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from deepbelief.belief.dbn import DBN, units_copy
 from deepbelief.belief.greedy import LayerSource, start_layer
@@ -115,8 +116,14 @@ def bound(when: str, net: DBN | UntiedDBN, test: DataSet, options: Options) -> R
     n_chains, betas, burn_in = (20, 50, 10) if options.quick else (CHAINS, BETAS, BURN_IN)
     x, generator = bernoulli_draw(test), make_generator(options.seed, stream=7)
     starts = top_states(net, x[:n_chains], generator)
-    plan = {"n_chains": n_chains, "betas": betas, "burn_in": burn_in, "samples": starts, "generator": generator}
-    found = net.log_likelihood(x, log_z=log_z(net.top, "ais", **plan), generator=generator).mean()  # type: ignore[arg-type]
+    plan: dict[str, Any] = {
+        "n_chains": n_chains,
+        "betas": betas,
+        "burn_in": burn_in,
+        "samples": starts,
+        "generator": generator,
+    }
+    found = net.log_likelihood(x, log_z=log_z(net.top, "ais", **plan), generator=generator).mean()
     what, data = f"lower bound on the log-likelihood {when}", f"{test.name} test, one Bernoulli draw"
     return Result(what, float(found), found.kind, found.stderr, "nats per case", data, name_of(net))
 

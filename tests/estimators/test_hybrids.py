@@ -165,13 +165,18 @@ def test_pixels_that_hang_on_those_before_them(tmp_path: Path) -> None:
     assert ((filled > 0.5) == runs[:20])[np.isnan(holes)].mean() > 0.8
     pictures = rbm_vae(pixel_maps=2).fit(runs.reshape(-1, 2, 8))
     assert pictures.module_.below.pixels.shape == (2, 8)
+    assert rbm_vae(pixel_maps=2).fit(runs.reshape(-1, 1, 2, 8)).image_shape_ == (2, 8)
 
 
 def test_wrong_use_is_told() -> None:
     with pytest.raises(InvalidArgumentError, match="pixel_maps must be at least 0"):
         rbm_vae(pixel_maps=-1).fit(X)
-    with pytest.raises(InvalidArgumentError, match="pixels must be None unless visible is Bernoulli"):
+    with pytest.raises(InvalidArgumentError, match=r"pixel_maps must be 0 for data that are not in \[0, 1\]"):
         rbm_vae(pixel_maps=2).fit(RNG.normal(size=(50, 6)))
+    with pytest.raises(InvalidArgumentError, match=r"pixel_maps must be 0 with Gaussian codes below\. Got n_codes=1"):
+        rbm_vae(pixel_maps=2, n_codes=1).fit(X)
+    with pytest.raises(InvalidArgumentError, match=r"pixel_maps must be 0 for pictures of several channels\. Got 3"):
+        rbm_vae(pixel_maps=2).fit(RNG.random((50, 3, 2, 2)))
     with pytest.raises(InvalidArgumentError, match="n_bits must be two numbers"):
         RBMVAE((3,)).fit(X)
     with pytest.raises(InvalidArgumentError, match="k must be at least 2"):

@@ -56,7 +56,8 @@ def test_annealing_is_tighter_than_samples_and_repeats(plain: VAE, digits: tuple
     assert float(walked) > float(samples) + 3 * walked.stderr
     again = plain.annealed_log_likelihood(x, n_temperatures=60)
     assert np.array_equal(again.value, walked.value)  # type: ignore[arg-type]
-    assert abs(float(plain.annealed_log_likelihood(x, n_temperatures=60, random_state=1)) - float(walked)) < 1
+    other = plain.annealed_log_likelihood(x, n_temperatures=60, random_state=1)
+    assert 0 < abs(float(other) - float(walked)) < 6 * (other.stderr + walked.stderr)
 
 
 def test_completion_keeps_what_is_known(plain: VAE, digits: tuple[Array, Array]) -> None:
@@ -103,7 +104,8 @@ def test_vectors_condition_too_and_real_columns_are_scored_on_their_own_scale() 
     best = stats.norm.logpdf(x, 5 + 10 * np.hstack([c, -c]), 1).sum(1).mean()
     unconditional = stats.multivariate_normal.logpdf(x, x.mean(0), np.cov(x.T)).mean()
     assert unconditional < vae.score(x, c) < best + 0.1
-    assert abs(float(vae.annealed_log_likelihood(x, c, n_temperatures=30)) - vae.score(x, c)) < 0.1
+    walked = vae.annealed_log_likelihood(x, c, n_temperatures=30)
+    assert vae.score(x, c) - 6 * walked.stderr < float(walked) < best + 0.1
     draws = vae.sample(500, label=[0.5], random_state=0)
     assert np.allclose(draws.mean(0), [10, 0], atol=2)
 
