@@ -95,7 +95,10 @@ class PixelCNN(nn.Module):
 
 
 class _Masked(nn.Conv2d):
-    """A convolution that reads no later pixel, nor, unless `itself`, the pixel that it writes."""
+    """A convolution that reads no later pixel, nor, unless `itself`, the pixel that it writes.
+
+    Its weight has the whole kernel, of which the rows below the middle, all zero, are not multiplied.
+    """
 
     seen: Tensor
 
@@ -110,4 +113,7 @@ class _Masked(nn.Conv2d):
             self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight * self.seen, self.bias, padding=self.padding)
+        middle = self.weight.shape[-1] // 2
+        upper = (self.weight * self.seen)[:, :, : middle + 1]
+        above = F.pad(x, (0, 0, middle, 0)) if middle else x
+        return F.conv2d(above, upper, self.bias, padding=(0, middle))
