@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.errors import check_count
+from deepbelief.maths.products import product
 from deepbelief.units.base import Units
 
 MOST_STEPS = 50
@@ -50,11 +51,13 @@ def infer(
     """
     check_count("n_steps", n_steps, low=1)
     top = len(weights)
-    mu = _pass_up(layers, weights, x) if means is None else list(means)
+    mu = [x] if means is None else list(means)
+    fixed = {layer: _messages(weights, mu[layer], layer) for layer in held}  # what held layers send never changes
+    if means is None:
+        mu += _pass_up(layers, weights, fixed[0][1])
     eta = [torch.empty(0)] * (top + 1)
-    fixed = {layer: _messages(weights, mu, layer) for layer in held}  # what held layers send never changes
-    moving = torch.ones(mu[0].shape[0], 1, dtype=torch.bool, device=mu[0].device)
-    for step in range(n_steps):
+    moving, all_move = torch.ones(mu[0].shape[0], 1, dtype=torch.bool, device=mu[0].device), True
+    for _ in range(n_steps):
         change = torch.zeros_like(moving, dtype=mu[0].dtype)
         for parity in (1, 0):
             for layer in range(parity, top + 1, 2):
@@ -63,21 +66,23 @@ def infer(
                 inputs = _input(weights, mu, layer, fixed)
                 new = layers[layer].mean(inputs)
                 change = torch.maximum(change, (new - mu[layer]).abs().amax(1, keepdim=True))
-                mu[layer] = torch.where(moving, new, mu[layer])
-                eta[layer] = inputs if step == 0 else torch.where(moving, inputs, eta[layer])
+                mu[layer] = new if all_move else torch.where(moving, new, mu[layer])
+                eta[layer] = inputs if all_move else torch.where(moving, inputs, eta[layer])
         moving = moving & (change >= tolerance)
-        if not torch.compiler.is_compiling() and not moving.any():  # a file of fixed operations takes all rounds
+        left = 1 if torch.compiler.is_compiling() else int(moving.sum())  # a file of fixed operations takes all rounds
+        if not left:
             break
+        all_move = left == len(moving)
     return Posterior(mu, eta)
 
 
-def _messages(weights: Sequence[Tensor], mu: Sequence[Tensor], layer: int) -> dict[int, Tensor]:
-    """What a layer sends to its neighbours, by their numbers."""
+def _messages(weights: Sequence[Tensor], mu: Tensor, layer: int) -> dict[int, Tensor]:
+    """What a layer of these means sends to its neighbours, by their numbers."""
     found = {}
     if layer > 0:
-        found[layer - 1] = mu[layer] @ weights[layer - 1].T
+        found[layer - 1] = product(mu, weights[layer - 1].T)
     if layer < len(weights):
-        found[layer + 1] = mu[layer] @ weights[layer]
+        found[layer + 1] = product(mu, weights[layer])
     return found
 
 
@@ -96,12 +101,15 @@ def _input(
     return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
 
-def _pass_up(layers: Sequence[Units], weights: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-    """Below the top, the input from below counts twice: for itself, and for the layer above that is not there yet."""
-    mu = [x]
-    for layer, weight in enumerate(weights, start=1):
-        factor = 2.0 if layer < len(weights) else 1.0
-        mu.append(layers[layer].mean(factor * (mu[-1] @ weight)))
+def _pass_up(layers: Sequence[Units], weights: Sequence[Tensor], from_data: Tensor) -> list[Tensor]:
+    """The means above the data, from what these send to the first layer.
+
+    Below the top, the input from below counts twice: for itself, and for the layer above that is not there yet.
+    """
+    mu: list[Tensor] = []
+    for layer in range(1, len(layers)):
+        inputs = from_data if layer == 1 else mu[-1] @ weights[layer - 1]
+        mu.append(layers[layer].mean(2.0 * inputs if layer < len(weights) else inputs))
     return mu
 
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.errors import InvalidArgumentError, check
+from deepbelief.native.draws import sigmoid_bernoulli, softplus_change
 from deepbelief.units.base import Units
+from deepbelief.units.bernoulli import Bernoulli
 
 
 class SideBySide(Units):
@@ -31,6 +33,7 @@ class SideBySide(Units):
         self.size = sum(self.sizes)
         self.bounded = all(part.bounded for part in parts)
         self.needs_bounded_partner = any(part.needs_bounded_partner for part in parts)
+        self._bits = all(type(part) is Bernoulli for part in parts)  # then all are drawn in one call
 
     @property
     def bias(self) -> Tensor:  # type: ignore[override]
@@ -64,6 +67,15 @@ class SideBySide(Units):
     def draw(self, inputs: Tensor, mean: Tensor, generator: torch.Generator | None) -> Tensor:
         pieces = zip(self._parts(), inputs.split(self.sizes, -1), mean.split(self.sizes, -1), strict=True)
         return torch.cat([part.draw(i, m, generator) for part, i, m in pieces], -1)
+
+    def mean_and_sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        both = sigmoid_bernoulli(inputs, self.bias, generator) if self._bits else None
+        return super().mean_and_sample(inputs, generator) if both is None else both
+
+    def cumulant_change(self, inputs: Tensor, scale: float, there: Units, scale_there: float) -> Tensor:
+        biases = (scale, self.bias), (scale_there, there.bias)
+        change = softplus_change(inputs, *biases) if self._bits else None
+        return super().cumulant_change(inputs, scale, there, scale_there) if change is None else change
 
     def statistics(self, x: Tensor) -> dict[str, Tensor]:
         pieces = zip(self._parts(), x.split(self.sizes, -1), strict=True)

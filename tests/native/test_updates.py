@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepbelief.data.source import ArraySource
 from deepbelief.energy.gradients import bits as bits_file
-from deepbelief.energy.gradients import procedure
+from deepbelief.energy.gradients import procedure, weights
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
@@ -66,7 +66,7 @@ def test_an_update_by_bits_is_the_dense_update(name: str, weighted: bool, monkey
     """The same draws (the inputs hardly differ) and the same step, with another number of chains than cases."""
     settings = LearningSettings(**{"n_chains": 83, "learning_rate": 0.1} | UPDATES[name])
     x, weight = bits(45, 80), torch.rand(45, generator=make_generator(5)) if weighted else None
-    by_bits = spied(monkeypatch, "update_of_bits"), spied(monkeypatch, "bits_step")
+    by_bits = spied(monkeypatch, "update_of_bits"), spied(monkeypatch, "bits_step", weights)
     with_chains = spied(monkeypatch, "draws_chains", bits_file)
     fast, fast_state, fast_next = trained(settings, x, weight)
     in_one_pass = not ("momentum" in name or "groups" in name)

@@ -14,16 +14,18 @@ which is what lets all layers learn together from small random weights, without 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from deepbelief.energy.dbm import DBM
-from deepbelief.energy.gradients.moments import Moments
+from deepbelief.energy.gradients.moments import Moments, shares
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.update import Factor, Update
+from deepbelief.energy.gradients.weights import put_gradient, take_step
 from deepbelief.energy.mean_field import Posterior
 from deepbelief.errors import check_count, check_range
 from deepbelief.protocols import StepContext
@@ -82,9 +84,9 @@ class DBMLearning:
             even, odd = self.view.join(posterior.means)
             phase = PositivePhase(even, self.view.join([batch.x, *posterior.inputs[1:]])[1], odd, batch.weight)
             negative, watched = self.negative.moments(self.view, phase, context.generator)
-        positive = self._moments(posterior, batch.weight)
-        self._set_gradients(positive, negative)
-        for offset, mean in zip(self.dbm.offsets, self._layers(positive), strict=True):
+        positive = self._moments(phase, posterior)
+        means = self._put_gradients(positive, negative, context)
+        for offset, mean in zip(self.dbm.offsets, means, strict=True):
             offset.grad = mean
         self.update.apply(context, travellers=self.dbm.offsets)
         for offset in self.dbm.offsets:
@@ -92,56 +94,62 @@ class DBMLearning:
             offset.grad = None
         return watched
 
-    def _moments(self, posterior: Posterior, weight: Tensor | None) -> Moments:
+    def _moments(self, phase: PositivePhase, posterior: Posterior) -> Moments:
         """The data's half: layers enter by their means, and by the means of their further statistics."""
-        even, odd = self.view.join(posterior.means)
-        share = even.new_full((len(even),), 1 / len(even)) if weight is None else (weight / weight.sum()).to(even)
-        right = odd * share.unsqueeze(1)
+        share = shares(phase.v, phase.weight)
+        right = phase.mean_h * share.unsqueeze(1)
         further: list[dict[str, Tensor]] = [{}, {}]
         for layer, units in enumerate(self.dbm.units):
             mean = posterior.means[layer]
             found = units.statistics(mean) if layer == 0 else units.expected_statistics(posterior.inputs[layer], mean)
             for name, rows in found.items():
                 further[layer % 2][f"parts.{layer // 2}.{name}"] = share @ rows
-        return Moments(share @ even, right.sum(0), even, right, further[0], further[1])
+        return Moments(share @ phase.v, right.sum(0), phase.v, right, further[0], further[1])
 
-    def _layers(self, found: Moments) -> list[Tensor]:
+    def _put_gradients(self, positive: Moments, negative: Moments, context: StepContext) -> list[Tensor]:
+        """Put the gradients of *minus* the bound in place; the means of all layers under the data, from the data up.
+
+        Weights whose gradient nobody needs take their step at once.
+        """
+        data, model = self._means(positive), self._means(negative)
+        downs = [b - a for a, b in zip(data, model, strict=True)]
+        if self.sparsity_target is not None:
+            for down, offset in zip(downs[1:], self.dbm.offsets[1:], strict=True):
+                down += self.sparsity_cost * (offset - self.sparsity_target)
+        for layer, shifts in enumerate(self._move_weights(self._pairs(positive), self._pairs(negative), context)):
+            if shifts is not None:
+                downs[layer] += shifts[0]
+                downs[layer + 1] += shifts[1]
+        even, odd = self.view.join([down.unsqueeze(0) for down in downs])
+        for units, down, more, less in (
+            (self.view.visible, even[0], positive.visible, negative.visible),
+            (self.view.hidden, odd[0], positive.hidden, negative.hidden),
+        ):
+            units.set_gradients(down, {name: less[name] - more[name] for name in more})
+        return data
+
+    def _move_weights(
+        self, data: Sequence[Moments], model: Sequence[Moments], context: StepContext
+    ) -> Iterator[tuple[Tensor, Tensor] | None]:
+        """The gradient of each pair of neighbours in place, or their step done; what centring shifts the biases by."""
+        alone = context.world_size == 1 and not context.needs_gradients
+        at_once, rate = alone and self.update.is_plain and not self.l1, self.update.rate(context)
+        for layer, (weight, more, less) in enumerate(zip(self.dbm.weights, data, model, strict=True)):
+            offsets = (self.dbm.offsets[layer], self.dbm.offsets[layer + 1]) if self.centred else None
+            if at_once:
+                yield take_step(weight, more, less, offsets, rate=rate, l2=self.l2)
+            else:
+                yield put_gradient(weight, more, less, offsets, l2=self.l2, l1=self.l1)
+
+    def _means(self, found: Moments) -> list[Tensor]:
         """The means of all layers from the data up."""
         return [row[0] for row in self.view.split(found.v.unsqueeze(0), found.h.unsqueeze(0))]
 
-    def _set_gradients(self, positive: Moments, negative: Moments) -> None:
-        """Put the gradients of *minus* the bound where the optimizer looks for them."""
-        dbm, offsets = self.dbm, self.dbm.offsets
-        deltas = [a - b for a, b in zip(self._layers(positive), self._layers(negative), strict=True)]
-        biases = list(deltas)
-        if self.sparsity_target is not None:
-            for layer in range(1, len(biases)):
-                biases[layer] = biases[layer] - self.sparsity_cost * (offsets[layer] - self.sparsity_target)
-        for layer, (weight, ascent) in enumerate(zip(dbm.weights, self._products(positive, negative), strict=True)):
-            if self.centred:
-                ascent.addr_(deltas[layer], offsets[layer + 1], alpha=-1)
-                ascent.addr_(offsets[layer], deltas[layer + 1], alpha=-1)
-            ascent.add_(weight, alpha=-self.l2).add_(weight.sign(), alpha=-self.l1)
-            if self.centred:
-                biases[layer] = biases[layer] - ascent @ offsets[layer + 1]
-                biases[layer + 1] = biases[layer + 1] - offsets[layer] @ ascent
-            weight.grad = ascent.neg_()
-        rows = self.view.join([bias.unsqueeze(0) for bias in biases])
-        for units, bias, more, less in (
-            (self.view.visible, rows[0][0], positive.visible, negative.visible),
-            (self.view.hidden, rows[1][0], positive.hidden, negative.hidden),
-        ):
-            units.set_gradients(-bias, {name: less[name] - more[name] for name in more})
-
-    def _products(self, positive: Moments, negative: Moments) -> list[Tensor]:
-        """``<x_l x_{l+1}'>_d - <x_l x_{l+1}'>_m`` for each pair of neighbours."""
-        data = self.view.split(positive.left, positive.right)
-        model = self.view.split(negative.left, negative.right)
-        products = []
-        for layer in range(len(self.dbm.weights)):
-            product = torch.mm(data[layer].T, data[layer + 1])
-            products.append(product.addmm_(model[layer].T, model[layer + 1], alpha=-1))
-        return products
+    def _pairs(self, found: Moments) -> list[Moments]:
+        """The moments of each pair of neighbours; the rows of one of the two are weighted to sum to one."""
+        means, rows = self._means(found), [x.contiguous() for x in self.view.split(found.left, found.right)]
+        layers = list(zip(means, rows, strict=True))
+        return [Moments(v, h, left, right, {}, {}) for (v, left), (h, right) in pairwise(layers)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimizer": self.update.state_dict(), "negative": self.negative.state_dict()}

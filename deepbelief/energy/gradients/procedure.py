@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients.bits import takes_bits, update_of_bits
-from deepbelief.energy.gradients.moments import Moments, moments, offset_rows_times_offsets
+from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import Ahead, Follower, NegativePhase, PositivePhase
 from deepbelief.energy.gradients.sparsity import check_groups, with_group_sparsity
 from deepbelief.energy.gradients.update import Factor, Update, move_offsets
+from deepbelief.energy.gradients.weights import put_gradient, take_step
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_range
-from deepbelief.native.products import bits_step
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
 
@@ -101,7 +101,7 @@ class LikelihoodLearning:
             self.put_step(self.sparse(positive, phase), negative, context)
             self.advance(context, positive.v, positive.h)
         else:
-            self.put_gradients(self.sparse(positive, phase), negative, context)
+            self.put_gradients(self.sparse(positive, phase), negative)
             self.advance(context, positive.v, positive.h, meanwhile=ahead)
         return watched
 
@@ -125,48 +125,20 @@ class LikelihoodLearning:
             return positive
         return with_group_sparsity(positive, phase, self.rbm.hidden, self.group_size, self.group_cost)
 
-    def put_gradients(self, positive: Moments, negative: Moments, context: StepContext | None = None) -> None:
+    def put_gradients(self, positive: Moments, negative: Moments) -> None:
         """Gradients of *minus* the log-likelihood, decay and sparsity included, where the optimizer looks for them."""
-        rbm = self.rbm
-        ascent = torch.zeros_like(rbm.weight, requires_grad=False)
-        if not bits_step(ascent, 1.0, *self._halves(positive, negative, 1.0)):
-            left, right = self._factors(positive, negative)
-            ascent = torch.mm(left.T, right)
-        if self.l2:
-            ascent.add_(rbm.weight, alpha=-self.l2)
-        if self.l1:
-            ascent.add_(rbm.weight.sign(), alpha=-self.l1)
-        if self.directions is not None:
-            ascent = self.directions @ (self.directions.T @ ascent)
-        shifts = (ascent @ rbm.hidden_offset, rbm.visible_offset @ ascent) if self.centred else None
-        rbm.weight.grad = ascent.neg_()
+        decay: dict[str, Any] = {"l2": self.l2, "l1": self.l1, "directions": self.directions}
+        shifts = put_gradient(self.rbm.weight, positive, negative, self._offsets(), **decay)
         self._put_other_gradients(positive, negative, shifts)
 
     def put_step(self, positive: Moments, negative: Moments, context: StepContext) -> None:
-        """`put_gradients` where the weights take their step in the same product, without a gradient in between.
-
-        The gradient of 784 x 500 weights would be written once and read five times, a fifth of the whole update.
-        """
-        rbm, rate = self.rbm, self.update.rate(context)
-        keep, shifts = 1 - rate * self.l2, self._shifts(positive, negative) if self.centred else None
-        rbm.weight.grad = None
-        if not bits_step(rbm.weight, keep, *self._halves(positive, negative, rate)):
-            left, right = self._factors(positive, negative)
-            rbm.weight.addmm_(left.T, right, beta=keep, alpha=rate)
+        """`put_gradients` where the weights take their step in the same product, without a gradient in between."""
+        how = {"rate": self.update.rate(context), "l2": self.l2}
+        shifts = take_step(self.rbm.weight, positive, negative, self._offsets(), **how)
         self._put_other_gradients(positive, negative, shifts)
 
-    def _shifts(self, positive: Moments, negative: Moments) -> tuple[Tensor, Tensor]:
-        """``dW lambda`` and ``dW' mu``, from factors that are a fraction of dW, decay included."""
-        rbm = self.rbm
-        mu, offset = offsets = rbm.visible_offset, rbm.hidden_offset
-        to_v, to_h = offset_rows_times_offsets(offsets, positive.v - negative.v, negative.h - positive.h)
-        for half, sign in ((positive, 1), (negative, -1)):
-            to_v.addmv_(half.left.T, half.right.mv(offset), alpha=sign)
-            to_h.addmv_(half.right.T, half.left.mv(mu), alpha=sign)
-        if self.l2:
-            to_v.addmv_(rbm.weight, offset, alpha=-self.l2)
-            to_h.addmv_(rbm.weight.T, mu, alpha=-self.l2)
-        return to_v, to_h
+    def _offsets(self) -> tuple[Tensor, Tensor] | None:
+        return (self.rbm.visible_offset, self.rbm.hidden_offset) if self.centred else None
 
     def _update_of_bits(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float] | None:
         """The same update in one pass over the weights, where the batch is of bits."""
@@ -183,26 +155,6 @@ class LikelihoodLearning:
         self._put_biases(change.down_v, change.down_h, {}, {}, None)
         self.advance(context, change.v_data, change.h_data)
         return found.watched
-
-    def _halves(
-        self, positive: Moments, negative: Moments, rate: float
-    ) -> tuple[list[tuple[Tensor, Tensor, float]], Tensor, Tensor]:
-        """`rate` times the (centred) gradient as `bits_step` takes it: both halves, and the offsets' rows."""
-        halves = [(positive.left, positive.right, rate), (negative.left, negative.right, -rate)]
-        if not self.centred:
-            none = positive.v.new_empty(0)
-            return halves, none.view(0, len(positive.v)), none.view(0, len(positive.h))
-        left = torch.stack([positive.v - negative.v, self.rbm.visible_offset])
-        right = torch.stack([-self.rbm.hidden_offset, negative.h - positive.h])
-        return halves, left, right.mul_(rate)
-
-    def _factors(self, positive: Moments, negative: Moments) -> tuple[Tensor, Tensor]:
-        """The (centred) likelihood's gradient as one product, ``left' right``: both halves, and the offsets' rows."""
-        left, right = [positive.left, negative.left], [positive.right, -negative.right]
-        if self.centred:
-            left += [(positive.v - negative.v).unsqueeze(0), self.rbm.visible_offset.unsqueeze(0)]
-            right += [-self.rbm.hidden_offset.unsqueeze(0), (negative.h - positive.h).unsqueeze(0)]
-        return torch.cat(left), torch.cat(right)
 
     def _put_other_gradients(self, positive: Moments, negative: Moments, shifts: tuple[Tensor, Tensor] | None) -> None:
         """Of the biases, which centring shifts against the weights' step, and of the units' further parameters."""
