@@ -89,6 +89,18 @@ class GAN(nn.Module):
         x = (self.averaged if averaged else self.generator)(inputs)
         return torch.sigmoid(x) if self.values == "unit" else x
 
+    def decoder(self) -> nn.Module:
+        """The averaged generator as a module from noise to cases, (n, n_latent) -> (n, n_features).
+
+        So that the density of its draws with noise around them can be estimated (`deepbelief.evaluation.decoder`).
+        Raises `InvalidArgumentError` for a GAN whose noise is not all normal.
+        """
+        check(
+            self.n_classes is None and not self.n_codes,
+            "decoder() needs noise that is normal alone. Got a GAN with labels or codes. Fit one without.",
+        )
+        return nn.Sequential(self.averaged, nn.Sigmoid()) if self.values == "unit" else self.averaged
+
     def scores(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The critic's score of each case: (n, n_features) -> (n,)."""
         scores = self.critic(2 * x - 1 if self.values == "unit" else x)
