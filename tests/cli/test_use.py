@@ -137,6 +137,8 @@ def test_report_draws_the_same_page_again(trained, call, tmp_path):
     assert page == str(tmp_path / "page.html")
     advice = told(call("report", trained, "--out", tmp_path / "page.html", "--json"))["advice"]
     assert call("report", trained).stdout.splitlines() == [f"- {sentence}" for sentence in advice]
+    done = call("report", trained, "--data", "digits")
+    assert (done.exit_code, "--data is for fits" in done.stderr) == (1, True)
     done = call("report", tmp_path)
     assert (done.exit_code, "the folder of a run must hold settings.yaml" in done.stderr) == (1, True)
 
