@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.belief.greedy import start_layer
 from deepbelief.data.part import part_of
 from deepbelief.energy.gradients.settings import make_procedure
+from deepbelief.energy.partition.conservative import raise_log_likelihood
 from deepbelief.energy.rbm import RBM as RBMModule
 from deepbelief.errors import check_choice, check_count
 from deepbelief.estimators import generative as face
@@ -304,6 +305,22 @@ class RBM(
         columns = self._columns
         rows = face.all_rows(self, self.module_, columns, checked(self, X))
         bound = in_type(self.module_, rows.dtype).log_likelihood(rows, log_z=self.log_z_)
+        return face.on_data_scale(bound, columns)
+
+    def annealed_log_likelihood(
+        self, X: Any, *, n_temperatures: int = 1000, n_runs: int = 10, random_state: Any = None
+    ) -> Bound:
+        """The log-likelihood of each case from below, in nats, where `log_likelihood` may flatter: RAISE.
+
+        `n_runs` runs of annealing backwards from each case, so take some hundred of them (see
+        `deepbelief.energy.partition.conservative`). The standard error is that of their mean.
+        """
+        columns = self._columns
+        rows = face.all_rows(self, self.module_, columns, checked(self, X))
+        seed = seed_of(self.random_state if random_state is None else random_state)
+        generator = make_generator(seed, rows.device, stream=face.LOG_Z_STREAM)
+        options: dict[str, Any] = {"n_chains": n_runs, "betas": n_temperatures, "generator": generator}
+        bound = raise_log_likelihood(in_type(self.module_, rows.dtype), rows, **options)
         return face.on_data_scale(bound, columns)
 
     @torch.no_grad()

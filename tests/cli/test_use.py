@@ -106,9 +106,10 @@ def test_score_can_place_its_temperatures_by_a_pilot_run(tmp_path, call):
     assert (done.exit_code, "Did you mean 'adaptive'" in done.stderr) == (1, True)
 
 
-def test_annealing_over_codes_is_for_vaes(trained, call):
+def test_annealing_from_below_is_for_vaes_and_fitted_rbms(trained, call):
     done = call("score", trained, "digits", "--annealed", "9")
-    assert (done.exit_code, "that is no VAE. Got a DBN or an RBM of `train`" in done.stderr) == (1, True)
+    assert done.exit_code == 1
+    assert "is for a VAE or an RBM of `fit`. Got a DBN or an RBM of `train`" in done.stderr
 
 
 def test_features(trained, call, tmp_path):
