@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.belief.bound import log_weights
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import LayerReport
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.up_down import PUBLISHED_STEPS
 from deepbelief.data.part import part_of
 from deepbelief.energy.gradients.sparsity import check_groups
@@ -168,7 +169,8 @@ precision, checkpoint_dir, verbose, random_state
         keep_bound = self._bound_keeper(dbn, columns, measured[:BOUND_CASES]) if self.report_bounds else None
         plan: dict[str, Any] = {"folder": folder, "resume": resume_from is not None, "seed": seed}
         reports = pretrain(self, dbn, source, self.epochs, held_out=held_out, after_layer=keep_bound, **plan)
-        self.module_, self.history_ = dbn, history_of(reports)
+        self.module_: BeliefStack = dbn
+        self.history_ = history_of(reports)
         self.fine_tune_history_: list[dict[str, Any]] = []
         if self.fine_tune_epochs:
             plan["folder"] = None if folder is None else folder / "fine-tuning"

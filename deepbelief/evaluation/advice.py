@@ -48,7 +48,8 @@ def give_advice(
     found = [] if baseline is None else progress_advice(bounds or {}, baseline)
     found += learning_advice(histories or {}, learning)
     if diagnosis is not None:
-        found += diagnosis_advice(diagnosis, next(reversed((learning or {}).values()), None))
+        plans = list((learning or {}).values())
+        found += diagnosis_advice(diagnosis, plans[-1] if plans else None)
     elif frames is not None:
         found += mixing_advice(frames, steps)
     found += [] if comparison is None else comparison_advice(comparison)

@@ -57,7 +57,7 @@ class ChainView:
     """
 
     def __init__(self, model: Any) -> None:
-        part = part_with_chains(model)
+        part: Any = part_with_chains(model)
         check(
             part is not None,
             f"model must have chains of one law. Got {type(model).__name__}. Use an RBM, a Boltzmann machine, a DBM or "
@@ -88,7 +88,7 @@ class ChainView:
         return self.part.energy(v) / self.part.temperature if self.is_whole else self.part.free_energy(v)
 
     @torch.no_grad()
-    def states(self, x: Tensor, generator: Generator) -> Tensor:
+    def states(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Visible states of the chains that belong to cases: (n, d) -> (n, width).
 
         Units that no case names (labels, upper layers, hidden units) are drawn: in a stack going up, else in clamped

@@ -106,10 +106,10 @@ def histories_of(estimator: Any) -> dict[str, History]:
     estimator = innermost(estimator)
     found: dict[str, History] = {}
     rows = [*(getattr(estimator, "pretrain_history_", None) or []), *(getattr(estimator, "history_", None) or [])]
-    layers = any("layer" in row for row in rows)
+    rest = "all layers" if any("layer" in row for row in rows) else "training"
     for row in rows:
-        stage = f"layer {row['layer']}" if "layer" in row else "all layers" if layers else "training"
-        found.setdefault(stage, []).append({name: value for name, value in row.items() if name != "layer"})
+        stage = f"layer {row['layer']}" if "layer" in row else "low rank" if "low_rank" in row else rest
+        found.setdefault(stage, []).append({k: v for k, v in row.items() if k not in ("layer", "low_rank")})
     tuned = list(getattr(estimator, "fine_tune_history_", None) or [])
     return {**found, **({FINE_TUNING: tuned} if tuned else {})}
 
