@@ -19,6 +19,8 @@ from deepbelief.estimators.arrays import dense_chunks, to_tensor
 from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.storage import load_estimator
 from deepbelief.estimators.supervised import UNKNOWN, is_generative
+from deepbelief.evaluation.advice import overfitting_advice
+from deepbelief.evaluation.chain_advice import learning_advice
 from deepbelief.evaluation.chain_findings import FEWEST_COMPARED, judge_chains
 from deepbelief.evaluation.chain_view import part_with_chains
 from deepbelief.evaluation.gallery import Gallery
@@ -85,13 +87,14 @@ def fit_gallery(folder: Path, *, data: str | None = None, n_steps: int = CHAIN_S
 
 
 def _what_was_kept(fit: Fit) -> Gallery:
-    settings = fit.settings
+    settings, histories = fit.settings, histories_of(fit.estimator)
     return Gallery(
         f"{fit.name} on {settings.data}" if settings else fit.name,
         settings=asdict(settings) if settings else None,
         command=f"deepbelief fit --settings {FIT_SETTINGS}" if settings else "",
         results=fit.results,
-        histories=histories_of(fit.estimator) or None,
+        histories=histories or None,
+        advice=learning_advice(histories, learning_of(fit.estimator)) + overfitting_advice(histories),
     )
 
 
@@ -116,10 +119,11 @@ def histories_of(estimator: Any) -> dict[str, History]:
 
 def learning_of(estimator: Any) -> dict[str, LearningSettings]:
     """The rule and the sweeps per update of every generative stage, for advice; empty where there are no chains."""
+    estimator = innermost(estimator)
     rule = getattr(estimator, "learning", None)
     if rule not in RULES:
         return {}
-    plan = LearningSettings(learning=rule, k=estimator.k)
+    plan = LearningSettings(learning=rule, k=getattr(estimator, "k", 1))
     return dict.fromkeys((stage for stage in histories_of(estimator) if stage != FINE_TUNING), plan)
 
 

@@ -116,6 +116,16 @@ def test_an_estimator_saved_from_python_needs_data_to_have_its_chains_judged(
     assert "Chains over time" in render_report(gallery)
 
 
+def test_what_the_history_shows_is_told_without_data(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 2, (40, 6)).astype(np.float32)
+    rbm = RBM(3, epochs=8, k=2, random_state=0).fit(x)
+    for epoch, row in enumerate(rbm.history_, start=1):
+        row |= {"chain_gap": 5.0, "chain_gap.stderr": 0.1, "relaxation_time": 9.0, "free_energy_gap": 2.0 * epoch}
+    slow, by_heart = fit_gallery(rbm.save(tmp_path / "rbm"), n_steps=0).advice
+    assert "k=2 -> k=10" in slow
+    assert by_heart.startswith("training starts to learn its training cases by heart")
+
+
 def test_stages_have_the_names_of_the_page() -> None:
     x = np.random.default_rng(0).integers(0, 2, (40, 6)).astype(np.float32)
     dbm = DeepBoltzmannMachine((4, 3), epochs=2, pretrain_epochs=1, k=3, random_state=0).fit(x)
