@@ -31,6 +31,7 @@ from deepbelief.training.record import TrainingRecord
 from deepbelief.training.schedules import make_schedule
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Clamp
+from deepbelief.units.base import Units
 
 
 class ConvolutionalDBN(nn.Module):
@@ -58,6 +59,11 @@ class ConvolutionalDBN(nn.Module):
         """The RBMs from the bottom to the top."""
         return list(self.rbms)  # type: ignore[arg-type]
 
+    @property
+    def visible(self) -> Units:
+        """The units of the pixels."""
+        return self.layers[0].visible
+
     def upward(
         self, x: Tensor, *, n_layers: int | None = None, sample: bool = False, generator: Generator = None
     ) -> Tensor:
@@ -67,6 +73,25 @@ class ConvolutionalDBN(nn.Module):
         for rbm in self.layers[:n_layers]:
             x = rbm.hidden.pool(rbm.sample_h_from_v(x, generator)) if sample else rbm.encode(x)
         return x
+
+    def downward(
+        self,
+        a: Tensor,
+        *,
+        sample: bool = False,
+        mean_at_end: bool = True,
+        n_down: int = 20,
+        generator: Generator = None,
+    ) -> Tensor:
+        """Pixels from the pooling units below the top RBM, by means or by draws (`n_down` sweeps of each layer).
+
+        Draws end in the means of the pixels unless `mean_at_end` is False.
+        """
+        if not sample:
+            for rbm in self.layers[-2::-1]:
+                a = rbm.decode(a)
+            return a
+        return self._downward(a, n_down, generator)[int(mean_at_end)]
 
     # -- capabilities -----------------------------------------------------------------------------------------------
 
@@ -84,9 +109,7 @@ class ConvolutionalDBN(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """The means of the pixels, by means going down from the top pooling units."""
-        for rbm in reversed(self.layers):
-            z = rbm.decode(z)
-        return z
+        return self.downward(self.layers[-1].decode(z))
 
     @torch.no_grad()
     def sample(

@@ -70,9 +70,9 @@ class Face:
         return score(x) if condition is None else score(x, condition)
 
     def annealed_log_likelihood(self, x: Any, condition: Any, *, n_temperatures: int, seed: int) -> Bound:
-        """The lower bound of each case by annealing from the encoder's law to the posterior."""
-        score = self._method("annealed_log_likelihood", "has no encoder to anneal from")
-        return score(x, condition, n_temperatures=n_temperatures, random_state=seed)
+        """The lower bound of each case by annealing: a VAE's from its encoder, an RBM's backwards from the case."""
+        score = self._method("annealed_log_likelihood", "has no such bound")
+        return score(x, **self._as_y(score, condition), n_temperatures=n_temperatures, random_state=seed)
 
     @property
     def detects(self) -> bool:

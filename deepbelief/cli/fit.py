@@ -89,4 +89,4 @@ def fit(
         print_json([result.to_dict() for result in results])
     elif results:  # a model without a number to score by has no table
         print_results(results, f"{folder} (everything is in results.json)")
-    tell(f"The fitted {plan.estimator} is in {bold(folder)}.")
+    tell(f"The fitted {plan.estimator} is in {bold(folder)}; how it learned: deepbelief report {bold(folder)}")

@@ -28,7 +28,9 @@ def score(
     out: Annotated[Path | None, typer.Option(help="A .csv or .npy file with a number per case.")] = None,
     schedule: Annotated[str, typer.Option(help="How temperatures lie: fixed, or adaptive after a pilot.")] = "fixed",
     betas: Annotated[int, typer.Option(min=2, help="Temperatures, where log Z must be annealed.")] = 1000,
-    annealed: Annotated[int | None, typer.Option(min=1, metavar="N", help="Score a VAE by N temperatures.")] = None,
+    annealed: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Score a VAE or RBM by N temperatures.")
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -42,7 +44,7 @@ def score(
 
     - `deepbelief score runs/digits digits --out scores.csv`
 
-    - `deepbelief score runs/VAE-digits digits --annealed 200`, with a VAE
+    - `deepbelief score runs/VAE-digits digits --annealed 200`, with a VAE or an RBM of `fit`
     """
     from deepbelief.evaluation.likelihood import chunked_log_likelihood, model_log_z
     from deepbelief.rng import make_generator
@@ -100,7 +102,7 @@ def _check_options(face: Face | None, schedule: str, annealed: int | None) -> No
     check(face is None or schedule == "fixed", "--schedule must be left out for an estimator. Got a model of `fit`.")
     if annealed is not None and not hasattr(getattr(face, "estimator", None), "annealed_log_likelihood"):
         kind = "a DBN or an RBM of `train`" if face is None else type(face.estimator).__name__
-        raise InvalidArgumentError(f"--annealed must be left out for a model that is no VAE. Got {kind}.")
+        raise InvalidArgumentError(f"--annealed is for a VAE or an RBM of `fit`. Got {kind}. Leave it out.")
 
 
 def _on_what(how: Preparation) -> str:

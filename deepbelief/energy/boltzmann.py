@@ -21,6 +21,7 @@ from deepbelief.energy.couplings import DenseInteraction, Interaction, Pattern, 
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.coloured import ColouredGibbs, ColouredMetropolis
+from deepbelief.energy.kernels.coloured_tempering import PairwiseLadder
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.partition.pairwise import PathFromIndependent
 from deepbelief.energy.site_posterior import log_sum_hidden, mean_field
@@ -244,6 +245,10 @@ class BoltzmannMachine(nn.Module):
     def annealing_path(self) -> PathFromIndependent:
         """From independent units with the means of ``offset`` to this machine: what `ais` walks along."""
         return PathFromIndependent(self)
+
+    def temperature_ladder(self, betas: Tensor) -> PairwiseLadder:
+        """The rungs of parallel tempering between the same two ends, at inverse temperatures from 0 to 1."""
+        return PairwiseLadder(self, betas)
 
     def _summed_and_listed(self) -> tuple[list[Block], list[Block]]:
         """The blocks of the colour with most states, which are summed out in closed form, and the others."""

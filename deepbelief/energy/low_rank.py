@@ -11,16 +11,18 @@ Furtlehner, Rosset & Seoane 2025, who integrate over that space where chains are
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
-from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
+from deepbelief.energy.gradients.settings import OBJECTIVES, LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check, check_count
 from deepbelief.protocols import BatchSource
+from deepbelief.training.checkpoint import LATEST
 from deepbelief.training.record import TrainingRecord
 from deepbelief.training.trainer import Trainer
 
@@ -46,20 +48,31 @@ def learn_in_span(
     *,
     seed: int = 0,
     trainer_options: Mapping[str, Any] | None = None,
+    checkpoint_dir: str | Path | None = None,
+    resume: bool = False,
 ) -> TrainingRecord:
     """Learn `rbm` with its weights held in the span of `directions` (orthonormal columns); the biases are free.
 
     The present weights are projected first. Any rule with a negative phase will do ("pcd", "pt", "ptt", "exact", ...),
-    with plain gradient descent, since Adam's steps would leave the span.
+    with plain gradient descent, since Adam's steps would leave the span. With `checkpoint_dir`, `resume` goes on there.
     """
-    check(settings.optimizer == "sgd", f"optimizer must be 'sgd' in a span. Got {settings.optimizer!r}.")
+    check_span(settings)
     procedure = make_procedure(rbm, settings)
-    kind = type(procedure).__name__
-    check(isinstance(procedure, LikelihoodLearning), f"learning must have a negative phase, such as pt. Got {kind}.")
     assert isinstance(procedure, LikelihoodLearning)
     axes = directions.to(rbm.weight)
     with torch.no_grad():
         rbm.weight.copy_(axes @ (axes.T @ rbm.weight))
     procedure.directions = axes
-    options = {"averaging": settings.averaging, **(trainer_options or {})}
-    return Trainer(epochs=settings.epochs, seed=seed, **options).fit(procedure, source)
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    saved = folder if resume and folder is not None and (folder / LATEST).exists() else None
+    options = {"averaging": settings.averaging, "checkpoint_dir": folder, **(trainer_options or {})}
+    return Trainer(epochs=settings.epochs, seed=seed, **options).fit(procedure, source, resume_from=saved)
+
+
+def check_span(settings: LearningSettings) -> None:
+    """Refuse rules that do not stay in a span, or have no half of the model's to learn by."""
+    check(settings.optimizer == "sgd", f"optimizer must be 'sgd' in a span. Got {settings.optimizer!r}.")
+    check(
+        settings.learning not in OBJECTIVES,
+        f'learning must have a negative phase in a span. Got learning={settings.learning!r}. Use learning="pt".',
+    )

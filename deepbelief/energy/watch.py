@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.chain_watch import CHAIN_QUANTITIES, measure_chains
+from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.pseudolikelihood import pseudo_log_likelihood
 from deepbelief.energy.rbm import RBM
@@ -26,7 +27,7 @@ def reconstruction_error(rbm: RBM, v: Tensor, generator: torch.Generator) -> flo
     return (v - rbm.mean_v_from_h(rbm.sample_h_from_v(v, generator))).square().sum(-1).mean().item()
 
 
-def saturation(rbm: RBM, v: Tensor) -> float | None:
+def saturation(rbm: Bipartite, v: Tensor) -> float | None:
     """The share of hidden means within 1 % of an end of their range; near 1, hidden units no longer learn.
 
     None for continuous hidden units, whose range has no ends.
@@ -36,7 +37,7 @@ def saturation(rbm: RBM, v: Tensor) -> float | None:
         return None
     ends = rbm.hidden.from_digits(torch.tensor([[0] * len(bases), [base - 1 for base in bases]]))
     low, high = ends.min().item(), ends.max().item()
-    place = (rbm.mean_h_from_v(v) - low) / (high - low)
+    place = (rbm.hidden.mean(rbm.input_h_from_v(v)) - low) / (high - low)
     return ((place - 0.5).abs() > 0.49).float().mean().item()
 
 

@@ -48,7 +48,10 @@ from deepbelief.units.bernoulli import Bernoulli
 
 Array = NDArray[Any]
 ANNEALING = {"betas": 1000, "burn_in": 200}  # a sweep of a full machine visits its units one by one
-SETTINGS = ("learning", "k", "n_chains", "epochs", "learning_rate", "schedule", "momentum", "l1", "l2", "centred")
+SETTINGS = (
+    *("learning", "k", "n_chains", "n_replicas", "epochs", "learning_rate"),
+    *("schedule", "momentum", "l1", "l2", "centred"),
+)
 
 
 def _has_hidden(estimator: Any) -> bool:
@@ -71,8 +74,9 @@ class BoltzmannMachine(Filling, Scored, Savable, DensityMixin, BaseEstimator):
         Which variables may be coupled: all, neighbours on a grid of `grid_shape` (which may be ``periodic``), or those
         pairs of variables.
     temperature : float
-    learning : "pcd", "cd", "exact" or "pl"
-        Persistent chains, contrastive divergence, enumeration, or pseudo-likelihood (no chains, no hidden units).
+    learning : "pcd", "cd", "pt", "exact" or "pl"
+        Persistent chains, contrastive divergence, parallel tempering at `n_replicas` temperatures, enumeration, or
+        pseudo-likelihood (no chains, no hidden units).
     posterior : None, "mean_field", "gibbs" or "exact"
         How hidden units are filled in while learning; None is mean field, and clamped chains for "cd".
     k, n_chains, epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, averaging, binarization, \
@@ -118,6 +122,7 @@ device, precision, checkpoint_dir, verbose, random_state
         posterior: str | None = None,
         k: int = 1,
         n_chains: int = 100,
+        n_replicas: int = 10,
         epochs: int = 20,
         batch_size: int = 100,
         learning_rate: float = 0.05,
@@ -138,7 +143,8 @@ device, precision, checkpoint_dir, verbose, random_state
         self.visible, self.n_values = visible, n_values
         self.graph, self.grid_shape, self.periodic = graph, grid_shape, periodic
         self.temperature = temperature
-        self.learning, self.posterior, self.k, self.n_chains = learning, posterior, k, n_chains
+        self.learning, self.posterior = learning, posterior
+        self.k, self.n_chains, self.n_replicas = k, n_chains, n_replicas
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
         self.l1, self.l2, self.centred, self.averaging = l1, l2, centred, averaging

@@ -26,7 +26,8 @@ from deepbelief.rng import make_generator
 
 Array = NDArray[Any]
 OF_THE_MACHINE = (
-    *("hidden_layer_sizes", "visible", "hidden", "n_values", "k", "n_chains", "mean_field_steps", "epochs"),
+    *("hidden_layer_sizes", "visible", "hidden", "n_values", "learning", "k", "n_chains", "n_replicas"),
+    *("mean_field_steps", "epochs"),
     *("pretrain_epochs", "batch_size", "learning_rate", "schedule", "momentum", "l1", "l2", "centred"),
     *("sparsity_target", "averaging", "binarization", "device", "precision", "verbose"),
 )
@@ -43,7 +44,7 @@ class DeepBoltzmannClassifier(
     Parameters
     ----------
     hidden_layer_sizes, epochs, pretrain_epochs, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, \
-averaging, k, n_chains, mean_field_steps, binarization
+averaging, learning, k, n_chains, n_replicas, mean_field_steps, binarization
         Of the machine, as for `deepbelief.DeepBoltzmannMachine`; it learns from all cases, labelled or not.
     fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule, fine_tune_batch_size, optimizer, weight_decay, \
 max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
@@ -96,8 +97,10 @@ max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
         visible: str = "auto",
         hidden: str = "bernoulli",
         n_values: int | None = None,
+        learning: str = "pcd",
         k: int = 1,
         n_chains: int = 100,
+        n_replicas: int = 10,
         mean_field_steps: int = 10,
         batch_size: int = 100,
         learning_rate: float = 0.05,
@@ -123,7 +126,8 @@ max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
         self.weight_decay, self.max_norm = weight_decay, max_norm
         self.early_stopping, self.patience, self.validation_fraction = early_stopping, patience, validation_fraction
         self.visible, self.hidden, self.n_values = visible, hidden, n_values
-        self.k, self.n_chains, self.mean_field_steps = k, n_chains, mean_field_steps
+        self.learning, self.k, self.n_chains, self.n_replicas = learning, k, n_chains, n_replicas
+        self.mean_field_steps = mean_field_steps
         self.batch_size, self.learning_rate, self.schedule = batch_size, learning_rate, schedule
         self.momentum, self.l1, self.l2, self.centred = momentum, l1, l2, centred
         self.sparsity_target, self.averaging, self.binarization = sparsity_target, averaging, binarization

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.belief.greedy import start_layer
 from deepbelief.energy.dbm import DBM
 from deepbelief.energy.gradients.deep import DBMLearning
-from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.settings import make_negative
 from deepbelief.energy.pretraining import pretrain
 from deepbelief.errors import check, check_choice, check_count
 from deepbelief.estimators import generative as face
@@ -55,8 +55,11 @@ class DeepBoltzmannMachine(
     ----------
     hidden_layer_sizes : sequence of at least 2 int
         Numbers of hidden units from the bottom to the top.
-    k, n_chains : int
-        Gibbs sweeps per update, and persistent chains.
+    learning : "pcd" or "pt"
+        The model's half by persistent chains, or by chains at `n_replicas` temperatures (parallel tempering), for data
+        whose modes plain chains do not leave; of the greedy pre-training, too.
+    k, n_chains, n_replicas : int
+        Gibbs sweeps per update, persistent chains, and temperatures.
     mean_field_steps : int
         Most rounds of inference per batch.
     pretrain_epochs : int
@@ -86,7 +89,6 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
 
     _stored = ("visible_", "mean_", "scale_", "history_", "_seed", "_log_z")
     _log_z: Bound | None = None
-    learning = "pcd"  # of the greedy pre-training, with `k` and `n_chains`
 
     def __init__(
         self,
@@ -95,8 +97,10 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         visible: str = "auto",
         hidden: str = "bernoulli",
         n_values: int | None = None,
+        learning: str = "pcd",
         k: int = 1,
         n_chains: int = 100,
+        n_replicas: int = 10,
         mean_field_steps: int = 10,
         epochs: int = 10,
         pretrain_epochs: int = 0,
@@ -118,7 +122,8 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.visible, self.hidden, self.n_values = visible, hidden, n_values
-        self.k, self.n_chains, self.mean_field_steps = k, n_chains, mean_field_steps
+        self.learning, self.k, self.n_chains, self.n_replicas = learning, k, n_chains, n_replicas
+        self.mean_field_steps = mean_field_steps
         self.epochs, self.pretrain_epochs, self.batch_size = epochs, pretrain_epochs, batch_size
         self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
         self.l1, self.l2, self.centred = l1, l2, centred
@@ -141,7 +146,7 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         self.history_ = self._pretrain(dbm, source, folder, seed, resume)
         procedure = DBMLearning(
             dbm,
-            PersistentChains(self.n_chains, self.k),
+            make_negative(settings_of(self, self.epochs, self.learning_rate)),
             mean_field_steps=self.mean_field_steps,
             learning_rate=self.learning_rate,
             schedule=make_schedule(self.schedule, 1.0),
@@ -162,6 +167,7 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
     def _check_settings(self) -> None:
         sizes = layer_sizes(self.hidden_layer_sizes)
         check(len(sizes) >= 2, f"hidden_layer_sizes must name at least 2 layers. Got {len(sizes)}. Use RBM for 1.")
+        check_choice("learning", self.learning, ["pcd", "pt"])
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_count("epochs", self.epochs, low=0)

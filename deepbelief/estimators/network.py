@@ -14,6 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.belief.bound import log_weights
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import LayerReport
+from deepbelief.belief.stack import BeliefStack
+from deepbelief.belief.up_down import PUBLISHED_STEPS
 from deepbelief.data.part import part_of
 from deepbelief.energy.gradients.sparsity import check_groups
 from deepbelief.estimators import generative as face
@@ -33,6 +35,7 @@ from deepbelief.estimators.rowwise import hash_of_each_row
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.shared import Filling, OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
+from deepbelief.estimators.up_down import check_unlabelled_tuning, tune_up_down
 from deepbelief.rng import make_generator
 from deepbelief.types import Bound
 
@@ -57,6 +60,9 @@ class DeepBeliefNetwork(
         another kind the second layer starts anew.
     report_bounds : bool
         Measure the lower bound after each layer and keep it in ``bounds_``.
+    fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule, up_down_steps
+        Epochs of up-down after the last layer (none by default): all layers learn on together, ways up and down untied
+        (Hinton, Osindero & Teh 2006). The others as for `deepbelief.DeepBeliefClassifier`.
     visible, hidden, n_values, learning, k, n_chains, batch_size, schedule, momentum, l1, l2, centred, \
 sparsity_target, sparsity_cost, group_size, group_cost, averaging, binarization, watch, validation_fraction, device, \
 precision, checkpoint_dir, verbose, random_state
@@ -65,9 +71,9 @@ precision, checkpoint_dir, verbose, random_state
     Attributes
     ----------
     module_ : deepbelief.belief.dbn.DBN
-        The model, a torch module.
-    history_ : list of dict
-        One row per epoch of each layer.
+        The model, a torch module; after up-down a `deepbelief.belief.untied.UntiedDBN`.
+    history_, fine_tune_history_ : list of dict
+        One row per epoch of each layer, and of up-down.
     bounds_ : list of Bound
         With `report_bounds`: the mean over held-out cases (training cases where none are held out) after each layer.
     visible_, mean_, scale_, log_z_
@@ -83,7 +89,7 @@ precision, checkpoint_dir, verbose, random_state
     ((100, 3), (5, 4), 'lower_bound')
     """
 
-    _stored = ("visible_", "mean_", "scale_", "history_", "bounds_", "_seed", "_log_z")
+    _stored = ("visible_", "mean_", "scale_", "history_", "fine_tune_history_", "bounds_", "_seed", "_log_z")
 
     def __init__(
         self,
@@ -111,6 +117,10 @@ precision, checkpoint_dir, verbose, random_state
         binarization: str = "none",
         tied: bool = False,
         report_bounds: bool = False,
+        fine_tune_epochs: int = 0,
+        fine_tune_learning_rate: float = 3e-3,
+        fine_tune_schedule: str = "linear",
+        up_down_steps: int | Sequence[int] = PUBLISHED_STEPS,
         watch: Sequence[str] = (),
         validation_fraction: float = 0.0,
         device: str = "auto",
@@ -128,6 +138,8 @@ precision, checkpoint_dir, verbose, random_state
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         self.group_size, self.group_cost, self.averaging = group_size, group_cost, averaging
         self.binarization, self.tied, self.report_bounds = binarization, tied, report_bounds
+        self.fine_tune_epochs, self.fine_tune_learning_rate = fine_tune_epochs, fine_tune_learning_rate
+        self.fine_tune_schedule, self.up_down_steps = fine_tune_schedule, up_down_steps
         self.watch, self.validation_fraction = watch, validation_fraction
         self.device, self.precision = device, precision
         self.checkpoint_dir = checkpoint_dir
@@ -138,6 +150,7 @@ precision, checkpoint_dir, verbose, random_state
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, resume_from: str | Path | None = None) -> Self:
         """Learn from X: (n_samples, n_features), images, frames or sparse; `y` is not used."""
         check_settings(self)
+        check_unlabelled_tuning(self)
         X = checked(self, X, reset=True)
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
@@ -156,7 +169,12 @@ precision, checkpoint_dir, verbose, random_state
         keep_bound = self._bound_keeper(dbn, columns, measured[:BOUND_CASES]) if self.report_bounds else None
         plan: dict[str, Any] = {"folder": folder, "resume": resume_from is not None, "seed": seed}
         reports = pretrain(self, dbn, source, self.epochs, held_out=held_out, after_layer=keep_bound, **plan)
-        self.module_, self.history_ = dbn, history_of(reports)
+        self.module_: BeliefStack = dbn
+        self.history_ = history_of(reports)
+        self.fine_tune_history_: list[dict[str, Any]] = []
+        if self.fine_tune_epochs:
+            plan["folder"] = None if folder is None else folder / "fine-tuning"
+            self.module_, self.fine_tune_history_ = tune_up_down(self, dbn, source, **plan)
         return self
 
     def _bound_keeper(self, dbn: DBN, columns: Columns, x: Any) -> Callable[[LayerReport], None]:

@@ -14,7 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.belief.greedy import start_layer
 from deepbelief.data.part import part_of
-from deepbelief.energy.gradients.settings import make_procedure
+from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
+from deepbelief.energy.low_rank import check_span, learn_in_span, principal_directions
+from deepbelief.energy.partition.conservative import raise_log_likelihood
 from deepbelief.energy.rbm import RBM as RBMModule
 from deepbelief.errors import check_choice, check_count
 from deepbelief.estimators import generative as face
@@ -36,6 +38,7 @@ from deepbelief.estimators.shared import Filling, OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator
+from deepbelief.training.checkpoint import LATEST
 from deepbelief.training.divergence import Guard
 from deepbelief.training.processes import connect
 from deepbelief.training.trainer import Trainer
@@ -78,6 +81,9 @@ class RBM(
     group_cost : float
         Strength of the group sparsity: learning climbs ``log p(v) - group_cost * sum over groups of ||<h_g | v>||_2``,
         so that few groups answer to a case (Luo, Shen, Niu & Ungar 2011). Rules without chains have neither sparsity.
+    low_rank, low_rank_epochs : int
+        A stage before: weights held for so many epochs in the span of the first `low_rank` principal directions of the
+        data, where chains find all clusters (see `deepbelief.energy.low_rank`); None for none. Learn by "pt" or "ptt".
     binarization : "none", "threshold", "fixed" or "stochastic"
         How grey levels in [0, 1] become bits while learning (and when scored).
     watch : sequence of names
@@ -99,7 +105,7 @@ class RBM(
     module_ : deepbelief.energy.rbm.RBM
         The model, a torch module.
     history_ : list of dict
-        One row per epoch.
+        One row per epoch; those of the stage before have `low_rank`.
     visible_, mean_, scale_
         The kind of the visible units; the standardization, or None.
     log_z_ : Bound
@@ -146,6 +152,8 @@ class RBM(
         group_size: int | None = None,
         group_cost: float = 0.0,
         averaging: float | None = None,
+        low_rank: int | None = None,
+        low_rank_epochs: int = 10,
         binarization: str = "none",
         watch: Sequence[str] = (),
         validation_fraction: float = 0.0,
@@ -163,6 +171,7 @@ class RBM(
         self.l1, self.l2, self.centred = l1, l2, centred
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         self.group_size, self.group_cost, self.averaging = group_size, group_cost, averaging
+        self.low_rank, self.low_rank_epochs = low_rank, low_rank_epochs
         self.binarization, self.watch = binarization, watch
         self.validation_fraction = validation_fraction
         self.device, self.precision = device, precision
@@ -178,19 +187,52 @@ class RBM(
         X = checked(self, X, reset=True)
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
+        plan = self._checked_plan(X)
         columns = choose_columns(X, self.visible, weight)
         rbm = self._new_module(X, columns, seed)
         source, held_out = self._sources(X, weight, columns, seed)
         if resume_from is None:
             start_layer(rbm, source, make_generator(seed, getattr(source, "device", "cpu")))
+        resume = resume_from is not None
+        before = self._learn_in_span(rbm, X, columns, source, folder, seed, resume)
         watch = watch_of(self, rbm, source, held_out, seed)
         options = {"seed": seed, "averaging": self.averaging, **trainer_options(self, rbm)}
         trainer = Trainer(epochs=self.epochs, callbacks=watch, checkpoint_dir=folder, **options)
-        procedure = make_procedure(rbm, settings_of(self, self.epochs, self.learning_rate))
-        record = trainer.fit(procedure, source, resume_from=None if resume_from is None else folder)
-        self._keep(rbm, columns, seed, record.history)
+        procedure = make_procedure(rbm, plan)
+        only_before = bool(before) and folder is not None and not (folder / LATEST).exists()
+        record = trainer.fit(procedure, source, resume_from=folder if resume and not only_before else None)
+        self._keep(rbm, columns, seed, before + record.history)
         self._learning_state, self._partial_fits = procedure.state_dict(), 0
         return self
+
+    def _checked_plan(self, x: Any) -> LearningSettings:
+        """The settings of learning, after a look at those of the stage before."""
+        plan = settings_of(self, self.epochs, self.learning_rate)
+        if self.low_rank is not None:
+            check_count("low_rank", self.low_rank, low=1, high=min(x.shape))
+            check_count("low_rank_epochs", self.low_rank_epochs, low=0)
+            check_span(plan)
+        return plan
+
+    def _learn_in_span(
+        self,
+        rbm: RBMModule,
+        x: Any,
+        columns: Columns,
+        source: BatchSource,
+        folder: Path | None,
+        seed: int,
+        resume: bool,
+    ) -> list[dict[str, Any]]:
+        """The stage before, with its own checkpoints and random numbers."""
+        if self.low_rank is None:
+            return []
+        axes = principal_directions(face.starting_rows(columns, x, seed, rbm.weight.dtype)[0], self.low_rank)
+        plan = settings_of(self, self.low_rank_epochs, self.learning_rate)
+        options: dict[str, Any] = {"seed": seed + 1, "trainer_options": trainer_options(self, rbm), "resume": resume}
+        below = None if folder is None else folder / "low-rank"
+        record = learn_in_span(rbm, axes, source, plan, checkpoint_dir=below, **options)
+        return [{"low_rank": self.low_rank, **row} for row in record.history]
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """One pass over X at the constant `learning_rate`; chains and momentum go on where they were.
@@ -304,6 +346,22 @@ class RBM(
         columns = self._columns
         rows = face.all_rows(self, self.module_, columns, checked(self, X))
         bound = in_type(self.module_, rows.dtype).log_likelihood(rows, log_z=self.log_z_)
+        return face.on_data_scale(bound, columns)
+
+    def annealed_log_likelihood(
+        self, X: Any, *, n_temperatures: int = 1000, n_runs: int = 10, random_state: Any = None
+    ) -> Bound:
+        """The log-likelihood of each case from below, in nats, where `log_likelihood` may flatter: RAISE.
+
+        `n_runs` runs of annealing backwards from each case, so take some hundred of them (see
+        `deepbelief.energy.partition.conservative`). The standard error is that of their mean.
+        """
+        columns = self._columns
+        rows = face.all_rows(self, self.module_, columns, checked(self, X))
+        seed = seed_of(self.random_state if random_state is None else random_state)
+        generator = make_generator(seed, rows.device, stream=face.LOG_Z_STREAM)
+        options: dict[str, Any] = {"n_chains": n_runs, "betas": n_temperatures, "generator": generator}
+        bound = raise_log_likelihood(in_type(self.module_, rows.dtype), rows, **options)
         return face.on_data_scale(bound, columns)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Fine-tuning by up-down with an estimator's settings: the generative model itself learns on, labels included."""
+"""Fine-tuning by up-down with an estimator's settings: the generative model itself learns on, labelled or not."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from deepbelief.belief.dbn import DBN
 from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.untied import UntiedDBN
 from deepbelief.belief.up_down import UpDownLearning, checked_steps
-from deepbelief.errors import check, check_choice, check_range
-from deepbelief.estimators.learning import most_epochs, trainer_options
+from deepbelief.errors import check, check_choice, check_count, check_range
+from deepbelief.estimators.learning import layer_sizes, most_epochs, trainer_options
 from deepbelief.protocols import BatchSource
 from deepbelief.training.checkpoint import LATEST
-from deepbelief.training.schedules import make_schedule
+from deepbelief.training.schedules import SCHEDULES, make_schedule
 from deepbelief.training.trainer import Trainer
 
 METHODS = ("backpropagation", "up_down")
@@ -54,6 +54,18 @@ def check_fine_tuning(estimator: Any) -> None:
     )
 
 
+def check_unlabelled_tuning(estimator: Any) -> None:
+    """Refuse settings of up-down without labels that cannot be, before any layer learns."""
+    check_count("fine_tune_epochs", estimator.fine_tune_epochs, low=0)
+    if not estimator.fine_tune_epochs:
+        return
+    checked_steps(estimator.up_down_steps)
+    check_range("fine_tune_learning_rate", estimator.fine_tune_learning_rate, low=0)
+    check_choice("fine_tune_schedule", estimator.fine_tune_schedule, SCHEDULES)
+    n = len(layer_sizes(estimator.hidden_layer_sizes))
+    check(n >= 2, f"hidden_layer_sizes must name at least 2 layers for up-down. Got {n}. Use fine_tune_epochs=0.")
+
+
 def tune_up_down(
     estimator: Any, dbn: DBN, source: BatchSource, *, seed: int, folder: Path | None, resume: bool
 ) -> tuple[UntiedDBN, list[dict[str, Any]]]:
@@ -68,7 +80,7 @@ def tune_up_down(
         momentum=estimator.momentum,
         l2=estimator.l2,
         centred=estimator.centred,
-        discriminative=estimator.discriminative,
+        discriminative=getattr(estimator, "discriminative", 0.0),  # of those that learn labels
         mean_dreams=grey,
     )
     options = {"seed": seed, "checkpoint_dir": folder, "averaging": estimator.averaging}

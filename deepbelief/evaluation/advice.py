@@ -26,7 +26,7 @@ WIDEST_BRACKET, SMALLEST_GAP, SMALLEST_FALL, SMALLEST_GAIN = 1.0, 1.0, 0.5, 0.5 
 
 
 def give_advice(
-    dbn: BeliefStack,
+    model: Any,
     x: Tensor,
     frames: Tensor | None = None,
     steps: Sequence[int] = (),
@@ -41,17 +41,19 @@ def give_advice(
 ) -> list[str]:
     """All sentences for a model, the cases `x`, the frames of its chains, its bounds and its training histories.
 
-    `baseline` is the log-likelihood of the same cases under independent units; `learning` holds the settings by stage;
-    a `diagnosis` of chains takes the place of their frames; adversarial accuracies are looked for in `results`.
+    `baseline` is the log-likelihood of the same cases under independent units; `learning` holds the settings by stage,
+    those of the layer that chains run in last; a `diagnosis` of chains takes the place of their frames; adversarial
+    accuracies are looked for in `results`.
     """
     found = [] if baseline is None else progress_advice(bounds or {}, baseline)
     found += learning_advice(histories or {}, learning)
     if diagnosis is not None:
-        found += diagnosis_advice(diagnosis, (learning or {}).get(f"layer {len(dbn.layers)}"))
+        plans = list((learning or {}).values())
+        found += diagnosis_advice(diagnosis, plans[-1] if plans else None)
     elif frames is not None:
         found += mixing_advice(frames, steps)
     found += [] if comparison is None else comparison_advice(comparison)
-    found += unit_advice(dbn, x)
+    found += unit_advice(model, x)
     found += bound_advice(bounds or {})
     return found + overfitting_advice(histories or {}) + copying_advice(results)
 
@@ -96,13 +98,28 @@ def mixing_advice(frames: Tensor, steps: Sequence[int]) -> list[str]:
 
 
 @torch.no_grad()
-def unit_advice(dbn: BeliefStack, x: Tensor) -> list[str]:
+def hidden_means(model: Any, x: Tensor) -> dict[int, Tensor]:
+    """The means of the Bernoulli hidden units given the cases `x`, by layer from 1: (n, units) each.
+
+    A stack's by its way up, a deep Boltzmann machine's by mean field, other models' by their one layer of codes.
+    """
+    if isinstance(model, BeliefStack):
+        layers = [rbm.hidden for rbm in model.layers]
+        means = [units.mean(unit_inputs(model, x, i)) for i, units in enumerate(layers)]
+    elif hasattr(model, "infer"):
+        layers, means = model.units[1:], model.infer(x).means[1:]
+    elif getattr(model, "hidden", None) is not None:
+        layers, means = [model.hidden], [model.encode(x)]
+    else:
+        return {}
+    pairs = enumerate(zip(layers, means, strict=True), start=1)
+    return {number: mean for number, (units, mean) in pairs if isinstance(units, Bernoulli)}
+
+
+def unit_advice(model: Any, x: Tensor) -> list[str]:
     """Whether many hidden units of a layer are always on or off, or are never between."""
     found = []
-    for number, rbm in enumerate(dbn.layers, start=1):
-        if not isinstance(rbm.hidden, Bernoulli):
-            continue
-        mean = rbm.hidden.mean(unit_inputs(dbn, x, number - 1))
+    for number, mean in hidden_means(model, x).items():
         idle = ((mean < 0.01).all(0) | (mean > 0.99).all(0)).double().mean().item()
         saturated = ((mean - 0.5).abs() > 0.49).double().mean().item()
         if idle > MOST_IDLE:

@@ -13,13 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.belief.stack import BeliefStack
-from deepbelief.energy.kernels.gibbs import BlockGibbs, ChainState
 from deepbelief.energy.kernels.traces import FREE_ENERGY, Scalars, Traces, run_chains
-from deepbelief.energy.rbm import RBM
 from deepbelief.energy.watch import saturation
 from deepbelief.errors import InvalidDataError, check_count
-from deepbelief.evaluation.likelihood import top_states
+from deepbelief.evaluation.chain_view import ChainView
 from deepbelief.maths.autocorrelation import effective_size, nested_r_hat, relaxation_time, slowest, split_r_hat
 from deepbelief.protocols import Kernel
 from deepbelief.types import Bound, Result
@@ -91,10 +88,13 @@ def _start_gap(groups: list[Traces], first: int) -> Bound | None:
 
 
 def diagnose_model(
-    model: BeliefStack | RBM, x: Tensor, *, n_chains: int = 100, n_steps: int = 400, generator: torch.Generator
+    model: Any, x: Tensor, *, n_chains: int = 100, n_steps: int = 400, generator: torch.Generator
 ) -> ChainDiagnosis:
-    """Gibbs chains in an RBM, or in the top RBM of a DBN: `n_chains` from cases `x`, `n_chains` from independent units.
+    """The chains of any energy-based model, or of a stack's top: `n_chains` from cases `x`, and from independent units.
 
+    A Boltzmann machine's chains are followed by their energy, all others' by their free energy.
+
+    >>> from deepbelief.energy.rbm import RBM
     >>> rbm, generator = RBM(6, 3), torch.Generator().manual_seed(0)
     >>> x = rbm.sample(50, generator=generator)
     >>> diagnose_model(rbm, x, n_steps=100, generator=generator).mixed
@@ -103,27 +103,23 @@ def diagnose_model(
     check_count("n_chains", n_chains, low=2)
     if len(x) < 2:
         raise InvalidDataError(f"x must hold at least 2 cases. Got {len(x)}.")
-    top = model.top if isinstance(model, BeliefStack) else model
-    lifted, kernel = top_states(model, x, generator), BlockGibbs(top)
+    view = ChainView(model)
+    lifted, kernel = view.states(x, generator), view.kernel
     rows = torch.randint(len(x), (n_chains,), generator=generator, device=generator.device).to(x.device)
     from_data = kernel.start_at(lifted[rows], generator=generator)
     from_base = kernel.init(n_chains, generator=generator)
-    scalars = Scalars(top.free_energy, lifted)
+    scalars = Scalars(view.free_energy, lifted)
     return diagnose_chains(kernel, from_data, from_base, scalars, n_steps, generator=generator)
 
 
-@torch.no_grad()
-def ends_as_data(model: BeliefStack | RBM, found: ChainDiagnosis, generator: torch.Generator) -> Tensor:
+def ends_as_data(model: Any, found: ChainDiagnosis, generator: torch.Generator) -> Tensor:
     """The last states of the chains from independent units as cases: draws of the model, where the chains mixed."""
-    state: ChainState = found.ends[1]
-    if isinstance(model, RBM):
-        return state.v
-    v = state.v[:, : model.top.visible.size - (model.n_classes or 0)]
-    return model.downward(v, sample=True, mean_at_end=False, generator=generator)
+    return ChainView(model).cases(found.ends[1].v, generator)
 
 
-def diagnosis_rows(model: BeliefStack | RBM, found: ChainDiagnosis, *, data: str, model_name: str) -> list[Result]:
+def diagnosis_rows(model: Any, found: ChainDiagnosis, *, data: str, model_name: str) -> list[Result]:
     """Rows of results: relaxation time, worth of the draws, agreement, movement and saturation."""
+    view = ChainView(model)
     size = min(found.effective_sizes.values(), key=float)
     share = 1000 / found.n_draws  # effective draws per 1000
     time = found.relaxation
@@ -135,11 +131,10 @@ def diagnosis_rows(model: BeliefStack | RBM, found: ChainDiagnosis, *, data: str
     ]
     if found.start_gap is not None:
         gap = found.start_gap
-        rows.append(("free-energy gap of chains from two sides", float(gap), gap.kind, gap.stderr, "nats"))
-    top = model.top if isinstance(model, BeliefStack) else model
-    if top.visible.bases is not None:
+        rows.append((f"{view.name} gap of chains from two sides", float(gap), gap.kind, gap.stderr, "nats"))
+    if view.part.visible.bases is not None:
         rows.append(("visible entries that change in a sweep", 100 * found.flip_rate, "measured", None, "%"))
-    stuck = saturation(top, found.ends[1].v)
+    stuck = None if view.is_whole else saturation(view.part, found.ends[1].v)
     if stuck is not None:
         rows.append(("saturated hidden means on chains", 100 * stuck, "measured", None, "%"))
     return [Result(what, value, kind, error, unit, data, model_name) for what, value, kind, error, unit in rows]

@@ -115,8 +115,8 @@ def top_states(model: Any, x: Tensor, generator: torch.Generator) -> Tensor:
     """Visible states of `model`'s undirected part that belong to the cases `x`: draws going up, labels by posterior."""
     if not hasattr(model, "upward"):
         return x
-    h = model.upward(x, sample=True, generator=generator)
-    if not model.n_classes:
+    h = model.upward(x, n_layers=len(model.layers) - 1, sample=True, generator=generator)
+    if not getattr(model, "n_classes", None):
         return h
     posterior = torch.softmax(-model.label_free_energies(h), 1)
     return torch.cat([h, model.top.visible.part(1).draw(posterior, posterior, generator)], 1)

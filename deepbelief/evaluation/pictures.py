@@ -1,19 +1,18 @@
-"""Cases that a deep belief network makes: chains over time, samples of a class, completions, reconstructions."""
+"""Cases that an energy-based model makes: chains over time, samples of a class, completions, reconstructions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.belief.stack import BeliefStack
 from deepbelief.data.masks import half_mask, random_mask
-from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.errors import check_count
+from deepbelief.evaluation.chain_view import ChainView
 from deepbelief.evaluation.gallery import Completions, Reconstructions
-from deepbelief.evaluation.likelihood import top_states
 from deepbelief.evaluation.measured import to_numpy
 
 
@@ -31,39 +30,32 @@ def geometric_steps(last: int, n_frames: int) -> list[int]:
 
 
 @torch.no_grad()
-def chain_frames(dbn: BeliefStack, x: Tensor, steps: Sequence[int], *, generator: torch.Generator) -> Tensor:
-    """Chains in the top RBM that start at the cases `x`: (chains, times, features), means of the data after `steps`.
+def chain_frames(model: Any, x: Tensor, steps: Sequence[int], *, generator: torch.Generator) -> Tensor:
+    """Chains that start at the cases `x`: (chains, times, features), means of the data after `steps`.
 
-    Step 0 is the case itself. Below the top, each frame is one pass down (draws, then means at the end).
+    Step 0 is the case itself. Below the top of a stack, each frame is one pass down (draws, then means at the end).
     """
-    kernel = BlockGibbs(dbn.top)
-    state = kernel.start_at(top_states(dbn, x, generator), generator=generator)
+    view = ChainView(model)
+    state = view.kernel.start_at(view.states(x, generator), generator=generator)
     frames, done = [], 0
     for step in steps:
         mean = None
         for _ in range(step - done):
-            state, info = kernel.step(state, generator=generator)
-            mean = info.mean_v
+            state, info = view.kernel.step(state, generator=generator)
+            mean = info.mean if view.is_whole else info.mean_v
         done = step
-        frames.append(x if mean is None else _down(dbn, state.v, mean, generator))
+        frames.append(x if mean is None else view.cases(state.v, generator, mean=mean))
     return torch.stack(frames, 1)
 
 
-def _down(dbn: BeliefStack, v: Tensor, mean_v: Tensor, generator: torch.Generator) -> Tensor:
-    if len(dbn.layers) == 1:
-        return mean_v[:, : dbn.visible.size]
-    width = dbn.layers[-2].hidden.size
-    return dbn.downward(v[:, :width], sample=True, generator=generator)
-
-
-def class_samples(dbn: BeliefStack, n: int, n_steps: int, *, generator: torch.Generator) -> np.ndarray | None:
-    """`n` samples (their means) of every class, (classes, n, features); None unless labels sit in the top RBM."""
-    if not dbn.n_classes:
+def class_samples(model: Any, n: int, n_steps: int, *, generator: torch.Generator) -> np.ndarray | None:
+    """`n` samples (their means) of every class, (classes, n, features); None unless labels sit in the model."""
+    if not getattr(model, "n_classes", None):
         return None
     check_count("n", n, low=1)
-    labels = torch.arange(dbn.n_classes, device=dbn.top.weight.device).repeat_interleave(n)
-    drawn = dbn.sample(len(labels), labels=labels, generator=generator, n_steps=n_steps, mean=True)
-    return to_numpy(drawn.view(dbn.n_classes, n, -1))
+    labels = torch.arange(model.n_classes, device=next(model.parameters()).device).repeat_interleave(n)
+    drawn = model.sample(len(labels), labels=labels, generator=generator, n_steps=n_steps, mean=True)
+    return to_numpy(drawn.view(model.n_classes, n, -1))
 
 
 def picture_half(image_shape: Sequence[int], side: str) -> Tensor:
@@ -86,16 +78,14 @@ def half_masks(n: int, d: int, image_shape: Sequence[int] | None, generator: tor
     return torch.stack([sides[0] if i < (n + 1) // 2 else sides[1] for i in range(n)])
 
 
-def completions(
-    dbn: BeliefStack, x: Tensor, image_shape: Sequence[int] | None, *, generator: torch.Generator
-) -> Completions:
+def completions(model: Any, x: Tensor, image_shape: Sequence[int] | None, *, generator: torch.Generator) -> Completions:
     """The cases `x` with half of each hidden, and what the model fills in."""
     known = half_masks(len(x), x.shape[1], image_shape, generator).to(x.device)
-    completed = dbn.complete(torch.where(known, x, torch.zeros_like(x)), known, generator=generator)
+    completed = model.complete(torch.where(known, x, torch.zeros_like(x)), known, generator=generator)
     return Completions(to_numpy(x), to_numpy(known), to_numpy(completed))
 
 
 @torch.no_grad()
-def reconstructions(dbn: BeliefStack, x: Tensor) -> Reconstructions:
+def reconstructions(model: Any, x: Tensor) -> Reconstructions:
     """The cases `x`, and what comes back after encoding and decoding."""
-    return Reconstructions(to_numpy(x), to_numpy(dbn.reconstruct(x)))
+    return Reconstructions(to_numpy(x), to_numpy(model.decode(model.encode(x))))

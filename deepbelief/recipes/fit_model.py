@@ -21,7 +21,7 @@ from deepbelief.evaluation.classification import classification_results, regress
 from deepbelief.evaluation.measured import mean_result
 from deepbelief.files import atomic_write_text
 from deepbelief.recipes.fit_data import FitData, Part, read_fit_data
-from deepbelief.recipes.run_folder import MODEL, RESULTS, write_results
+from deepbelief.recipes.run_folder import MODEL, REPORT, RESULTS, write_results
 from deepbelief.training.processes import connect
 from deepbelief.types import Bound, Result
 
@@ -216,7 +216,8 @@ def _open(settings: FitSettings, folder: Path, resume: bool, overwrite: bool) ->
         raise InvalidArgumentError(
             f"the folder must be new or empty. Got {str(folder)!r}. Choose another, or write over a fit (overwrite)."
         )
-    (folder / RESULTS).unlink(missing_ok=True)
+    for stale in (RESULTS, REPORT):
+        (folder / stale).unlink(missing_ok=True)
     atomic_write_text(path, settings.to_yaml())
 
 

@@ -14,9 +14,9 @@ from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.data.masks import random_mask
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.evaluation.adversarial_accuracy import adversarial_rows
-from deepbelief.evaluation.chain_data import Comparison, compare_with_data, comparison_rows
-from deepbelief.evaluation.chains import ChainDiagnosis, diagnose_model, diagnosis_rows, ends_as_data
+from deepbelief.evaluation.chain_data import Comparison
+from deepbelief.evaluation.chain_findings import FEWEST_COMPARED, judge_chains
+from deepbelief.evaluation.chains import ChainDiagnosis
 from deepbelief.evaluation.classification import classification_results, regression_results
 from deepbelief.evaluation.completion import completion_results
 from deepbelief.evaluation.features import feature_results
@@ -32,7 +32,6 @@ from deepbelief.types import Bound, Result
 
 EVALUATION_STREAM = 301  # of the run's seed; each part of the evaluation has a stream of its own from here on
 MOST_COMPLETED, MOST_TRAINING, MOST_FEATURES = 500, 10_000, 5_000
-FEWEST_COMPARED = 40
 CHUNK = 2000
 
 Progress = Callable[[str], Callable[[int, int], None]]  # the name of a piece of work -> (done, in all)
@@ -186,16 +185,11 @@ def _chains(
     names: dict[str, Any],
 ) -> None:
     """How chains run and whether they are where the data are; where no samples are drawn, their ends serve as such."""
-    generator, plan = _stream(settings, 6, device), settings.evaluation
-    found.diagnosis = diagnose_model(dbn, x, n_steps=plan.chain_steps, generator=generator)
-    found.results += diagnosis_rows(dbn, found.diagnosis, **names)
-    ends = ends_as_data(dbn, found.diagnosis, generator)
-    if len(train) >= FEWEST_COMPARED:
-        found.comparison = compare_with_data(ends, train, x, generator=generator)
-        found.results += comparison_rows(found.comparison, **names)
-    if not plan.samples:
-        for which, cases in (("training", train), ("held-out", x)):
-            found.results += adversarial_rows(cases, ends, which, generator=generator, **names)
+    plan, generator = settings.evaluation, _stream(settings, 6, device)
+    options: dict[str, Any] = {"n_steps": plan.chain_steps, "accuracies": not plan.samples, "generator": generator}
+    judged = judge_chains(dbn, train, x, **options, **names)
+    found.diagnosis, found.comparison = judged.diagnosis, judged.comparison
+    found.results += judged.results
 
 
 def _predictions(

@@ -128,6 +128,29 @@ def test_fit_keeps_the_estimator_and_its_numbers(name, files, call, tmp_path):
     assert type(load_estimator(tmp_path / "fit" / "model")).__name__ == name
 
 
+@pytest.mark.parametrize(
+    ("name", "stages", "judged"),
+    [
+        ("VAE", ["training"], False),
+        ("ReplicatedSoftmax", ["training"], False),  # its law depends on the length of the document
+        ("AnomalyDetector", [], False),  # around a BernoulliRBM, which keeps no history
+        ("BernoulliRBM", [], True),
+        ("DeepBoltzmannClassifier", ["layer 1", "layer 2", "all layers", "fine-tuning"], True),
+    ],
+)
+def test_report_draws_the_page_of_a_fit(name, stages, judged, files, call, tmp_path):
+    data, options = FITS[name]
+    told(call("fit", name, files / f"{data}.csv", *options, "--out", tmp_path / "fit", "--json"))
+    page = told(call("report", tmp_path / "fit", "--chain-steps", 16, "--json"))["report"]
+    assert page == str(tmp_path / "fit" / "report.html")
+    text = (tmp_path / "fit" / "report.html").read_text()
+    assert ("Relaxation time of chains" in text) == judged
+    assert ("Learning curves" in text) == bool(stages)
+    assert all(stage in text for stage in stages[1:])
+    told(call("report", tmp_path / "fit", "--chain-steps", 0, "--out", tmp_path / "kept.html", "--json"))
+    assert "Relaxation time of chains" not in (tmp_path / "kept.html").read_text()
+
+
 def test_the_verbs_use_a_deep_boltzmann_machine(call, tmp_path):
     folder, sizes = tmp_path / "dbm", ["--set", "hidden_layer_sizes=[8,5]"]
     told(call("fit", "DeepBoltzmannMachine", "digits", *SHORT, *sizes, "--out", folder, "--json"))

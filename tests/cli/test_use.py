@@ -106,9 +106,10 @@ def test_score_can_place_its_temperatures_by_a_pilot_run(tmp_path, call):
     assert (done.exit_code, "Did you mean 'adaptive'" in done.stderr) == (1, True)
 
 
-def test_annealing_over_codes_is_for_vaes(trained, call):
+def test_annealing_from_below_is_for_vaes_and_fitted_rbms(trained, call):
     done = call("score", trained, "digits", "--annealed", "9")
-    assert (done.exit_code, "that is no VAE. Got a DBN or an RBM of `train`" in done.stderr) == (1, True)
+    assert done.exit_code == 1
+    assert "is for a VAE or an RBM of `fit`. Got a DBN or an RBM of `train`" in done.stderr
 
 
 def test_features(trained, call, tmp_path):
@@ -137,6 +138,8 @@ def test_report_draws_the_same_page_again(trained, call, tmp_path):
     assert page == str(tmp_path / "page.html")
     advice = told(call("report", trained, "--out", tmp_path / "page.html", "--json"))["advice"]
     assert call("report", trained).stdout.splitlines() == [f"- {sentence}" for sentence in advice]
+    done = call("report", trained, "--data", "digits")
+    assert (done.exit_code, "--data is for fits" in done.stderr) == (1, True)
     done = call("report", tmp_path)
     assert (done.exit_code, "the folder of a run must hold settings.yaml" in done.stderr) == (1, True)
 

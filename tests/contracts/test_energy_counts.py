@@ -40,7 +40,7 @@ from deepbelief.energy.gradients.conditional import CaseChains
 from deepbelief.energy.gradients.deep import DBMLearning
 from deepbelief.energy.gradients.fast_pcd import FastPersistentChains
 from deepbelief.energy.gradients.matching import PseudoLikelihood
-from deepbelief.energy.gradients.pairwise import ContrastivePairs, PersistentPairs, Posterior
+from deepbelief.energy.gradients.pairwise import ContrastivePairs, PersistentPairs, Posterior, TemperedPairs
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.ratings import RatingsLearning
 from deepbelief.energy.gradients.settings import LearningSettings
@@ -247,6 +247,9 @@ RULES: dict[str, Count] = {
     "DocumentChains, ladder": ("n_ladder", 0, lambda n: DocumentChains(9, n_ladder=n)),
     "PersistentPairs": ("n_chains", 1, PersistentPairs),
     "PersistentPairs, k": ("k", 1, lambda n: PersistentPairs(9, n)),
+    "TemperedPairs": ("n_chains", 1, TemperedPairs),
+    "TemperedPairs, k": ("k", 1, lambda n: TemperedPairs(9, n)),
+    "TemperedPairs, replicas": ("n_replicas", 2, lambda n: TemperedPairs(9, n_replicas=n)),
     "ContrastivePairs": ("k", 1, ContrastivePairs),
     "Posterior": ("posterior_steps", 1, lambda n: Posterior("gibbs", n)),
     "PseudoLikelihood": ("n_variables", 1, PseudoLikelihood),

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.boltzmann import BoltzmannMachine
+from deepbelief.energy.gradients.replicas import Replicas
 from deepbelief.energy.kernels.coloured import ColouredGibbs, SiteState
 from deepbelief.energy.kernels.gibbs import check_rows
 from deepbelief.energy.site_posterior import FEW, hidden_weights, mean_field
@@ -197,6 +198,42 @@ class PersistentPairs:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.x = state["x"]
+
+
+class TemperedPairs:
+    """PT-k: the model's half by parallel tempering, `n_chains` chains at each of `n_replicas` temperatures.
+
+    An update makes `k` sweeps with swaps. Watches ``swap_acceptance``, the mean over all pairs, and ``round_trips`` per
+    chain and update.
+    """
+
+    name = "pt"
+
+    def __init__(
+        self, n_chains: int = 100, k: int = 1, posterior: Posterior | None = None, *, n_replicas: int = 10
+    ) -> None:
+        self.replicas, self.posterior = Replicas(n_chains, k, n_replicas), posterior or Posterior()
+
+    @torch.no_grad()
+    def start(
+        self, model: BoltzmannMachine, first: Tensor, generator: Generator, *, rank: int, world_size: int
+    ) -> None:
+        """Chains of all temperatures at independent units with the data's means."""
+        self.posterior.check(model)
+        self.replicas.start(model, generator, None, rank=rank, world_size=world_size)
+
+    def ascent(
+        self, model: BoltzmannMachine, x: Tensor, weight: Tensor | None, generator: Generator
+    ) -> tuple[PairMoments, Tensor, Watched]:
+        data = pair_moments(model, *self.posterior.rows(model, x, weight, generator))
+        watched = self.replicas.advance(model, generator)
+        return data - pair_moments(model, self.replicas.v), data.x, watched
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.replicas.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.replicas.load_state_dict(state)
 
 
 class ContrastivePairs(_Stateless):

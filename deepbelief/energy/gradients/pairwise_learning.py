@@ -24,6 +24,7 @@ from deepbelief.energy.gradients.pairwise import (
     PersistentPairs,
     Posterior,
     PseudoLikelihoodPairs,
+    TemperedPairs,
 )
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.gradients.update import Factor, Update
@@ -32,7 +33,7 @@ from deepbelief.protocols import StepContext
 from deepbelief.training.schedules import make_schedule
 from deepbelief.types import Batch
 
-RULES = ("pcd", "cd", "exact", "pl")
+RULES = ("pcd", "cd", "pt", "exact", "pl")
 
 
 class PairwiseLearning:
@@ -114,7 +115,7 @@ def make_pairwise_procedure(
     posterior: str | None = None,
     posterior_steps: int = 10,
 ) -> PairwiseLearning:
-    """The procedure that `settings` describe; ``learning`` is "pcd", "cd", "exact" or "pl".
+    """The procedure that `settings` describe; ``learning`` is "pcd", "cd", "pt", "exact" or "pl".
 
     `posterior` says how hidden units are filled in ("mean_field", "gibbs" or "exact"; None for the rule's own choice:
     mean field for persistent chains, `posterior_steps` clamped sweeps for contrastive divergence).
@@ -125,6 +126,8 @@ def make_pairwise_procedure(
     rule: PairRule
     if settings.learning == "pcd":
         rule = PersistentPairs(settings.n_chains, settings.k, filled)
+    elif settings.learning == "pt":
+        rule = TemperedPairs(settings.n_chains, settings.k, filled, n_replicas=settings.n_replicas)
     elif settings.learning == "cd":
         rule = ContrastivePairs(settings.k, filled)
     else:

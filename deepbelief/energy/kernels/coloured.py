@@ -123,7 +123,7 @@ class ColouredGibbs:
         self,
         x: Tensor,
         bias: Tensor,
-        scale: float,
+        scale: float | Tensor,
         interaction: Interaction,
         order: Sequence[int],
         clamp: Clamp | None,
@@ -131,7 +131,7 @@ class ColouredGibbs:
     ) -> tuple[Tensor, SweepInfo]:
         """One sweep of the law ``exp(bias.x + scale x' J x / 2)``, the blocks in the given order.
 
-        `bias` is one row for all chains, (size,), or one for each, (n, size).
+        `bias` is one row for all chains, (size,), or one for each, (n, size); `scale` one number, or (n, 1).
         """
         blocks, before, x, means = self.model.plan().blocks, x, x.clone(), x.clone()
         held = None if clamp is None else _whole(clamp, x)
@@ -141,7 +141,7 @@ class ColouredGibbs:
             if known is not None and bool(known.all()):
                 x[:, place] = means[:, place] = held.values[:, place]  # type: ignore[union-attr]
                 continue
-            field = torch.add(bias[..., place], interaction.on(number, x), alpha=scale)
+            field = _scaled_sum(bias[..., place], interaction.on(number, x), scale)
             mean, new = self.draw(blocks[number].units, field, x[:, place], generator)
             means[:, place] = mean
             if known is not None:
@@ -175,6 +175,13 @@ class ColouredMetropolis(ColouredGibbs):
         ratio = ((new - old) * field).unflatten(1, (-1, width)).sum(2).exp()
         accepted = uniform_like(ratio, generator) < self.proposing * ratio.clamp_max(1)
         return units.mean(field), torch.where(accepted.repeat_interleave(width, 1), new, old)
+
+
+def _scaled_sum(bias: Tensor, coupled: Tensor, scale: float | Tensor) -> Tensor:
+    """``bias + scale coupled``."""
+    if isinstance(scale, Tensor):
+        return torch.addcmul(bias, coupled, scale)
+    return torch.add(bias, coupled, alpha=scale)
 
 
 def _another(units: Units, old: Tensor, generator: Generator) -> Tensor:

@@ -36,12 +36,12 @@ class Ladder(Protocol):
         """Visible states to begin with: (rungs, n, n_visible)."""
         ...
 
-    def draw_v(self, h: Tensor, generator: Generator) -> Tensor:
-        """v given h at every rung: (rungs, n, n_hidden) -> (rungs, n, n_visible)."""
+    def draw_v(self, h: Tensor, generator: Generator, clamp: Clamp | None = None) -> Tensor:
+        """v given h at every rung, entries of `clamp` held: (rungs, n, n_hidden) -> (rungs, n, n_visible)."""
         ...
 
-    def draw_h(self, inputs: Tensor, generator: Generator) -> Tensor:
-        """h given its own rung's inputs."""
+    def draw_h(self, v: Tensor, inputs: Tensor, generator: Generator) -> Tensor:
+        """h given v at its own rung, whose `inputs` are known."""
         ...
 
     def inputs(self, v: Tensor, rungs: Sequence[int], known: Tensor | None = None) -> Tensor:
@@ -120,21 +120,19 @@ class ReplicaExchange:
         inputs = self.ladder.inputs(v, range(len(self.ladder)))
         from_base = torch.zeros(v.shape[:2], dtype=torch.bool, device=v.device)
         from_base[0] = True
-        return ExchangeState(v, self.ladder.draw_h(inputs, generator), inputs, from_base)
+        return ExchangeState(v, self.ladder.draw_h(v, inputs, generator), inputs, from_base)
 
     @torch.no_grad()
     def step(
         self, state: ExchangeState, *, clamp: Clamp | None = None, generator: Generator
     ) -> tuple[ExchangeState, ExchangeInfo]:
         """One sweep of every chain and one round of swaps."""
-        v = self.ladder.draw_v(state.h, generator)
-        if clamp is not None:
-            v = clamp.apply(v)
+        v = self.ladder.draw_v(state.h, generator, clamp)
         v, inputs, from_base, acceptance = self._swap(v, state, generator)
         from_base[0] |= self.from_bottom
         arrived = from_base[-1].sum()
         from_base[-1] = False
-        h = self.ladder.draw_h(inputs, generator)
+        h = self.ladder.draw_h(v, inputs, generator)
         return ExchangeState(v, h, inputs, from_base, state.sweeps + 1), ExchangeInfo(acceptance, arrived)
 
     def _swap(self, v: Tensor, state: ExchangeState, generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:

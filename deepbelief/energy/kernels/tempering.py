@@ -14,12 +14,13 @@ learns; so betas are adapted in the burn-in and then frozen, or slowly while lea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deepbelief.energy.kernels.exchange import ExchangeState, ReplicaExchange, SwapMeter
+from deepbelief.energy.kernels.exchange import ExchangeState, Ladder, ReplicaExchange, SwapMeter
 from deepbelief.energy.kernels.gibbs import check_chains
 from deepbelief.energy.partition.ais import Annealable, Layers
 from deepbelief.errors import InvalidArgumentError, check_count
@@ -67,6 +68,23 @@ def checked_betas(betas: int | Sequence[float] | Tensor) -> Tensor:
     return ladder
 
 
+class Rungs(Ladder, Protocol):
+    """A ladder of temperatures between a base and a model."""
+
+    betas: Tensor
+
+    def at(self, betas: Tensor) -> Rungs:
+        """The same path with its rungs elsewhere."""
+        ...
+
+
+@runtime_checkable
+class HasRungs(Protocol):
+    """A model that is no pair of layers, and brings its own path from independent units."""
+
+    def temperature_ladder(self, betas: Tensor) -> Rungs: ...
+
+
 class TemperatureLadder:
     """The rungs between `base` and `model`. All chains share one product with the model's weights: ``beta (v W)``."""
 
@@ -87,11 +105,16 @@ class TemperatureLadder:
         check_chains(n * len(self), self.model)  # type: ignore[arg-type]
         return units.sample(torch.zeros(len(self) * n, units.size).to(units.bias), generator).unflatten(0, (-1, n))
 
-    def draw_v(self, h: Tensor, generator: Generator) -> Tensor:
-        inputs = self.model.input_v_from_h(h.flatten(0, 1)).unflatten(0, h.shape[:2])
-        return torch.stack([layer[0].sample(b * i, generator) for b, layer, i in self._rows(inputs)])
+    def at(self, betas: Tensor) -> TemperatureLadder:
+        """The same path with its rungs elsewhere."""
+        return TemperatureLadder(self.model, betas, self.base)
 
-    def draw_h(self, inputs: Tensor, generator: Generator) -> Tensor:
+    def draw_v(self, h: Tensor, generator: Generator, clamp: Clamp | None = None) -> Tensor:
+        inputs = self.model.input_v_from_h(h.flatten(0, 1)).unflatten(0, h.shape[:2])
+        v = torch.stack([layer[0].sample(b * i, generator) for b, layer, i in self._rows(inputs)])
+        return v if clamp is None else clamp.apply(v)
+
+    def draw_h(self, v: Tensor, inputs: Tensor, generator: Generator) -> Tensor:
         return torch.stack([layer[1].sample(b * i, generator) for b, layer, i in self._rows(inputs)])
 
     def inputs(self, v: Tensor, rungs: Sequence[int], known: Tensor | None = None) -> Tensor:
@@ -111,10 +134,12 @@ class TemperatureLadder:
 
 
 class ParallelTempering(ReplicaExchange):
-    """Parallel tempering of a bipartite model on many chains at once; the model's own chains are ``state.v[-1]``.
+    """Parallel tempering of a model on many chains at once; the model's own chains are ``state.v[-1]``.
 
-    `betas` are inverse temperatures from 0 to 1, or how many (evenly spaced until `adapt` is called). One sweep of all
-    replicas costs what a Gibbs sweep of as many chains does, and two cumulants of the hidden layer.
+    The model has two layers of units (an RBM, a DBM's ``even_odd()``), or brings its own rungs (``temperature_ladder``:
+    a Boltzmann machine, whose ``v`` are states of all units). `betas` are inverse temperatures from 0 to 1, or how many
+    (evenly spaced until `adapt` is called). One sweep of all replicas costs what a Gibbs sweep of as many chains does,
+    and two cumulants of the hidden layer.
 
     >>> from deepbelief.energy.rbm import RBM
     >>> kernel, generator = ParallelTempering(RBM(6, 3, weight_std=1.0), 4), torch.Generator().manual_seed(0)
@@ -123,12 +148,16 @@ class ParallelTempering(ReplicaExchange):
     (torch.Size([4, 5, 6]), torch.Size([3]))
     """
 
-    ladder: TemperatureLadder
+    ladder: Rungs
 
     def __init__(
-        self, model: Annealable, betas: int | Sequence[float] | Tensor = 10, *, base: Layers | None = None
+        self, model: Annealable | HasRungs, betas: int | Sequence[float] | Tensor = 10, *, base: Layers | None = None
     ) -> None:
-        super().__init__(TemperatureLadder(model, checked_betas(betas), base))
+        rungs = checked_betas(betas)
+        if isinstance(model, HasRungs):
+            super().__init__(model.temperature_ladder(rungs))
+        else:
+            super().__init__(TemperatureLadder(model, rungs, base))
 
     @property
     def betas(self) -> Tensor:
@@ -139,8 +168,7 @@ class ParallelTempering(ReplicaExchange):
         """Move the temperatures towards those that equalise the swaps, given the acceptance at the present ones."""
         if acceptance.isnan().any():
             return  # a pair that had no turn yet says nothing
-        betas = torch.lerp(self.betas, equalised(self.betas, acceptance), rate)
-        self.ladder = TemperatureLadder(self.ladder.model, betas, self.ladder.base)
+        self.ladder = self.ladder.at(torch.lerp(self.betas, equalised(self.betas, acceptance), rate))
 
 
 @torch.no_grad()

@@ -61,10 +61,11 @@ class TrajectoryLadder:
         check_chains(n * len(self), self.models[-1])
         return torch.stack([BlockGibbs(rbm).init(n, generator=generator).v for rbm in self.models])
 
-    def draw_v(self, h: Tensor, generator: Generator) -> Tensor:
-        return torch.stack([rbm.sample_v_from_h(rows, generator) for rbm, rows in zip(self.models, h, strict=True)])
+    def draw_v(self, h: Tensor, generator: Generator, clamp: Clamp | None = None) -> Tensor:
+        v = torch.stack([rbm.sample_v_from_h(rows, generator) for rbm, rows in zip(self.models, h, strict=True)])
+        return v if clamp is None else clamp.apply(v)
 
-    def draw_h(self, inputs: Tensor, generator: Generator) -> Tensor:
+    def draw_h(self, v: Tensor, inputs: Tensor, generator: Generator) -> Tensor:
         pairs = zip(self.models, inputs, strict=True)
         return torch.stack([rbm.hidden.sample(rows, generator) for rbm, rows in pairs])
 

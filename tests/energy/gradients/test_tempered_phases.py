@@ -230,7 +230,7 @@ def test_chains_of_nan_stop_the_training(kind: Any, generator: torch.Generator) 
     rbm = tiny_rbm("gaussian", "bernoulli", generator)
     negative = kind(4)
     negative.start(rbm, torch.zeros(4, 2).double(), generator, rank=0, world_size=1)
-    negative.updates = 499
+    getattr(negative, "replicas", negative).updates = 499
     rbm.visible.bias.data[0] = float("nan")
     with pytest.raises(DivergenceError, match="chains hold NaN or infinity"):
         negative.moments(rbm, positive_phase(rbm, torch.zeros(1, 2).double()), generator)

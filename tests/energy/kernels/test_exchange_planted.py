@@ -54,7 +54,7 @@ def forgotten_base(patch: pytest.MonkeyPatch) -> None:
 def cold_hidden_units(patch: pytest.MonkeyPatch) -> None:
     """Hidden units drawn with the whole weights at every temperature."""
 
-    def draw_h(self: TemperatureLadder, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    def draw_h(self: TemperatureLadder, v: Tensor, inputs: Tensor, generator: torch.Generator) -> Tensor:
         return torch.stack([layer[1].sample(i, generator) for layer, i in zip(self.layers, inputs, strict=True)])
 
     patch.setattr(TemperatureLadder, "draw_h", draw_h)
