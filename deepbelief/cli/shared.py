@@ -98,6 +98,18 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     Console().print(table)
 
 
+def print_tables(results: Sequence[Result], models: Sequence[str]) -> None:
+    """The tables of a comparison, a column for each of `models` and of the references, a line for each quantity."""
+    from deepbelief.report.comparison import make_tables
+
+    for table in make_tables(results, models, charts=False):
+        rows = [
+            [name, *(" ".join(filter(None, (row.cells[i].text, row.cells[i].kind_name))) for row in table.rows)]
+            for i, name in enumerate(table.columns)
+        ]
+        print_table(table.title, ["", *(row.name for row in table.rows)], rows)
+
+
 def print_results(results: Sequence[Result], title: str = "") -> None:
     """The closing table: the main numbers, each with its error, unit and kind."""
     from deepbelief.report.numbers import format_error, format_number, kind_name

@@ -15,15 +15,17 @@ from deepbelief.errors import DivergenceError, InvalidArgumentError
 from deepbelief.estimators.rbm import RBM
 from deepbelief.recipes import compare as compare_file
 from deepbelief.recipes.compare import CompareSettings, compare, over_seeds, read_cases
-from deepbelief.recipes.compare_fit import LIKELIHOOD, MEMORY, SECONDS
+from deepbelief.recipes.compare_fit import MEMORY, SECONDS
 from deepbelief.recipes.compare_tuning import JUDGED, RATE, searched, tuned_rate
 from deepbelief.recipes.families import FAMILIES, build, usual_rate
+from deepbelief.recipes.model_rows import LIKELIHOOD
 from deepbelief.report.comparison import make_tables
 from deepbelief.types import Result
 from tests.report.test_page import Page
 
 TIMED = (SECONDS, MEMORY, "time to draw 1,000 samples")
-WITHOUT = {"autoencoder": (LIKELIHOOD, "coverage", "memorisation C_T"), "gan": (LIKELIHOOD, "linear probe accuracy")}
+WITHOUT = {"autoencoder": (LIKELIHOOD, "coverage", "memorisation C_T")}
+WITHOUT |= dict.fromkeys(("gan", "wgan-gp", "hinge", "dcgan"), (LIKELIHOOD, "linear probe accuracy"))
 QUICK: dict[str, Any] = {"models": tuple(FAMILIES)}
 
 
@@ -135,9 +137,10 @@ def test_the_page_shows_every_number_and_asks_no_network(done: tuple[Path, list[
 
 def test_what_a_family_lacks_is_not_available() -> None:
     rows = [Result("coverage", 0.5, "measured", None, "", "d", "gan"), Result(LIKELIHOOD, -1, "exact", 0, "", "d", "a")]
-    tables = make_tables(rows, ("gan", "a"), charts=False)
-    assert [cell.text for cell in tables[0].rows[0].cells] == ["n/a", "n/a"]
-    assert tables[0].rows[1].cells[0].kind == "exact"
+    density, quality = make_tables(rows, ("gan", "a"), charts=False)  # what nobody has is not shown at all
+    assert (density.columns, quality.columns) == (["log-likelihood"], ["coverage"])
+    assert [cell.text for cell in density.rows[0].cells] == ["n/a"]
+    assert density.rows[1].cells[0].kind == "exact"
 
 
 def test_means_over_seeds_keep_the_error_of_the_method() -> None:
@@ -155,15 +158,17 @@ def test_means_over_seeds_keep_the_error_of_the_method() -> None:
 
 
 def test_the_budget_is_shared_by_layers_and_may_be_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert build(FAMILIES["dbn"], 4, 10, (8, 8), 0).epochs == 5
-    assert build(FAMILIES["rbm"], 4, 10, (8, 8), 0).epochs == 10
     cases = read_cases(CompareSettings.quick())
+    assert build(FAMILIES["dbn"], 4, 10, cases, 0).epochs == 5
+    assert build(FAMILIES["rbm"], 4, 10, cases, 0).epochs == 10
+    stack = build(FAMILIES["vaestack"], 4, 10, cases, 0, 0.01)
+    assert (stack.epochs, stack.top_epochs, stack.learning_rate, stack.top_learning_rate) == (5, 5, 0.3, 0.01)
     assert set(np.unique(cases.train.numpy())) == {0.0, 1.0}
     from deepbelief.recipes import compare_fit
 
     times = iter([0.0, 2.0])
     monkeypatch.setattr(compare_fit.time, "perf_counter", lambda: next(times))
-    monkeypatch.setattr(type(build(FAMILIES["dbn"], 4, 2, (8, 8), 0)), "fit", lambda self, x: self)
+    monkeypatch.setattr(type(build(FAMILIES["dbn"], 4, 2, cases, 0)), "fit", lambda self, x: self)
     assert compare_fit.affordable(FAMILIES["dbn"], CompareSettings.quick(seconds=11.0), cases, 0) == 10
 
 
