@@ -113,9 +113,7 @@ def sentences_of(rows: Sequence[Result], name: str) -> list[str]:
     deviations = value(name, COPYING) / (copying.stderr or 1.0)
     copies = f"{value(name, COPYING):.1f} (of copies {value(COPIES, COPYING):.1f})"
     if deviations < -CLEAR:
-        sentences.append(
-            f"C_T is {copies}: samples lie nearer to the training cases than new data do, so many are copies."
-        )
+        sentences.append(f"C_T is {copies}: samples lie nearer to training cases than new data do, as copies would.")
     elif deviations > CLEAR:
         sentences.append(f"C_T is {copies}: samples lie further from training cases than new data do.")
     else:

@@ -61,7 +61,7 @@ def test_rates_are_chosen_on_held_out_training_cases(
         known = {rate: value for rate, value in judged.items() if value is not None}
         assert len(judged) >= 3  # of two rates one is at an end
         assert {float(f"{usual_rate(family, 8) * factor:.3g}") for factor in (1, 3)} <= set(judged)
-        assert mine[RATE].value == max(known, key=lambda rate: known[rate])
+        assert known[float(mine[RATE].value or 0)] == max(known.values())  # a GAN of few steps may not tell rates apart
         assert mine[RATE].data.endswith("training part")
     settings = CompareSettings.quick(models=("rbm",))
     cases = read_cases(settings)

@@ -13,6 +13,8 @@ from deepbelief.data.sets import load_set
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.recipes.evaluate_data import HALVED, Given, one_kind, read_given, read_samples
 from deepbelief.recipes.fit_model import FitSettings, fit_model
+from deepbelief.recipes.run_data import load_run_data
+from deepbelief.recipes.settings import DataSettings, ModelSettings, RunSettings, write_settings
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value
 
 
@@ -68,6 +70,21 @@ def test_a_run_knows_what_it_kept_back(table: Path, tmp_path: Path) -> None:
         assert given.division == "New cases: the 90 that the run kept back."
     np.save(tmp_path / "other.npy", np.load(table))
     assert read_given(str(tmp_path / "other.npy"), run=tmp_path / "fit").division == HALVED
+
+
+def test_a_run_of_train_divides_its_file_as_it_did(table: Path, tmp_path: Path) -> None:
+    data = DataSettings(name=str(table), test_fraction=0.3, preparation="standardize")
+    plan = RunSettings(data=data, model=ModelSettings(visible="gaussian", layers=[2]))
+    write_settings(plan, tmp_path / "settings.yaml")
+    wanted = load_run_data(plan, progress=False)
+    given = read_given(str(table), wanted.preparation, run=tmp_path)
+    assert (len(given.train), len(given.test)) == (140, 60)
+    assert rows_of(given.test) == rows_of(wanted.test)
+    torch.testing.assert_close(given.train.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    new = np.load(table)[:90] + 1  # another file is read as the model's own was
+    np.save(tmp_path / "new.npy", new)
+    other = read_given(str(table), wanted.preparation, run=tmp_path, held_out=str(tmp_path / "new.npy"))
+    torch.testing.assert_close(other.test, wanted.preparation.values(torch.from_numpy(new)))
 
 
 def given_of(train: torch.Tensor, test: torch.Tensor | None = None) -> Given:
