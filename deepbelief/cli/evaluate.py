@@ -73,7 +73,8 @@ def evaluate(
     if out is not None:
         write_json(out, rows)
     if json:
-        print_json({"results": rows, "says": found.sentences, "division": given.division})
+        facts = {"cases_each": found.n_each, "division": given.division, "says": found.sentences}
+        print_json({"results": rows, **facts})
         return
     print_tables(found.rows, (subject.name,))
     _say(found, given.division)
@@ -83,6 +84,6 @@ def evaluate(
 
 def _say(found: Judgement, division: str) -> None:
     networks = ", ".join(f"{net.name} ({net.hash})" for net in found.networks)
-    typer.echo(f"FD is by {networks}, taught by {found.taught_by}.")
+    typer.echo(f"{found.n_each:,} samples, held-out cases and copies; FD by {networks}, taught by {found.taught_by}.")
     for sentence in [*found.sentences, *filter(None, [division])]:
         typer.echo(f"- {sentence}")

@@ -53,6 +53,7 @@ def find_subject(path: Path, drawing: Drawing, label: str | None) -> tuple[Subje
 class SampleFile:
     """Draws in a file, from anywhere."""
 
+    is_model = False
     binarization: Binarization | None = None
     threshold = 0.5
 
@@ -60,10 +61,10 @@ class SampleFile:
         self.path, self.name, self.label = path, path.name, label
 
     def draw(self, n: int, given: Given) -> Tensor:
-        """The first `n` of them, or all where there are fewer."""
+        """All of them, of which `n` are judged: a file may be sorted."""
         from deepbelief.recipes.evaluate_data import read_samples
 
-        return read_samples(str(self.path), given.train.shape[1], self.label)[:n]
+        return read_samples(str(self.path), given.train.shape[1], self.label)
 
     def log_likelihood(self, x: Tensor, y: Any, names: list[str] | None) -> Bound | None:
         """None: samples say nothing of it."""
@@ -77,11 +78,12 @@ class SampleFile:
 class OfFace:
     """A fitted estimator; a conditional one draws for the labels of held-out cases, and scores each case by its own."""
 
+    is_model, threshold = True, 0.5
+
     def __init__(self, face: Face, drawing: Drawing) -> None:
         self.face, self.drawing, self.name = face, drawing, type(face.estimator).__name__
         own = getattr(face.estimator, "binarization", None)
         self.binarization: Binarization | None = None if own == "none" else own
-        self.threshold = 0.5
 
     def draw(self, n: int, given: Given) -> Tensor:
         """`n` draws on the scale of the data."""
@@ -129,6 +131,8 @@ class OfFace:
 
 class OfStack:
     """A DBN or an RBM of `train`, or one that was saved from Python."""
+
+    is_model = True
 
     def __init__(self, dbn: BeliefStack, how: Preparation, drawing: Drawing) -> None:
         from deepbelief.recipes.run_evaluation import model_name

@@ -45,6 +45,7 @@ class Subject(Protocol):
     """
 
     name: str
+    is_model: bool
     binarization: Binarization | None
     threshold: float
 
@@ -57,9 +58,10 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Judgement:
-    """The rows with both references, the networks that FD is by, and what the rows say in sentences."""
+    """The rows with both references, the size of each set, the networks that FD is by, and all this in sentences."""
 
     rows: list[Result]
+    n_each: int
     networks: Sequence[FeatureNetwork]
     taught_by: str
     sentences: list[str]
@@ -95,10 +97,12 @@ def judge(
     assert can_be_judged(cases)
     networks = networks_for(cases, generator, n_networks=n_networks, epochs=network_epochs, most=MOST_TAUGHT)
     rows = quality_rows(samples, cases, networks, subject.name, references=True, most=n)
-    rows.append(Result(SAMPLING, seconds, "measured", None, "s", cases.name, subject.name))
+    if subject.is_model:
+        rows.append(Result(SAMPLING, seconds, "measured", None, "s", cases.name, subject.name))
     rows += _likelihoods(subject, given, cases, generator) + _features(subject, given, cases, generator)
     taught = "labels" if cases.y is not None else "clusters"
-    return Judgement(rows, networks, taught, sentences_of(rows, subject.name))
+    n_each = min(n, len(samples), len(cases.train), len(cases.test) // 2)
+    return Judgement(rows, n_each, networks, taught, sentences_of(rows, subject.name))
 
 
 def sentences_of(rows: Sequence[Result], name: str) -> list[str]:

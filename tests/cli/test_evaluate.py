@@ -91,6 +91,8 @@ def test_samples_alone_have_no_likelihood_and_their_networks_are_named(call, fil
     assert named[3:-1].split(", ")[1] in said  # the hash
     assert "taught by clusters" in said
     assert "no sign of copies" in said
+    assert said.count("95 samples, held-out cases and copies") == 1  # half of 190 new cases
+    assert "time to draw 1,000 samples" not in {quantity for _, quantity in rows}
     assert "New cases: new.npy." in said
 
 

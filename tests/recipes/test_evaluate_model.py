@@ -23,7 +23,7 @@ FAST: dict[str, Any] = {"n_networks": 1, "network_epochs": 1, "n": 60}
 class MadeUp:
     """Uniform bits, a likelihood that is minus the number of ones, and the label itself as the only code."""
 
-    name, threshold = "made up", 0.5
+    name, is_model, threshold = "made up", True, 0.5
     binarization = None
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ def grey() -> Given:
 def judged(grey: Given) -> tuple[MadeUp, dict[tuple[str, str], Result]]:
     model = MadeUp()
     found = judge(model, grey, **FAST)
-    assert found.taught_by == "labels"
+    assert (found.taught_by, found.n_each) == ("labels", 60)
     return model, {(row.model, row.quantity): row for row in found.rows}
 
 
