@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -16,9 +17,10 @@ from deepbelief.cli.compare import command_of, draw
 from deepbelief.cli.compare import compare as compare_verb
 from deepbelief.errors import DataNotFoundError, InvalidArgumentError
 from deepbelief.recipes.compare import CompareSettings, able, compare, read_cases
-from deepbelief.recipes.compare_cases import standardized
+from deepbelief.recipes.compare_cases import Cases, standardized
+from deepbelief.recipes.compare_fit import reference_rows
 from deepbelief.recipes.families import FAMILIES, build, usual_rate
-from deepbelief.recipes.model_rows import LIKELIHOOD, independent_row
+from deepbelief.recipes.model_rows import LIKELIHOOD, can_be_judged, independent_row
 from tests.report.test_page import Page
 
 N = 320
@@ -102,6 +104,15 @@ def test_independent_normal_columns_have_the_density_of_the_formula() -> None:
     wanted = -0.5 * ((test.double() - mean) ** 2 / variance + torch.log(2 * math.pi * variance)).sum(1).mean()
     row = independent_row(train, test, "d", bits=False)
     assert (row.value, row.kind) == (pytest.approx(float(wanted), abs=1e-9), "exact")
+
+
+def test_too_few_cases_leave_sample_quality_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    train, test = (torch.randn(n, 3, generator=generator) for n in (100, 79))
+    few = Cases("few", train, None, test, None, None, bits=False)
+    rows = reference_rows(few, [], generator)
+    assert {row.model for row in rows} == {"independent units", "training mean", "10 nearest neighbours"}
+    assert can_be_judged(replace(few, test=torch.cat([test, test[:1]])))
 
 
 def test_bits_stay_bits_and_pictures_are_cut(tmp_path: Path) -> None:
