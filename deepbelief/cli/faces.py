@@ -30,20 +30,26 @@ class Face:
         self,
         n: int,
         *,
-        label: str | None,
-        condition: str | None,
+        label: str | None = None,
+        condition: str | None = None,
         seed: int,
         steps: int,
         mean: bool,
         method: str | None = None,
+        labels: Any = None,
     ) -> Any:
-        """`n` new cases, of one class or given a condition where the estimator takes them, by one of its methods."""
+        """`n` new cases, of one class or given a condition where the estimator takes them, by one of its methods.
+
+        `labels` are one for each case, as the estimator knows them.
+        """
         draw = self._method("sample", "draws no cases")
         options: dict[str, Any] = {"random_state": seed, "n_steps": steps, "mean": mean}
         check(None in (label, condition), "--label and --condition say the same. Got both. Leave out one.")
         if label is not None:
             self._check_takes(draw, "label", "--label", "draws no class by itself")
             options["label"] = class_value(self, label, "--label")
+        if labels is not None:
+            options["label"] = labels
         if method is not None:
             self._check_takes(draw, "method", "--method", "draws in one way only")
             options["method"] = method
@@ -55,6 +61,10 @@ class Face:
         if getattr(self.estimator, "conditional", False) and type(self.estimator).__name__ == "VAE":
             self._needed(options.get("label"), "--label or --condition")
         return draw(n, **_known(draw, options))
+
+    def check_draws_alone(self) -> None:
+        """Refuse an estimator without draws, or whose draws are given a context or a length."""
+        self._method("sample", "draws no cases by itself", bar=("context", "length"))
 
     def complete(self, x: Tensor, known: Tensor, *, condition: Any, seed: int, steps: int) -> Any:
         """The cases with what is missing filled in, each given its condition where the estimator takes one."""

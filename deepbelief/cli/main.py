@@ -10,6 +10,7 @@ from deepbelief.cli import (
     complete,
     data,
     demo,
+    evaluate,
     export,
     features,
     fit,
@@ -46,6 +47,7 @@ app.command("sample")(sample.sample)
 app.command("complete")(complete.complete)
 app.command("walk")(walk.walk)
 app.command("score")(score.score)
+app.command("evaluate")(evaluate.evaluate)
 app.command("features")(features.features)
 app.command("predict")(predict.predict)
 app.command("export")(export.export)

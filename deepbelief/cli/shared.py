@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deepbelief.types import Result
 
 INTERRUPTED = 130
+COLUMNS = 3  # of a comparison's table, beside the names of the quantities
 SHOWN = (
     "test error rate",
     "test root mean squared error",
@@ -96,6 +97,23 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
+
+
+def print_tables(results: Sequence[Result], models: Sequence[str]) -> None:
+    """The tables of a comparison, a line for each quantity, a column for each of `models` and of the references.
+
+    A few columns at a time: more would be broken within their numbers where a terminal is narrow.
+    """
+    from deepbelief.report.comparison import make_tables
+
+    for table in make_tables(results, models, charts=False):
+        for first in range(0, len(table.rows), COLUMNS):
+            shown = table.rows[first : first + COLUMNS]
+            rows = [
+                [name, *(" ".join(filter(None, (row.cells[i].text, row.cells[i].kind_name))) for row in shown)]
+                for i, name in enumerate(table.columns)
+            ]
+            print_table("" if first else table.title, ["", *(row.name for row in shown)], rows)
 
 
 def print_results(results: Sequence[Result], title: str = "") -> None:

@@ -1,6 +1,6 @@
 """All families on one data set, on equal terms: the same cases, the same budget, several seeds, the same measures.
 
-compare.json (the settings)   cells/MODEL-SEED.json and .npy (one fit each)   results.json   samples.npz
+compare.json (the settings)   cells/MODEL-SEED.json and .npy (one fit each)   results.json   samples.npz   data.json
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from deepbelief.data.sets import load_set
+from deepbelief.data.registry import SETS
 from deepbelief.errors import DataNotFoundError, InvalidArgumentError, check, check_range
-from deepbelief.evaluation.feature_network import FeatureNetwork, feature_networks
-from deepbelief.evaluation.measured import random_rows, standard_error
+from deepbelief.evaluation.feature_network import FeatureNetwork
+from deepbelief.evaluation.measured import standard_error
 from deepbelief.evaluation.samples import COPIES, HELD_OUT
 from deepbelief.files import atomic_write_text
+from deepbelief.recipes.compare_cases import Cases, read_cases
 from deepbelief.recipes.compare_fit import fit_one, reference_rows
 from deepbelief.recipes.compare_tuning import tuned_rate
 from deepbelief.recipes.families import FAMILIES, families
-from deepbelief.recipes.run_folder import RESULTS, write_results
+from deepbelief.recipes.model_rows import networks_for
+from deepbelief.recipes.run_data import find_data
+from deepbelief.recipes.run_folder import RESULTS, write_json, write_results
 from deepbelief.rng import make_generator
 from deepbelief.types import Result
 
-SETTINGS, CELLS, SAMPLES = "compare.json", "cells", "samples.npz"
+SETTINGS, CELLS, SAMPLES, FACTS = "compare.json", "cells", "samples.npz", "data.json"
 SHOWN = 20  # samples of each family on the page
 
 
@@ -40,10 +42,15 @@ class CompareSettings:
     with ``seconds``, each family instead gets as many passes as fit into that time on this machine, by the time of a
     first pass. ``width`` is the number of units of every hidden layer, ``betas`` the effort of annealing for log Z.
     ``rates`` are multiples of each family's usual learning rate, of which the best on held-out training cases is taken
-    (`deepbelief.recipes.compare_tuning`); a single one is taken as it is.
+    (`deepbelief.recipes.compare_tuning`); a single one is taken as it is. ``data`` is a named set with test cases of
+    its own, or a file of which the share ``held_out`` is kept back; ``label`` and ``key`` say where its labels and its
+    cases are.
     """
 
     data: str = "digits"
+    label: str | None = None
+    key: str | None = None
+    held_out: float = 0.3
     models: tuple[str, ...] = ("rbm", "dbn", "dbm")
     epochs: int = 50
     seconds: float | None = None
@@ -54,15 +61,19 @@ class CompareSettings:
     network_epochs: int = 5
     rates: tuple[float, ...] = (1 / 3, 1.0, 3.0)
     most: int = 60_000
+    most_test: int = 60_000
     data_dir: str | None = None
 
     def __post_init__(self) -> None:
         families(self.models)
+        named = self.data in SETS and not Path(self.data).exists()
+        check(not named or (self.label or self.key) is None, f"label and key are of files. Got the set {self.data!r}.")
         check(len(self.seeds) >= 1, "seeds must hold at least 1 seed. Got none.")
         check(len(self.rates) >= 1 and min(self.rates) > 0, f"rates must be above 0, one or more. Got {self.rates}.")
-        low = {"epochs": 1, "width": 2, "betas": 10, "networks": 1, "network_epochs": 1, "most": 100}
+        low = {"epochs": 1, "width": 2, "betas": 10, "networks": 1, "network_epochs": 1, "most": 100, "most_test": 100}
         for name, least in low.items():
             check_range(name, getattr(self, name), low=least)
+        check_range("held_out", self.held_out, low=0.05, high=0.9)
         check(self.seconds is None or self.seconds > 0, f"seconds must be above 0. Got seconds={self.seconds}.")
 
     @classmethod
@@ -77,6 +88,7 @@ class CompareSettings:
             "networks": 1,
             "network_epochs": 1,
             "most": 200,
+            "most_test": 200,
         }
         return cls(**{**small, **more})
 
@@ -91,53 +103,19 @@ class CompareSettings:
         return cls(**given)
 
 
-@dataclass(frozen=True)
-class Cases:
-    """What every family sees: bits, grey levels cut at 1/2, with the labels that only the measures use."""
-
-    name: str
-    train: Tensor
-    y: np.ndarray | None
-    test: Tensor
-    truth: np.ndarray | None
-    image_shape: tuple[int, ...]
-
-    @property
-    def channels_first(self) -> tuple[int, ...] | None:
-        """The shape of a picture for a convolution, None for a table."""
-        return (1, *self.image_shape) if len(self.image_shape) == 2 else None
-
-
-def read_cases(settings: CompareSettings) -> Cases:
-    """Training and test cases of the named set."""
-    train, test = (
-        load_set(settings.data, split=split, data_dir=settings.data_dir, progress=False) for split in ("train", "test")
-    )
-    chosen = [(part, random_rows(len(part), settings.most, make_generator(0))) for part in (train, test)]
-    bits = [(part.scaled()[rows] > 0.5).float() for part, rows in chosen]
-    labels = [None if part.y is None else part.y[rows].numpy() for part, rows in chosen]
-    return Cases(f"{settings.data}, cut at 1/2", bits[0], labels[0], bits[1], labels[1], tuple(train.image_shape))
-
-
 def compare(settings: CompareSettings, folder: Path, *, resume: bool = False) -> list[Result]:
     """Fit and measure every family with every seed, keep all in `folder`, and return the table's rows.
 
     With `resume`, fits whose numbers are in the folder already are not made again.
     """
+    find_data(settings.data)
     _open(settings, folder, resume)
     cases = read_cases(settings)
     generator = make_generator(0)  # the networks and the references are the same for every seed of the models
-    networks = feature_networks(
-        cases.train,
-        cases.y,
-        generator=generator,
-        shape=cases.channels_first,
-        n_networks=settings.networks,
-        epochs=settings.network_epochs,
-    )
+    networks = networks_for(cases, generator, n_networks=settings.networks, epochs=settings.network_epochs)
     references = _kept(folder, "references") or _keep(folder, "references", reference_rows(cases, networks, generator))
     rows, samples = [], {}
-    for name in settings.models:
+    for name in able(settings, cases):
         tuned = _tuned(settings, folder, cases, networks, name)
         rate = tuned[0].value if tuned else None
         of_seeds = [_cell(settings, folder, cases, networks, name, seed, rate) for seed in settings.seeds]
@@ -145,8 +123,15 @@ def compare(settings: CompareSettings, folder: Path, *, resume: bool = False) ->
         samples[name] = np.load(folder / CELLS / f"{name}-{settings.seeds[0]}.npy", allow_pickle=False)
     samples[HELD_OUT], samples[COPIES] = cases.test[:SHOWN].numpy(), cases.train[:SHOWN].numpy()
     np.savez_compressed(folder / SAMPLES, **samples)
+    facts = {"name": cases.name, "image_shape": cases.image_shape, "train": len(cases.train), "test": len(cases.test)}
+    write_json(folder / FACTS, facts)
     write_results(folder, [*rows, *references])
     return [*rows, *references]
+
+
+def able(settings: CompareSettings, cases: Cases) -> list[str]:
+    """The families that can learn from these cases; the others stay without numbers."""
+    return [name for name in settings.models if FAMILIES[name].can_learn(cases)]
 
 
 def over_seeds(of_seeds: Sequence[Sequence[Result]]) -> Iterator[Result]:
@@ -211,7 +196,7 @@ def _open(settings: CompareSettings, folder: Path, resume: bool) -> None:
     text = json.dumps(asdict(settings), indent=1)
     path = folder / SETTINGS
     if resume and path.is_file():
-        if path.read_text(encoding="utf-8") != text:
+        if CompareSettings.read(folder) != settings:
             raise InvalidArgumentError(
                 f"the settings must be those that it was started with. Got others than in {path}. Change none."
             )

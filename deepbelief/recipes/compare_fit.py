@@ -16,21 +16,29 @@ from torch import Tensor
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.evaluation.completion import completion_results
 from deepbelief.evaluation.feature_network import FeatureNetwork
-from deepbelief.evaluation.features import feature_results
-from deepbelief.evaluation.likelihood import independent_log_likelihood
-from deepbelief.evaluation.sample_quality import quality_results
 from deepbelief.evaluation.samples import COPIES, HELD_OUT
 from deepbelief.recipes.families import Family, build
+from deepbelief.recipes.model_rows import (
+    MOST_SAMPLES,
+    RAW,
+    SAMPLING,
+    as_bits,
+    can_be_judged,
+    feature_rows,
+    independent_row,
+    likelihood_row,
+    quality_rows,
+)
 from deepbelief.rng import make_generator
 from deepbelief.types import Bound, Result
-from deepbelief.units.bernoulli import Bernoulli
 
 if TYPE_CHECKING:
-    from deepbelief.recipes.compare import Cases, CompareSettings
+    from deepbelief.recipes.compare import CompareSettings
+    from deepbelief.recipes.compare_cases import Cases
 
-LIKELIHOOD, SECONDS, MEMORY = "test log-likelihood", "training time", "peak memory of training"
-PARAMETERS, PASSES, SAMPLING = "parameters", "passes over the data", "time to draw 1,000 samples"
-MOST_SAMPLES, MOST_COMPLETED, STEPS = 5000, 300, 500
+SECONDS, MEMORY = "training time", "peak memory of training"
+PARAMETERS, PASSES = "parameters", "passes over the data"
+MOST_COMPLETED, STEPS = 300, 500
 POLL = 0.02  # seconds between two looks at the memory
 
 
@@ -46,7 +54,7 @@ def fit_one(
     """The rows of one fit, and its samples."""
     x = cases.train.numpy()
     epochs = settings.epochs if settings.seconds is None else affordable(family, settings, cases, seed)
-    estimator = build(family, settings.width, epochs, cases.image_shape, seed, learning_rate)
+    estimator = build(family, settings.width, epochs, cases, seed, learning_rate)
     with Meter() as meter:
         estimator.fit(x)
     own = {"data": cases.name, "model": name}
@@ -60,7 +68,7 @@ def fit_one(
     generator = make_generator(seed, stream=7)
     rows += likelihood_rows(estimator, family, settings, cases, name, generator)
     sampled, drawn = sample_rows(estimator, cases, networks, name, generator)
-    rows += sampled + feature_rows(estimator, cases, name, generator)
+    rows += sampled + code_rows(estimator, cases, name, generator)
     return rows + completion_rows(estimator, cases, name, generator), drawn
 
 
@@ -71,7 +79,7 @@ def likelihood_rows(
     if not hasattr(estimator, "log_likelihood"):
         return []
     mean = mean_log_likelihood(estimator, family, settings, cases.test, generator)
-    return [Result(LIKELIHOOD, float(mean), mean.kind, mean.stderr, "nats per case", cases.name, name)]
+    return [likelihood_row(mean, cases.name, name)]
 
 
 def mean_log_likelihood(
@@ -85,17 +93,11 @@ def mean_log_likelihood(
     return mean
 
 
-def draws_of(estimator: Any, n: int) -> Tensor:
-    """`n` samples as the estimator gives them: bits, or means of them."""
+def draws_of(estimator: Any, n: int, cases: Cases, generator: torch.Generator) -> Tensor:
+    """`n` samples of one kind with the cases: bits, drawn where the estimator gives means, or real numbers."""
     drawn = estimator.sample(n, **_known(estimator.sample, n_steps=STEPS))
-    return torch.as_tensor(np.asarray(drawn, dtype=np.float32))
-
-
-def as_bits(drawn: Tensor, generator: torch.Generator) -> Tensor:
-    """Bits as they are, and draws of means: what is compared with bits must be bits."""
-    if bool(((drawn != 0) & (drawn != 1)).any()):
-        return torch.bernoulli(drawn.clamp(0, 1), generator=generator)
-    return drawn
+    x = torch.as_tensor(np.asarray(drawn, dtype=np.float32))
+    return as_bits(x, generator) if cases.bits else x
 
 
 def sample_rows(
@@ -104,30 +106,25 @@ def sample_rows(
     """Sample quality of as many draws as half of the test cases, and the seconds that 1,000 take."""
     if not hasattr(estimator, "sample"):
         return [], np.zeros((0, cases.train.shape[1]), dtype=np.float32)
-    n = min(len(cases.test) // 2, MOST_SAMPLES)
+    n = min(max(1, len(cases.test) // 2), MOST_SAMPLES)
     start = time.perf_counter()
-    drawn = draws_of(estimator, n)
-    seconds = (time.perf_counter() - start) * 1000 / n
-    bits = as_bits(drawn, generator)
-    options: dict[str, Any] = {"data": cases.name, "model_name": name, "shape": cases.channels_first}
-    rows = quality_results(
-        bits, cases.train, cases.test, networks, generator=make_generator(0), references=False, **options
-    )
-    return [Result(SAMPLING, seconds, "measured", None, "s", cases.name, name), *rows], bits.numpy()
+    drawn = draws_of(estimator, n, cases, generator)
+    rows = [Result(SAMPLING, (time.perf_counter() - start) * 1000 / n, "measured", None, "s", cases.name, name)]
+    if can_be_judged(cases):
+        rows += quality_rows(drawn, cases, list(networks), name, references=False, most=MOST_SAMPLES)
+    return rows, drawn.numpy()
 
 
-def feature_rows(estimator: Any, cases: Cases, name: str, generator: torch.Generator) -> list[Result]:
+def code_rows(estimator: Any, cases: Cases, name: str, generator: torch.Generator) -> list[Result]:
     """Linear probe, neighbours, few labels and clusters on the codes; nothing without codes or labels."""
     if cases.y is None or not hasattr(estimator, "transform"):
         return []
-    codes = [np.asarray(estimator.transform(x.numpy())).reshape(len(x), -1) for x in (cases.train, cases.test)]
-    return feature_results(
-        codes[0], cases.y, codes[1], cases.truth, data=cases.name, model_name=name, generator=generator
-    )
+    codes = estimator.transform(cases.train.numpy()), estimator.transform(cases.test.numpy())
+    return feature_rows(codes, cases, name, generator)
 
 
 def completion_rows(estimator: Any, cases: Cases, name: str, generator: torch.Generator) -> list[Result]:
-    """The log-loss of the lower half of the test cases given the upper half."""
+    """The loss of the second half of the test cases' entries (of a picture, the lower half) given the first."""
     if not hasattr(estimator, "complete"):
         return []
     rows = _completions(_Completer(estimator), cases, name, generator)
@@ -136,24 +133,13 @@ def completion_rows(estimator: Any, cases: Cases, name: str, generator: torch.Ge
 
 def reference_rows(cases: Cases, networks: Sequence[FeatureNetwork], generator: torch.Generator) -> list[Result]:
     """What needs no model of a family: held-out data, copies, raw inputs, independent units, neighbours."""
-    start = quality_results(
-        cases.train,
-        cases.train,
-        cases.test,
-        networks,
-        data=cases.name,
-        model_name=COPIES + " again",
-        generator=make_generator(0),
-        shape=cases.channels_first,
-        most=min(len(cases.test) // 2, MOST_SAMPLES),
-    )
-    rows = [row for row in start if row.model in (HELD_OUT, COPIES)]
-    units = Bernoulli(cases.train.shape[1])
-    alone = independent_log_likelihood(units, cases.train, cases.test).mean()
-    rows.append(Result(LIKELIHOOD, float(alone), alone.kind, 0.0, "nats per case", cases.name, "independent units"))
-    if cases.y is not None:
-        options: dict[str, Any] = {"data": cases.name, "model_name": "raw inputs", "generator": generator}
-        rows += feature_results(cases.train, cases.y, cases.test, cases.truth, **options)
+    rows: list[Result] = []
+    if can_be_judged(cases):
+        most = min(len(cases.test) // 2, MOST_SAMPLES)
+        start = quality_rows(cases.train, cases, list(networks), COPIES + " again", references=True, most=most)
+        rows = [row for row in start if row.model in (HELD_OUT, COPIES)]
+    rows.append(independent_row(cases.train, cases.test, cases.name, bits=cases.bits))
+    rows += feature_rows((cases.train, cases.test), cases, RAW, generator)
     found = _completions(_MeanOf(cases.train), cases, "the mean again", generator)
     return rows + [row for row in found if row.model != "the mean again"]
 
@@ -161,9 +147,9 @@ def reference_rows(cases: Cases, networks: Sequence[FeatureNetwork], generator: 
 def _completions(model: Any, cases: Cases, name: str, generator: torch.Generator) -> list[Result]:
     x = cases.test[:MOST_COMPLETED]
     known = torch.arange(x.shape[1]) < x.shape[1] // 2
-    return completion_results(
-        model, x, known, train=cases.train, data=cases.name, model_name=name, generator=generator, loss="log_loss"
-    )
+    options: dict[str, Any] = {"data": cases.name, "model_name": name, "generator": generator}
+    loss: Any = "log_loss" if cases.bits else "squared_error"
+    return completion_results(model, x, known, train=cases.train, loss=loss, k=min(10, len(cases.train)), **options)
 
 
 class _Completer:
@@ -228,7 +214,7 @@ def affordable(family: Family, settings: CompareSettings, cases: Cases, seed: in
     assert settings.seconds is not None
     x = cases.train.numpy()
     start = time.perf_counter()
-    build(family, settings.width, family.shares, cases.image_shape, seed).fit(x)
+    build(family, settings.width, family.shares, cases, seed).fit(x)
     return max(1, int(settings.seconds / max(time.perf_counter() - start, 1e-9))) * family.shares
 
 

@@ -19,13 +19,14 @@ from deepbelief.data.order import holdout
 from deepbelief.errors import DivergenceError
 from deepbelief.evaluation.feature_network import FeatureNetwork
 from deepbelief.evaluation.kernel_distance import kernel_distance
-from deepbelief.recipes.compare_fit import affordable, as_bits, draws_of, mean_log_likelihood
+from deepbelief.recipes.compare_fit import affordable, draws_of, mean_log_likelihood
 from deepbelief.recipes.families import Family, build, usual_rate
 from deepbelief.rng import make_generator
 from deepbelief.types import Kind, Result
 
 if TYPE_CHECKING:
-    from deepbelief.recipes.compare import Cases, CompareSettings
+    from deepbelief.recipes.compare import CompareSettings
+    from deepbelief.recipes.compare_cases import Cases
 
 Judged = tuple[float, Kind, str]  # higher is better; the number's kind and unit
 RATE, JUDGED = "learning rate", "held-out training cases at learning rate"
@@ -40,7 +41,7 @@ def tuned_rate(
     """Rows: the chosen learning rate, and what the held-out cases said of each that was tried."""
     kept, held = holdout(len(cases.train), HELD_OUT_SHARE, seed=0)
     part = replace(cases, train=cases.train[kept], test=cases.train[held], y=None, truth=None)
-    usual = usual_rate(family, settings.width)
+    usual = usual_rate(family, settings.width, bits=cases.bits)
     judged = searched(
         [_rounded(usual * factor) for factor in settings.rates],
         lambda rate: _judge(family, settings, part, networks, rate),
@@ -79,7 +80,7 @@ def _judge(
 ) -> Judged:
     """Higher is better; a training that diverges is worst."""
     epochs = settings.epochs if settings.seconds is None else affordable(family, settings, cases, 0)
-    estimator = build(family, settings.width, epochs, cases.image_shape, settings.seeds[0], rate)
+    estimator = build(family, settings.width, epochs, cases, settings.seeds[0], rate)
     try:
         estimator.fit(cases.train.numpy())
     except DivergenceError:
@@ -94,5 +95,5 @@ def _judge(
 
 
 def _distance(estimator: Any, cases: Cases, networks: Sequence[FeatureNetwork], generator: torch.Generator) -> float:
-    bits = as_bits(draws_of(estimator, len(cases.test)), generator)
-    return float(np.mean([kernel_distance(net.features(bits), net.features(cases.test)).value for net in networks]))
+    drawn = draws_of(estimator, len(cases.test), cases, generator)
+    return float(np.mean([kernel_distance(net.features(drawn), net.features(cases.test)).value for net in networks]))

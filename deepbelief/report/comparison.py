@@ -15,7 +15,7 @@ from deepbelief.files import atomic_write_text
 from deepbelief.report.numbers import format_error, format_number, kind_name
 from deepbelief.report.page import page_environment, settings_text
 from deepbelief.report.svg import INK, MUTED, SERIES, new_figure, number_charts, plain_axes, to_svg
-from deepbelief.report.tiles import grey_tiles
+from deepbelief.report.tiles import grey_range, grey_tiles
 from deepbelief.types import Result
 
 MISSING = "n/a"
@@ -25,8 +25,9 @@ TABLES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
         "density",
         "Likelihood and completion",
         "Nats per test case, higher is better, each with its kind: bounds and estimates are not on one scale. "
-        "Completion is the log-loss per hidden pixel of the lower half, lower is better.",
-        {NATS: "log-likelihood", "completion log-loss": "completion"},
+        "Completion is the loss per hidden entry of the second half of a case (of a picture, the lower half): log-loss "
+        "of bits, squared error of standardized columns; lower is better.",
+        {NATS: "log-likelihood", "completion log-loss": "completion", "completion squared error": "completion"},
     ),
     (
         "quality",
@@ -70,7 +71,10 @@ TABLES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
         },
     ),
 )
-CHARTED = (NATS, "completion log-loss", "Frechet distance (FD)", "coverage", "linear probe accuracy", "training time")
+CHARTED = (
+    *(NATS, "completion log-loss", "completion squared error"),
+    *("Frechet distance (FD)", "coverage", "linear probe accuracy", "training time"),
+)
 
 
 @dataclass(frozen=True)
@@ -114,10 +118,18 @@ class Table:
 
 
 def make_tables(results: Sequence[Result], models: Sequence[str], *, charts: bool = True) -> list[Table]:
-    """The page's tables: families in their order, then the references that have some number there."""
+    """The page's tables: families in their order, then the references that have some number there.
+
+    A quantity that nobody has (accuracies without labels, pixels of a table) has no column.
+    """
     others = [name for name in dict.fromkeys(row.model for row in results) if name not in models]
     tables = []
-    for id_, title, lead, quantities in TABLES:
+    for id_, title, lead, every in TABLES:
+        quantities = {
+            key: name for key, name in every.items() if any(find(results, m, key) for m in [*models, *others])
+        }
+        if not quantities:
+            continue
         rows = []
         for model in [*models, *others]:
             found = [find(results, model, quantity) for quantity in quantities]
@@ -166,22 +178,23 @@ def render_comparison(
     results: Sequence[Result],
     samples: dict[str, np.ndarray],
     settings: dict[str, Any],
-    image_shape: tuple[int, ...],
+    facts: dict[str, Any],
     command: str,
 ) -> str:
-    """The page as text; dots carry two standard errors to each side."""
-    models = list(settings["models"])
+    """The page as text; dots carry two standard errors to each side. `facts` are the name and size of the data."""
+    models, shape, size = list(settings["models"]), facts["image_shape"], (facts["train"], facts["test"])
     pictures = [
-        (name, grey_tiles(x, image_shape, f"Draws: {name}", limits=(0.0, 1.0), columns=len(x), tile_width=44))
+        (name, grey_tiles(x, tuple(shape), f"Draws: {name}", limits=grey_range(x), columns=len(x), tile_width=44))
         for name, x in samples.items()
-        if len(x)
+        if len(x) and shape is not None
     ]
     seeds = len(settings["seeds"])
     page = page_environment().get_template("compare.html.j2")
     text = page.render(
-        title=f"{', '.join(models)} on {settings['data']}",
-        description=f"The same cases, the same budget, {seeds} {'seeds' if seeds > 1 else 'seed'}. Numbers are means "
-        "over seeds, ± joins the error over seeds and the measure's own; n/a where a family has no such number.",
+        title=f"{', '.join(models)} on {Path(settings['data']).name}",
+        description=f"{size[0]:,} cases to learn from and {size[1]:,} new ones of {facts['name']}, the same for all, "
+        f"as is the budget; {seeds} {'seeds' if seeds > 1 else 'seed'}. Numbers are means over seeds, ± joins "
+        "the error over seeds and the measure's own; n/a where a family has no such number.",
         tables=make_tables(results, models),
         pictures=pictures,
         command=command,

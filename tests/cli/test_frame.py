@@ -12,8 +12,8 @@ from deepbelief.cli import main as main_file
 from deepbelief.cli.main import app
 
 VERBS = (
-    *("demo", "train", "fit", "sample", "complete", "walk", "score", "features", "predict", "export"),
-    *("compare", "report", "data", "ls"),
+    *("demo", "train", "fit", "sample", "complete", "walk", "score", "evaluate", "features", "predict"),
+    *("export", "compare", "report", "data", "ls"),
 )
 HEAVY = ("torch", "numpy", "scipy", "sklearn", "matplotlib", "pandas", "lightning", "yaml")
 

@@ -15,16 +15,19 @@ from deepbelief.errors import DivergenceError, InvalidArgumentError
 from deepbelief.estimators.rbm import RBM
 from deepbelief.recipes import compare as compare_file
 from deepbelief.recipes.compare import CompareSettings, compare, over_seeds, read_cases
-from deepbelief.recipes.compare_fit import LIKELIHOOD, MEMORY, SECONDS
+from deepbelief.recipes.compare_fit import MEMORY, SECONDS
 from deepbelief.recipes.compare_tuning import JUDGED, RATE, searched, tuned_rate
 from deepbelief.recipes.families import FAMILIES, build, usual_rate
+from deepbelief.recipes.model_rows import LIKELIHOOD
 from deepbelief.report.comparison import make_tables
 from deepbelief.types import Result
 from tests.report.test_page import Page
 
 TIMED = (SECONDS, MEMORY, "time to draw 1,000 samples")
-WITHOUT = {"autoencoder": (LIKELIHOOD, "coverage", "memorisation C_T"), "gan": (LIKELIHOOD, "linear probe accuracy")}
-QUICK: dict[str, Any] = {"models": tuple(FAMILIES)}
+WITHOUT = {"autoencoder": (LIKELIHOOD, "coverage", "memorisation C_T")}
+WITHOUT |= dict.fromkeys(("gan", "dcgan"), (LIKELIHOOD, "linear probe accuracy"))
+HERE = tuple(name for name in FAMILIES if name not in ("wgan-gp", "hinge"))  # other losses: test_compare_own_data
+QUICK: dict[str, Any] = {"models": HERE}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result]]:
 
 def test_every_family_has_its_numbers_with_their_kind(done: tuple[Path, list[Result]]) -> None:
     rows = {(row.model, row.quantity): row for row in done[1]}
-    for name in FAMILIES:
+    for name in HERE:
         for quantity in (LIKELIHOOD, SECONDS, "coverage", "memorisation C_T", "linear probe accuracy", "parameters"):
             if quantity in WITHOUT.get(name, ()):
                 assert (name, quantity) not in rows
@@ -53,13 +56,13 @@ def test_rates_are_chosen_on_held_out_training_cases(
     done: tuple[Path, list[Result]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = done[1]
-    for name, family in FAMILIES.items():
+    for name, family in ((name, FAMILIES[name]) for name in HERE):
         mine = {row.quantity: row for row in rows if row.model == name}
         judged = {float(q.split()[-1]): row.value for q, row in mine.items() if q.startswith(JUDGED)}
         known = {rate: value for rate, value in judged.items() if value is not None}
         assert len(judged) >= 3  # of two rates one is at an end
         assert {float(f"{usual_rate(family, 8) * factor:.3g}") for factor in (1, 3)} <= set(judged)
-        assert mine[RATE].value == max(known, key=lambda rate: known[rate])
+        assert known[float(mine[RATE].value or 0)] == max(known.values())  # a GAN of few steps may not tell rates apart
         assert mine[RATE].data.endswith("training part")
     settings = CompareSettings.quick(models=("rbm",))
     cases = read_cases(settings)
@@ -125,19 +128,20 @@ def test_the_page_shows_every_number_and_asks_no_network(done: tuple[Path, list[
     assert not page.mistakes
     assert not page.stack
     text = " ".join(part for _, part in page.text)
-    for name in (*FAMILIES, "held-out data", "copies of training data", "lower bound", "n/a"):
+    for name in (*HERE, "held-out data", "copies of training data", "lower bound", "n/a"):
         assert name in text
     loaded = [attributes.get("src") or "" for tag, attributes in page.elements if tag in ("img", "script", "link")]
     assert all(source.startswith(("data:", "")) for source in loaded)
     assert "script" not in {tag for tag, _ in page.elements}
-    assert sum(tag == "img" for tag, _ in page.elements) == len(FAMILIES) + 1  # an autoencoder draws none
+    assert sum(tag == "img" for tag, _ in page.elements) == len(HERE) + 1  # an autoencoder draws none
 
 
 def test_what_a_family_lacks_is_not_available() -> None:
     rows = [Result("coverage", 0.5, "measured", None, "", "d", "gan"), Result(LIKELIHOOD, -1, "exact", 0, "", "d", "a")]
-    tables = make_tables(rows, ("gan", "a"), charts=False)
-    assert [cell.text for cell in tables[0].rows[0].cells] == ["n/a", "n/a"]
-    assert tables[0].rows[1].cells[0].kind == "exact"
+    density, quality = make_tables(rows, ("gan", "a"), charts=False)  # what nobody has is not shown at all
+    assert (density.columns, quality.columns) == (["log-likelihood"], ["coverage"])
+    assert [cell.text for cell in density.rows[0].cells] == ["n/a"]
+    assert density.rows[1].cells[0].kind == "exact"
 
 
 def test_means_over_seeds_keep_the_error_of_the_method() -> None:
@@ -155,15 +159,17 @@ def test_means_over_seeds_keep_the_error_of_the_method() -> None:
 
 
 def test_the_budget_is_shared_by_layers_and_may_be_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert build(FAMILIES["dbn"], 4, 10, (8, 8), 0).epochs == 5
-    assert build(FAMILIES["rbm"], 4, 10, (8, 8), 0).epochs == 10
     cases = read_cases(CompareSettings.quick())
+    assert build(FAMILIES["dbn"], 4, 10, cases, 0).epochs == 5
+    assert build(FAMILIES["rbm"], 4, 10, cases, 0).epochs == 10
+    stack = build(FAMILIES["vaestack"], 4, 10, cases, 0, 0.01)
+    assert (stack.epochs, stack.top_epochs, stack.learning_rate, stack.top_learning_rate) == (5, 5, 0.3, 0.01)
     assert set(np.unique(cases.train.numpy())) == {0.0, 1.0}
     from deepbelief.recipes import compare_fit
 
     times = iter([0.0, 2.0])
     monkeypatch.setattr(compare_fit.time, "perf_counter", lambda: next(times))
-    monkeypatch.setattr(type(build(FAMILIES["dbn"], 4, 2, (8, 8), 0)), "fit", lambda self, x: self)
+    monkeypatch.setattr(type(build(FAMILIES["dbn"], 4, 2, cases, 0)), "fit", lambda self, x: self)
     assert compare_fit.affordable(FAMILIES["dbn"], CompareSettings.quick(seconds=11.0), cases, 0) == 10
 
 
