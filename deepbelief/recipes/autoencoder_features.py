@@ -1,8 +1,8 @@
 """One hidden layer of 1,000 units on MNIST, learned without labels in seven ways, then taught by back-propagation.
 
-All but the RBM are one estimator, `deepbelief.Autoencoder`, with the arguments in `SHARED` and `KINDS`. Each is followed
-by the same output layer and the same fine-tuning, so that only the start differs. Beside the error stand four numbers
-that tell the codes apart before any fine-tuning.
+All but the RBM are one estimator, `deepbelief.Autoencoder`, with the arguments of `SHARED` and `KINDS`. The same output
+layer and the same fine-tuning follow each, so that only the start differs. Beside the error stand four numbers that
+tell the codes apart before any fine-tuning.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ TAUGHT: dict[str, Any] = {"learning_rate": 4e-3, "schedule": "linear", "precisio
 KINDS: dict[str, dict[str, Any]] = {  # strengths by the error on the last 10,000 training images
     "random weights": {"epochs": 0},
     "plain": {},
-    "weight decay": {"weight_decay": 0.1},
-    "masking noise": {"corruption": "masking", "corruption_level": 0.25},
-    "Gaussian noise": {"corruption": "gaussian", "corruption_level": 0.3},
-    "contractive": {"contraction": 0.1},
-    "sparse, KL": {"sparsity_target": 0.1, "sparsity_cost": 0.1},
+    "weight decay": {"weight_decay": 0.3},
+    "masking noise": {"corruption": "masking", "corruption_level": 0.5},
+    "Gaussian noise": {"corruption": "gaussian", "corruption_level": 0.5},
+    "contractive": {"contraction": 0.5},
+    "sparse, KL": {"sparsity_target": 0.05, "sparsity_cost": 0.5},
 }
 MACHINE: dict[str, Any] = {"learning": "cd", "learning_rate": 0.1, "momentum": 0.5, "l2": 2e-4}
 LABELS_PER_CLASS, DRAWS, FIRST = 10, 5, 10_000  # drawn among the first cases
