@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepbelief.autoencoders.autoencoder import Autoencoder as Network
 from deepbelief.autoencoders.jacobian import squared_jacobian_norms
@@ -61,7 +61,7 @@ def learned(kind: str, fit: DataSet, options: Options) -> Network:
     """The network of this seed: read back if it was finished before, else learned now without the labels."""
     folder = options.folder(f"autoencoder_features/{_short(kind)}") / "model"
     if not (options.resume and folder.exists()):
-        plan = {"n_components": SMALL_SIZE if options.quick else SIZE, "random_state": options.seed}
+        plan: dict[str, Any] = {"n_components": SMALL_SIZE if options.quick else SIZE, "random_state": options.seed}
         plan |= {"batch_size": BATCH, "epochs": options.epochs(EPOCHS)}
         plan |= {"precision": PRECISION, "verbose": int(options.progress)}
         estimator = RBM(**plan, **MACHINE) if kind == "RBM" else Autoencoder(**{**plan, **SHARED, **KINDS[kind]})
@@ -74,7 +74,7 @@ def learned(kind: str, fit: DataSet, options: Options) -> Network:
 def unrolled(machine: Machine) -> Network:
     """The machine's means up and down: an autoencoder with tied weights."""
     net = Network.dense(machine.visible.empty_like(), [machine.hidden.size], code="sigmoid", tied=True)
-    layer = net.encoder.linear_layers[0]
+    layer = _layer(net)
     layer.weight.copy_(machine.weight.T)
     layer.bias.copy_(machine.hidden.bias)
     net.visible.load_state_dict(machine.visible.state_dict())
@@ -83,7 +83,7 @@ def unrolled(machine: Machine) -> Network:
 
 def taught(kind: str, coder: Network, fit: DataSet, options: Options) -> DenseNetwork:
     """The coder's layer and a new output layer of the classes, by back-propagation on all labels; resumable."""
-    layer = coder.encoder.linear_layers[0]
+    layer = _layer(coder)
     generator = make_generator(options.seed, stream=3)
     net = DenseNetwork((layer.in_features, layer.out_features), output=10, generator=generator)
     net.linear_layers[0].load_state_dict(layer.state_dict())
@@ -119,6 +119,11 @@ def _few_labels(kind: str, coder: Network, fit: DataSet, codes: Tensor, test: Da
     )
     what = f"test error of a linear classifier on codes, {LABELS_PER_CLASS} labels per class, {kind}"
     return Result(what, 100 * (1 - point.mean), "measured", 100 * point.stderr, "%", f"{test.name} test", kind)
+
+
+def _layer(coder: Network) -> nn.Linear:
+    assert isinstance(coder.encoder, DenseNetwork)
+    return coder.encoder.linear_layers[0]
 
 
 def _short(kind: str) -> str:
