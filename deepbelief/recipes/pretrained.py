@@ -62,6 +62,7 @@ def fine_tune(
     batch_size: int,
     rows: Tensor | None = None,
     averaging: float | None = None,
+    precision: str = "fp32",
     **procedure: object,
 ) -> None:
     """Back-propagation of `net` on all labels, or on those of `rows`; resumable."""
@@ -73,7 +74,7 @@ def fine_tune(
         checkpoint_dir=folder,
         checkpoint_every=("epoch", 10),
         averaging=averaging,
-        **options.trainer(),
+        **options.trainer(precision=precision),
     )
     source = make_source(x, y, scale=data.scale, batch_size=batch_size, seed=options.seed)
     resume = folder if options.resume and folder.exists() else None
