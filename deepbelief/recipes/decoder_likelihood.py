@@ -31,7 +31,7 @@ from deepbelief.units.gaussian import Gaussian
 
 CODES, HIDDEN, CRITIC = 50, (1024, 1024, 1024), (512, 256)
 NOISE = 0.1  # that the VAE learns with
-EPOCHS = {"VAE-50": 20, "GAN-50": 40}
+EPOCHS = {"VAE-50": 20, "GAN-50": 30}
 SIGMAS = (0.08, 0.1, 0.125, 0.16, 0.2, 0.25)
 TEMPERATURES, SEARCH = 1000, 100  # of the scores, and of the choice of sigma
 CASES, HELD_OUT = 100, 50
@@ -107,7 +107,7 @@ def _trained(model: nn.Module, rule: Procedure, name: str, options: Options, ave
         seed=options.seed,
         averaging=averaging,
         checkpoint_dir=checkpoint,
-        **options.trainer(),
+        **options.trainer(precision="bf16"),
     )
     saved = checkpoint / LATEST
     trainer.fit(rule, source, resume_from=saved if options.resume and saved.exists() else None)
