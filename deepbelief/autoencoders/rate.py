@@ -9,6 +9,7 @@ al. 2018, "Fixing a broken ELBO"); beta chooses the place (Higgins et al. 2017).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +18,16 @@ from torch import Tensor
 
 from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
-from deepbelief.types import Bound
+from deepbelief.types import Bound, Kind
 
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """Both in nats, for each case."""
+    """In nats, for each case: both parts, and the bound that they make, by the same draws."""
 
     rate: Bound
     distortion: Bound
+    elbo: Bound
 
 
 @torch.no_grad()
@@ -54,11 +56,11 @@ def rate_distortion(
         log_p = generated.log_codes(inferred.codes) + vae.prior.log_prob(inferred.codes[-1], vae.top_posterior, c)
         pairs.append(torch.stack([inferred.log_q() - log_p, -vae.visible.log_prob(x, generated.inputs)])[:, 0])
     draws = torch.stack(pairs).double()  # (samples, 2, cases)
-    rate, distortion = (_average(draws[:, i], f"{n_samples} draws of the encoder") for i in (0, 1))
-    return RateDistortion(rate, distortion)
+    parts = (_average(draws[:, 0]), _average(draws[:, 1]), _average(-draws.sum(1), "lower_bound"))
+    return RateDistortion(*parts)
 
 
-def _average(draws: Tensor, how: str) -> Bound:
+def _average(draws: Tensor, kind: Kind = "estimate") -> Bound:
     """The mean over the first axis, with the standard error of its mean over the second."""
-    error = float("nan") if len(draws) < 2 else (draws.var(0).sum() / len(draws)).sqrt().item() / draws.shape[1]
-    return Bound(draws.mean(0), "estimate", error, how)
+    error = math.nan if len(draws) < 2 else (draws.var(0).sum() / len(draws)).sqrt().item() / draws.shape[1]
+    return Bound(draws.mean(0), kind, error, f"{len(draws)} draws of the encoder")
