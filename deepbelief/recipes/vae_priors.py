@@ -20,7 +20,7 @@ from deepbelief.units.bernoulli import Bernoulli
 
 CODES, HIDDEN, COMPONENTS = 40, [300, 300], 500
 EPOCHS, BATCH, SAMPLES = 20, 200, 500
-PRIORS = {"normal": "standard normal", "mixture": f"{COMPONENTS} Gaussians", "vamp": f"VampPrior of {COMPONENTS}"}
+PRIORS = {"normal": "standard normal", "mixture": "mixture of Gaussians", "vamp": "VampPrior"}
 
 
 def reproduce(options: Options) -> list[Result]:
