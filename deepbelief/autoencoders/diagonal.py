@@ -61,6 +61,13 @@ class Diagonal:
         """``KL(N || N(0, I))`` in nats: (...)."""
         return self.kl_terms().sum(-1)
 
+    def kl_from(self, other: Diagonal) -> Tensor:
+        """``KL(N || other)`` in nats: (...)."""
+        gap = self.mean - other.mean
+        log_ratio = self.log_variance - other.log_variance
+        squares = gap * gap * torch.exp(-other.log_variance)
+        return 0.5 * (squares + torch.exp(log_ratio) - 1 - log_ratio).sum(-1)
+
     def detached(self) -> Diagonal:
         """The same law as a constant."""
         return Diagonal(self.mean.detach(), self.log_variance.detach())

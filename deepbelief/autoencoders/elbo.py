@@ -115,7 +115,7 @@ class ELBO:
                 inferred = detached_laws(inferred)
             generated = self.vae.generate(inferred.codes, c)
         data = self.vae.visible.log_prob(x, generated.inputs)  # (k, cases)
-        kl = self._codes_part(inferred, generated.log_codes(inferred.codes))
+        kl = self._codes_part(inferred, generated.log_codes(inferred.codes), c)
         if self.k == 1:
             free = self._free_nats(inferred, weight, context)
             return (data - beta * kl + free)[0], (data - kl).detach()[0], kl.detach()[0]
@@ -126,12 +126,12 @@ class ELBO:
             return doubly_reparameterized(log_w, inferred.codes[0]), bound, kl.detach().mean(0)
         return torch.logsumexp(log_w, 0) - math.log(self.k), bound, kl.detach().mean(0)
 
-    def _codes_part(self, inferred: Inferred, log_lower: Tensor) -> Tensor:
+    def _codes_part(self, inferred: Inferred, log_lower: Tensor, c: Tensor | None) -> Tensor:
         """``log q(z | x) - log p(z)`` of each draw, its top layer by its mean where that is known: (k, cases)."""
-        top = self.vae.prior.kl(inferred.laws[-1]) if self.k == 1 else None
+        top = self.vae.prior.kl(inferred.laws[-1], c) if self.k == 1 else None
         if top is not None:
             return top + inferred.log_q(len(inferred.codes) - 1) - log_lower
-        log_p = self.vae.prior.log_prob(inferred.codes[-1], self.vae.top_posterior)
+        log_p = self.vae.prior.log_prob(inferred.codes[-1], self.vae.top_posterior, c)
         if self.gradient == "dreg":
             return inferred.laws[0].log_prob(inferred.codes[0]) - log_p
         return inferred.log_q() - log_lower - log_p

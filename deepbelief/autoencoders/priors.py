@@ -1,25 +1,35 @@
-"""Laws of the topmost code of a variational autoencoder: standard normal, a learned mixture, and the VampPrior."""
+"""Laws of the topmost code of a variational autoencoder.
+
+Standard normal, a learned mixture, the VampPrior, and a normal law that hangs on the model's condition.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from deepbelief.autoencoders.diagonal import LOG_TWO_PI, Diagonal, normal_noise
 from deepbelief.errors import check_choice, check_count
+from deepbelief.networks.parts import network_config, network_from_config, on_rows
+from deepbelief.protocols import Generator
 from deepbelief.rng import uniform_like
 
 Posterior = Callable[[Tensor], Diagonal]  # the top encoder: its inputs to the law of the top code
 
 
 class Prior(nn.Module, ABC):
-    """A law of codes of `size` numbers; `posterior` is the top encoder, which one of the priors is made of."""
+    """A law of codes of `size` numbers.
+
+    `posterior` is the top encoder, which one of the priors is made of; `c` is the condition, (cases, n_condition), on
+    which another hangs (`n_condition` is 0 for those that hang on none).
+    """
 
     kind: ClassVar[str]
+    n_condition = 0
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -27,20 +37,27 @@ class Prior(nn.Module, ABC):
         self.size = size
 
     @abstractmethod
-    def log_prob(self, z: Tensor, posterior: Posterior) -> Tensor:
+    def log_prob(self, z: Tensor, posterior: Posterior, c: Tensor | None = None) -> Tensor:
         """``log p(z)`` in nats: (..., size) -> (...)."""
 
     @abstractmethod
-    def sample(self, n: int, like: Tensor, posterior: Posterior, generator: torch.Generator | None) -> Tensor:
+    def sample(
+        self, n: int, like: Tensor, posterior: Posterior, generator: Generator, c: Tensor | None = None
+    ) -> Tensor:
         """`n` draws in the type and on the device of `like`: (n, size)."""
 
-    def kl(self, q: Diagonal) -> Tensor | None:
+    def kl(self, q: Diagonal, c: Tensor | None = None) -> Tensor | None:
         """``KL(q || p)`` in nats where it has a closed form: (..., size) -> (...)."""
         return None
 
     def config(self) -> dict[str, Any]:
         """What makes this prior again, as JSON."""
         return {"kind": self.kind, "size": self.size}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The prior that `config` describes, with fresh parameters."""
+        return cls(**{name: value for name, value in config.items() if name != "kind"})
 
 
 class StandardNormal(Prior):
@@ -52,13 +69,15 @@ class StandardNormal(Prior):
 
     kind = "normal"
 
-    def log_prob(self, z: Tensor, posterior: Posterior) -> Tensor:
+    def log_prob(self, z: Tensor, posterior: Posterior, c: Tensor | None = None) -> Tensor:
         return -0.5 * (z * z).sum(-1) - 0.5 * self.size * LOG_TWO_PI
 
-    def sample(self, n: int, like: Tensor, posterior: Posterior, generator: torch.Generator | None) -> Tensor:
+    def sample(
+        self, n: int, like: Tensor, posterior: Posterior, generator: Generator, c: Tensor | None = None
+    ) -> Tensor:
         return normal_noise((n, self.size), like, generator)
 
-    def kl(self, q: Diagonal) -> Tensor | None:
+    def kl(self, q: Diagonal, c: Tensor | None = None) -> Tensor | None:
         return q.kl_from_standard()
 
 
@@ -75,7 +94,7 @@ class _Components(Prior):
     def components(self, posterior: Posterior) -> Diagonal:
         """The Gaussians of the mixture: (n_components, size)."""
 
-    def log_prob(self, z: Tensor, posterior: Posterior) -> Tensor:
+    def log_prob(self, z: Tensor, posterior: Posterior, c: Tensor | None = None) -> Tensor:
         parts = self.components(posterior)
         precision = torch.exp(-parts.log_variance)
         # the squares written out: two matrix products instead of (..., n_components, size) differences
@@ -83,7 +102,9 @@ class _Components(Prior):
         constant = (parts.mean.square() * precision + parts.log_variance + LOG_TWO_PI).sum(-1)
         return torch.logsumexp(linear - 0.5 * constant + torch.log_softmax(self.logits, 0), -1)
 
-    def sample(self, n: int, like: Tensor, posterior: Posterior, generator: torch.Generator | None) -> Tensor:
+    def sample(
+        self, n: int, like: Tensor, posterior: Posterior, generator: Generator, c: Tensor | None = None
+    ) -> Tensor:
         parts = self.components(posterior)
         cumulative = torch.softmax(self.logits.double(), 0).cumsum(0)
         u = uniform_like(cumulative.new_empty(n), generator) * cumulative[-1]
@@ -157,10 +178,51 @@ class VampPrior(_Components):
         return super().config() | {"n_inputs": self.n_inputs, "unit_interval": self.unit_interval}
 
 
-PRIORS: dict[str, type[Prior]] = {c.kind: c for c in (StandardNormal, Mixture, VampPrior)}
+class ConditionalNormal(Prior):
+    """``p(z | c) = N(z; m(c), diag v(c))``, its means and variances given by a network (Sohn, Lee & Yan 2015).
+
+    `network` takes conditions of `n_condition` numbers to means and log variances: (n, n_condition) -> (n, 2 size).
+
+    >>> prior = ConditionalNormal(2, 3, nn.Linear(3, 4))
+    >>> prior.sample(5, torch.zeros(()), lambda x: Diagonal(x, x), None, torch.ones(5, 3)).shape
+    torch.Size([5, 2])
+    """
+
+    kind = "conditional"
+
+    def __init__(self, size: int, n_condition: int, network: nn.Module) -> None:
+        super().__init__(size)
+        check_count("n_condition", n_condition, low=1)
+        self.n_condition, self.network = n_condition, network
+
+    def law(self, c: Tensor | None) -> Diagonal:
+        """The law of the codes of each case: (cases, size)."""
+        assert c is not None  # a model takes no other use of a prior that hangs on its condition
+        return Diagonal.from_outputs(on_rows(self.network, c))
+
+    def log_prob(self, z: Tensor, posterior: Posterior, c: Tensor | None = None) -> Tensor:
+        return self.law(c).log_prob(z)
+
+    def sample(
+        self, n: int, like: Tensor, posterior: Posterior, generator: Generator, c: Tensor | None = None
+    ) -> Tensor:
+        return self.law(c).place(normal_noise((n, self.size), like, generator))
+
+    def kl(self, q: Diagonal, c: Tensor | None = None) -> Tensor | None:
+        return q.kl_from(self.law(c))
+
+    def config(self) -> dict[str, Any]:
+        return super().config() | {"n_condition": self.n_condition, "network": network_config(self.network)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        return cls(config["size"], config["n_condition"], network_from_config(config["network"]))
+
+
+PRIORS: dict[str, type[Prior]] = {c.kind: c for c in (StandardNormal, Mixture, VampPrior, ConditionalNormal)}
 
 
 def prior_from_config(config: Mapping[str, Any]) -> Prior:
     """The prior that `config` describes, with fresh parameters."""
     check_choice("prior", config.get("kind"), PRIORS)
-    return PRIORS[config["kind"]](**{name: value for name, value in config.items() if name != "kind"})
+    return PRIORS[config["kind"]].from_config(config)

@@ -1,8 +1,8 @@
 """The variational autoencoder: one or more layers of Gaussian codes under a layer of units of any kind.
 
 ``p(x, z_1 ... z_L) = p(z_L) p(z_(L-1) | z_L) ... p(z_1 | z_2) p(x | z_1)``, with the encoder
-``q(z | x) = q(z_1 | x) q(z_2 | z_1) ...``; all given a condition c where there is one (Kingma & Welling 2014,
-Rezende et al. 2014, Sohn et al. 2015, Burda et al. 2016).
+``q(z | x) = q(z_1 | x) q(z_2 | z_1) ...``; all given a condition c where there is one, p(z_L) where the prior takes it
+(Kingma & Welling 2014, Rezende et al. 2014, Sohn et al. 2015, Burda et al. 2016).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class VAE(nn.Module):
     sizes
         Numbers in each layer of codes, from the bottom.
     prior
-        The law of the top codes; standard normal by default.
+        The law of the top codes, standard normal by default; a `ConditionalNormal` hangs on the condition.
     n_condition
         Width of the condition (a one-hot label, any vector); 0 for none.
 
@@ -79,6 +79,10 @@ class VAE(nn.Module):
         self.encoders, self.decoders = nn.ModuleList(encoders), nn.ModuleList(decoders)
         self.prior = StandardNormal(sizes[-1]) if prior is None else prior
         check(self.prior.size == sizes[-1], f"prior must be of size {sizes[-1]}, the top codes. Got {self.prior.size}.")
+        check(
+            self.prior.n_condition in (0, n_condition),
+            f"prior must take conditions of n_condition={n_condition} numbers. Got {self.prior.n_condition}.",
+        )
 
     # -- the laws ---------------------------------------------------------------------------------------------------
 
@@ -146,7 +150,7 @@ class VAE(nn.Module):
         """``log p(x, z | c)`` in nats: codes (..., cases, size) -> (..., cases)."""
         generated = self.generate(codes, c)
         data = self.visible.log_prob(x, generated.inputs)
-        return data + generated.log_codes(codes) + self.prior.log_prob(codes[-1], self.top_posterior)
+        return data + generated.log_codes(codes) + self.prior.log_prob(codes[-1], self.top_posterior, c)
 
     def log_weights(
         self,
@@ -250,7 +254,7 @@ class VAE(nn.Module):
     def draw_all_codes(self, n: int, condition: Condition, generator: Generator) -> tuple[list[Tensor], Tensor | None]:
         """The codes of `n` new cases in every layer, lowest first, and their condition."""
         c = self.checked_condition(condition, n)
-        codes = [self.prior.sample(n, self.visible.bias, self.top_posterior, generator)]
+        codes = [self.prior.sample(n, self.visible.bias, self.top_posterior, generator, c)]
         for level in range(len(self.sizes) - 1, 0, -1):
             law = self.below(level, codes[0], c)
             codes.insert(0, law.place(normal_noise(tuple(law.mean.shape), codes[0], generator)))

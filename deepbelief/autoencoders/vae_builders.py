@@ -7,23 +7,46 @@ from typing import Any
 
 import torch
 
-from deepbelief.autoencoders.priors import PRIORS, Mixture, Prior, StandardNormal, VampPrior
+from deepbelief.autoencoders.priors import PRIORS, ConditionalNormal, Mixture, Prior, StandardNormal, VampPrior
 from deepbelief.autoencoders.vae import VAE
 from deepbelief.errors import check, check_choice, check_count
 from deepbelief.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from deepbelief.networks.parts import feed_forward
 from deepbelief.units.base import Units
 
+BETWEEN = [200]  # units between the condition and a conditional prior's law where convolutions give no sizes
+
 
 def make_prior(
-    kind: str, size: int, n_components: int, n_inputs: int, *, unit_interval: bool, generator: torch.Generator | None
+    kind: str,
+    size: int,
+    n_components: int,
+    n_inputs: int,
+    *,
+    unit_interval: bool,
+    n_condition: int = 0,
+    hidden: Sequence[int] = (),
+    network: str = "dense",
+    activation: str = "auto",
+    generator: torch.Generator | None,
 ) -> Prior:
-    """A prior by name: "normal", "mixture" or "vamp" (whose pseudo-inputs are `n_inputs` wide)."""
+    """A prior by name: "normal", "mixture", "vamp" (of pseudo-inputs `n_inputs` wide) or "conditional".
+
+    The last hangs on `n_condition` numbers through a `network` with `hidden` units.
+    """
     check_choice("prior", kind, PRIORS)
+    check(
+        kind != "conditional" or n_condition > 0,
+        "prior must be another than 'conditional' for a model without a condition. Got n_condition=0. "
+        "Give the model a condition, or use prior='normal'.",
+    )
     if kind == "normal":
         return StandardNormal(size)
     if kind == "mixture":
         return Mixture(size, n_components, generator=generator)
+    if kind == "conditional":
+        sizes: dict[str, Any] = {"output": 2 * size, "activation": activation, "generator": generator}
+        return ConditionalNormal(size, n_condition, feed_forward(network, [n_condition, *hidden], **sizes))
     return VampPrior(size, n_components, n_inputs, unit_interval=unit_interval, generator=generator)
 
 
@@ -42,7 +65,8 @@ def dense_vae(
     """A VAE of fully connected networks; ``hidden[i]`` are the sizes between layer i of codes and what lies below.
 
     Burda et al.'s two layers are ``sizes=[100, 50], hidden=[[200, 200], [100, 100]]``. `network` is "dense" or
-    "residual", whose layers add to what they got: see `ResidualNetwork`.
+    "residual", whose layers add to what they got: see `ResidualNetwork`. A "conditional" prior has one more such
+    network, from the condition through ``hidden[-1]`` to the law of the top codes.
 
     >>> from deepbelief.units.bernoulli import Bernoulli
     >>> dense_vae(Bernoulli(8), [4, 2], hidden=[[6], [5]]).sizes
@@ -56,7 +80,8 @@ def dense_vae(
         options: dict[str, Any] = {"activation": activation, "generator": generator}
         encoders.append(feed_forward(network, up, output=2 * size, **options))
         decoders.append(feed_forward(network, down, output=2 * n_below if level else n_below, **options))
-    law = _prior_over(visible, sizes, prior, n_components, n_condition, generator)
+    more: dict[str, Any] = {"hidden": hidden[-1], "network": network, "activation": activation, "generator": generator}
+    law = _prior_over(visible, sizes, prior, n_components, n_condition, **more)
     return VAE(visible, encoders, decoders, sizes, prior=law, n_condition=n_condition)
 
 
@@ -89,16 +114,14 @@ def convolutional_vae(
         f"shape must hold {visible.size} numbers, the visible units. Got shape={tuple(shape)}.",
     )
     decoder = ConvolutionalDecoder(size + n_condition, shape, **options)
-    law = _prior_over(visible, [size], prior, n_components, n_condition, generator)
+    law = _prior_over(visible, [size], prior, n_components, n_condition, hidden=BETWEEN, generator=generator)
     return VAE(visible, [encoder], [decoder], [size], prior=law, n_condition=n_condition)
 
 
-def _prior_over(
-    visible: Units, sizes: Sequence[int], kind: str, n: int, n_condition: int, generator: torch.Generator | None
-) -> Prior:
+def _prior_over(visible: Units, sizes: Sequence[int], kind: str, n: int, n_condition: int, **more: Any) -> Prior:
     n_inputs = (sizes[-2] if len(sizes) > 1 else visible.size) + n_condition
     unit_interval = len(sizes) == 1 and visible.kind in ("bernoulli", "categorical")
-    return make_prior(kind, sizes[-1], n, n_inputs, unit_interval=unit_interval, generator=generator)
+    return make_prior(kind, sizes[-1], n, n_inputs, unit_interval=unit_interval, n_condition=n_condition, **more)
 
 
 def _check_hidden(sizes: Sequence[int], hidden: Sequence[Sequence[int]]) -> None:

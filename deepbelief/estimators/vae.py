@@ -67,9 +67,9 @@ class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, Trans
     activation : str
         "auto" is "tanh" for dense and "silu" for other networks; "relu", "sigmoid" (not convolutional), "leaky_relu"
         (convolutional).
-    prior : "normal", "mixture" or "vamp"
+    prior : "normal", "mixture", "vamp" or "conditional"
         The law of the top codes; a learned mixture has `n_prior_components` Gaussians, the VampPrior as many
-        pseudo-inputs.
+        pseudo-inputs; the last is a Gaussian that a network makes of the condition.
     conditional : bool
         Whether y, given to `fit`, is the condition: labels of any type, or rows of numbers. Every use then takes it.
     k : int

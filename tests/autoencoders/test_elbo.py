@@ -25,7 +25,15 @@ from deepbelief.types import Batch
 from deepbelief.units.bernoulli import Bernoulli
 from tests.oracle.checks import make_context
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value
-from tests.oracle.variational import all_bits, linear_log_p, linear_posterior, linear_vae, tiny_vae
+from tests.oracle.variational import (
+    all_bits,
+    flat_gradient,
+    gradient_by_quadrature,
+    linear_log_p,
+    linear_posterior,
+    linear_vae,
+    tiny_vae,
+)
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -104,24 +112,6 @@ def test_free_bits_spare_units_below_the_allowance(generator: torch.Generator) -
 # -- the gradients --------------------------------------------------------------------------------------------------
 
 
-def quadrature_gradient(vae: VAE, x: Tensor, k: int) -> Tensor:
-    """The gradient of ``<log 1/k sum w>`` by quadrature over the k noises of one code number."""
-    nodes = torch.linspace(-6.5, 6.5, 121 if k == 1 else 61, dtype=torch.float64)
-    mass = torch.exp(-0.5 * nodes**2)
-    mass /= mass.sum()
-    law = vae.posterior(0, x)
-    z = law.mean + torch.exp(0.5 * law.log_variance) * nodes.reshape(-1, 1, 1)
-    log_w = (vae.log_joint(x, [z]) - law.log_prob(z))[:, 0]
-    pairs = log_w if k == 1 else torch.logaddexp(log_w.unsqueeze(0), log_w.unsqueeze(1)) - math.log(2)
-    weight = mass if k == 1 else torch.outer(mass, mass)
-    return flat(torch.autograd.grad((pairs * weight).sum(), list(vae.parameters()), allow_unused=True), vae)
-
-
-def flat(gradients: Any, vae: VAE) -> Tensor:
-    pairs = zip(gradients, vae.parameters(), strict=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
-
-
 def worst_weighs_most(patch: pytest.MonkeyPatch) -> None:
     """Importance weights upside down."""
     surrogate = elbo.doubly_reparameterized
@@ -149,14 +139,14 @@ def test_gradients_are_unbiased(
     gradient: str, k: int, prior: str, plant: Plant, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
 ) -> None:
     vae, x = tiny_vae(scale=1.0, prior=prior, n_components=2), all_bits()[[6]]
-    wanted = quadrature_gradient(vae, x, k)
+    wanted = gradient_by_quadrature(vae, x, k)
     plant(monkeypatch)
     procedure = ELBO(vae, k=k, gradient=gradient)
     rows, context = x.expand(200, 3), make_context(generator)
 
     def one() -> Tensor:
         objective = procedure.objective(rows, None, 1.0, context)[0].mean()
-        return flat(torch.autograd.grad(objective, list(vae.parameters()), allow_unused=True), vae)
+        return flat_gradient(objective, vae)
 
     found = torch.stack([one() for _ in range(150)])
     assert (means_p_value(found, wanted) > FALSE_ALARM) == (plant is no_bug)

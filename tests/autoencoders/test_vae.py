@@ -237,6 +237,12 @@ def models() -> dict[str, VAE]:
         "mixture": dense_vae(Bernoulli(6), [2], hidden=[[5]], prior="mixture", n_components=4, generator=g),
         "convolutional": convolutional_vae(Bernoulli(6), 2, (1, 2, 3), channels=(3,), generator=g),
         "conditional": dense_vae(Bernoulli(6), [2], hidden=[[5]], n_condition=3, generator=g),
+        "conditional, its prior too": dense_vae(
+            Bernoulli(6), [3, 2], hidden=[[5], [4]], n_condition=3, prior="conditional", generator=g
+        ),
+        "convolutional, its prior too": convolutional_vae(
+            Bernoulli(6), 2, (1, 2, 3), channels=(3,), n_condition=3, prior="conditional", generator=g
+        ),
         "conditional convolutional": convolutional_vae(
             Bernoulli(6), 2, (1, 2, 3), channels=(3,), n_condition=3, prior="vamp", n_components=4, generator=g
         ),

@@ -198,6 +198,7 @@ WINGS: dict[str, Wing] = {
     "vae, free bits": Wing(of_chances(), bound(free_bits=0.05, warmup=0.5), weighted),
     "vae, two layers": Wing(of_chances(sizes=[4, 2], hidden=[[5], [3]]), bound(beta=2.0), weighted),
     "vae, conditional": Wing(of_chances(n_condition=N_CLASSES), bound(), labelled),
+    "vae, conditional, its prior too": Wing(of_chances(n_condition=N_CLASSES, prior="conditional"), bound(), labelled),
     "vae, convolutional": Wing(picture_vae, bound()),
     "vae, residual": Wing(of_chances(hidden=[[5, 5]], network="residual"), bound(), weighted),
     "iwae": Wing(of_chances(prior="mixture"), bound(k=K), weighted),

@@ -95,12 +95,14 @@ def test_a_conditional_model_draws_what_it_is_asked_for(
         assert np.array_equal(use(vae), use(twin))
 
 
-def test_vectors_condition_too_and_real_columns_are_scored_on_their_own_scale() -> None:
+@pytest.mark.parametrize("prior", ["normal", "conditional"])
+def test_vectors_condition_too_and_real_columns_are_scored_on_their_own_scale(prior: str) -> None:
     rng = np.random.default_rng(0)
     c = rng.normal(size=(400, 1))
     x = 5 + 10 * np.hstack([c, -c]) + rng.normal(size=(400, 2))
     plan: dict[str, Any] = {"epochs": 60, "learning_rate": 1e-2, "random_state": 0, "n_importance_samples": 100}
-    vae = VAE(1, hidden_layer_sizes=(16,), conditional=True, activation="tanh", **plan).fit(x, c)
+    plan |= {"hidden_layer_sizes": (16,), "activation": "tanh", "prior": prior}
+    vae = VAE(1, conditional=True, **plan).fit(x, c)
     best = stats.norm.logpdf(x, 5 + 10 * np.hstack([c, -c]), 1).sum(1).mean()
     unconditional = stats.multivariate_normal.logpdf(x, x.mean(0), np.cov(x.T)).mean()
     assert unconditional < vae.score(x, c) < best + 0.1
@@ -150,3 +152,5 @@ def test_wrong_use_is_told(digits: tuple[Array, Array]) -> None:
         VAE(2, network="convolutional", image_shape=(5, 5), **quick).fit(x)
     with pytest.raises(InvalidArgumentError, match="prior must be one of"):
         VAE(2, prior="normla", **quick).fit(x)
+    with pytest.raises(InvalidArgumentError, match="prior must be another than 'conditional' for a model without"):
+        VAE(2, prior="conditional", **quick).fit(x)

@@ -74,16 +74,36 @@ def all_bits(n: int = 3) -> Tensor:
     return torch.tensor(list(itertools.product([0.0, 1.0], repeat=n)), dtype=torch.float64)
 
 
-def joint_on_grid(vae: VAE, x: Tensor) -> Tensor:
-    """``p(x, z)`` of a model with one code number, on `GRID`: (cases, grid)."""
+def joint_on_grid(vae: VAE, x: Tensor, c: Tensor | None = None) -> Tensor:
+    """``p(x, z | c)`` of a model with one code number, on `GRID`: (cases, grid)."""
     z = GRID.reshape(-1, 1, 1).expand(-1, len(x), 1)
-    return vae.log_joint(x, [z]).exp().T
+    return vae.log_joint(x, [z], c).exp().T
 
 
-def log_p_by_quadrature(vae: VAE, x: Tensor) -> Tensor:
-    """``log p(x)`` of a model with one code number in each of one or two layers."""
+def log_p_by_quadrature(vae: VAE, x: Tensor, c: Tensor | None = None) -> Tensor:
+    """``log p(x | c)`` of a model with one code number in each of one or two layers."""
     if len(vae.sizes) == 1:
-        return (joint_on_grid(vae, x).sum(1) * STEP).log()
+        return (joint_on_grid(vae, x, c).sum(1) * STEP).log()
     coarse = GRID[::10]
     z1, z2 = (g.reshape(-1, 1, 1).expand(-1, len(x), 1) for g in torch.meshgrid(coarse, coarse, indexing="ij"))
-    return torch.logsumexp(vae.log_joint(x, [z1, z2]), 0) + 2 * math.log(10 * STEP)
+    return torch.logsumexp(vae.log_joint(x, [z1, z2], c), 0) + 2 * math.log(10 * STEP)
+
+
+def gradient_by_quadrature(vae: VAE, x: Tensor, k: int, c: Tensor | None = None) -> Tensor:
+    """The gradient of ``<log 1/k sum w>`` of a case by quadrature over the k noises, 1 or 2, of one code number."""
+    nodes = torch.linspace(-6.5, 6.5, 121 if k == 1 else 61, dtype=torch.float64)
+    mass = torch.exp(-0.5 * nodes**2)
+    mass /= mass.sum()
+    law = vae.posterior(0, x, c)
+    z = law.mean + torch.exp(0.5 * law.log_variance) * nodes.reshape(-1, 1, 1)
+    log_w = (vae.log_joint(x, [z], c) - law.log_prob(z))[:, 0]
+    pairs = log_w if k == 1 else torch.logaddexp(log_w.unsqueeze(0), log_w.unsqueeze(1)) - math.log(2)
+    weight = mass if k == 1 else torch.outer(mass, mass)
+    return flat_gradient((pairs * weight).sum(), vae)
+
+
+def flat_gradient(value: Tensor, vae: VAE) -> Tensor:
+    """The gradient with respect to all parameters in one row, 0 for those that the value does not hang on."""
+    gradients = torch.autograd.grad(value, list(vae.parameters()), allow_unused=True)
+    pairs = zip(gradients, vae.parameters(), strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
