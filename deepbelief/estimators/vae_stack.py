@@ -190,6 +190,14 @@ class VAEStack(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutM
         columns, state = self._columns, self.random_state if random_state is None else random_state
         return face.sample(self.module_, columns, n_samples, state, mean=mean)
 
+    def complete(
+        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int = 50
+    ) -> Array:
+        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
+        columns, state = self._columns, self.random_state if random_state is None else random_state
+        steps = {"n_steps": n_steps, "n_average": min(n_average, n_steps)}
+        return face.complete(self, self.module_, columns, X, known, state, **steps)
+
     def log_likelihood(self, X: Any) -> Bound:
         """The importance-weighted lower bound of each case's log-likelihood in nats."""
         columns = self._columns

@@ -1,4 +1,4 @@
-"""RBMs under a VAE: the bound of the whole stack against enumeration, and greedy learning."""
+"""RBMs under a VAE: the bound of the whole stack and its completions against enumeration, and greedy learning."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from torch import Tensor
 
 from deepbelief.autoencoders.elbo import ELBO
 from deepbelief.autoencoders.vae_builders import dense_vae
+from deepbelief.belief import stack_completion
 from deepbelief.belief.dbn import DBN
+from deepbelief.belief.stack_completion import State, metropolis_step, random_part
 from deepbelief.belief.vae_stack import VAEStack, train_vae_stack
 from deepbelief.data.source import ArraySource
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidArgumentError
-from deepbelief.protocols import Coder, Density, Sampler, Storable
+from deepbelief.errors import InvalidArgumentError, InvalidDataError
+from deepbelief.protocols import Coder, Completer, Density, Sampler, Storable
 from deepbelief.storage import load_model, save_model, state_to_bytes
+from deepbelief.types import Clamp
+from deepbelief.units.base import Units
 from deepbelief.units.bernoulli import Bernoulli
+from deepbelief.units.categorical import Categorical
+from deepbelief.units.side_by_side import SideBySide
 from tests.oracle.pvalues import FALSE_ALARM, counts_p_value, means_p_value
-from tests.oracle.variational import all_bits, log_p_by_quadrature, tiny_vae
+from tests.oracle.variational import GRID, STEP, all_bits, joint_on_grid, log_p_by_quadrature, tiny_vae
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -45,13 +51,20 @@ def tiny() -> VAEStack:
     return VAEStack(dbn, tiny_vae(scale=1.0))
 
 
-def exact_log_p(stack: VAEStack) -> Tensor:
-    """``log p(x)`` of all eight cases: the top's law pushed down through tables of conditionals."""
-    bits, p = all_bits(), log_p_by_quadrature(stack.top, all_bits()).exp()
-    for rbm in reversed(list(stack.below.layers)):
+def tables(stack: VAEStack) -> list[Tensor]:
+    """``p(the layer below | the layer above)`` of each RBM, the lowest first: (states above, states below)."""
+    bits, found = all_bits(), []
+    for rbm in stack.below.layers:
         assert isinstance(rbm, RBM)
         on = torch.sigmoid(bits @ rbm.weight.T + rbm.visible.bias)  # (hidden state, visible unit)
-        table = torch.exp(torch.log(on) @ bits.T + torch.log1p(-on) @ (1 - bits.T))  # (hidden state, visible state)
+        found.append(torch.exp(torch.log(on) @ bits.T + torch.log1p(-on) @ (1 - bits.T)))
+    return found
+
+
+def exact_log_p(stack: VAEStack) -> Tensor:
+    """``log p(x)`` of all eight cases: the top's law pushed down through tables of conditionals."""
+    p = log_p_by_quadrature(stack.top, all_bits()).exp()
+    for table in reversed(tables(stack)):
         p = p @ table
     return p.log()
 
@@ -75,8 +88,87 @@ def test_bound_and_samples(generator: torch.Generator) -> None:
     assert float(one) < exact.mean().item()
     assert abs(float(many) - exact.mean().item()) < 6 * many.stderr
     draws = stack.sample(40_000, generator=generator)
-    counts = torch.bincount((draws @ torch.tensor([4.0, 2.0, 1.0], dtype=draws.dtype)).long(), minlength=8)
-    assert counts_p_value(counts, exact.exp()) > FALSE_ALARM
+    assert counts_p_value(torch.bincount(number(draws), minlength=8), exact.exp()) > FALSE_ALARM
+
+
+# -- completion -----------------------------------------------------------------------------------------------------
+
+
+def number(bits: Tensor) -> Tensor:
+    """Which of the eight cases each row is."""
+    return (bits @ torch.tensor([4.0, 2.0, 1.0], dtype=bits.dtype)).long()
+
+
+def everything_taken(patch: pytest.MonkeyPatch) -> None:
+    """No proposal for a hidden layer is refused."""
+    patch.setattr(stack_completion, "accepted", lambda gain, generator: torch.ones_like(gain, dtype=torch.bool))
+
+
+def codes_taken(patch: pytest.MonkeyPatch) -> None:
+    """No proposal for the codes is refused."""
+    right = stack_completion.redraw_codes
+    patch.setattr(stack_completion, "redraw_codes", lambda *given: right(*given, always=True))
+
+
+def nothing_above(patch: pytest.MonkeyPatch) -> None:
+    """A hidden layer that does not see the one above it."""
+    right = stack_completion._given_above
+
+    def blind(*given: Any) -> tuple[Units, Tensor]:
+        units, inputs = right(*given)
+        return units, torch.zeros_like(inputs)
+
+    patch.setattr(stack_completion, "_given_above", blind)
+
+
+@pytest.mark.parametrize("plant", [no_bug, everything_taken, codes_taken, nothing_above])
+def test_a_step_of_completion_leaves_the_joint_law_as_it_is(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    stack, n = tiny(), 60_000
+    one, two = stack.below.layers
+    with torch.no_grad():
+        z, _ = stack.top.draw_codes(n, None, generator)
+        h2 = stack.top.visible.sample(stack.top.visible_inputs(z), generator)
+        h1 = two.sample_v_from_h(h2, generator)
+        state = State([one.sample_v_from_h(h1, generator), h1, h2], [z])
+        clamp = Clamp(state.layers[0], torch.rand(n, 3, generator=generator) < 0.5)
+        plant(monkeypatch)
+        for _ in range(2):
+            state, _ = metropolis_step(stack, state, clamp, generator)
+        below, above = tables(stack)
+        joint = joint_on_grid(stack.top, all_bits()) * STEP
+    halves = torch.stack([joint[:, GRID < 0].sum(1), joint[:, GRID >= 0].sum(1)], 1)  # (h2, sign of the code)
+    lower = (joint.sum(1) @ above).unsqueeze(1) * below  # (h1, x)
+    x, h1, h2 = (number(layer) for layer in state.layers)
+    places = [(h2 * 2 + (state.codes[0][:, 0] >= 0).long(), halves), (h1 * 8 + x, lower)]
+    p_values = [counts_p_value(torch.bincount(at, minlength=p.numel()), p.flatten()) for at, p in places]
+    assert (min(p_values) > FALSE_ALARM) == (plant is no_bug)
+
+
+def test_completion_draws_from_the_conditional(generator: torch.Generator) -> None:
+    stack, n = tiny(), 8000
+    x, known = torch.tensor([1.0, 0.0, 0.0]).double(), torch.tensor([True, False, False])
+    exact = exact_log_p(stack).detach().exp()[4:]
+    exact /= exact.sum()
+    draws = stack.sample(n, condition=Clamp(x, known), n_steps=40, generator=generator)
+    assert bool((draws[:, 0] == 1).all())
+    assert counts_p_value(torch.bincount(number(draws) - 4, minlength=4), exact) > FALSE_ALARM
+    means = stack.complete(x.expand(2000, 3), known.expand(2000, 3), n_steps=60, n_average=40, generator=generator)
+    assert means_p_value(means[:, 1:], exact @ all_bits()[4:, 1:]) > FALSE_ALARM
+
+
+def test_a_part_of_a_layer_holds_variables_whole(generator: torch.Generator) -> None:
+    def parts(units: Units) -> Tensor:
+        return random_part(units, torch.zeros(300, units.size), generator)
+
+    sizes = parts(Bernoulli(6)).sum(1)
+    assert sizes.unique().tolist() == [0, 1, 2, 3, 4, 5, 6]
+    grouped = parts(Categorical(3, 2)).unflatten(1, (3, 2))
+    assert torch.equal(grouped[..., 0], grouped[..., 1])
+    assert grouped.any()
+    assert not grouped.all()
+    assert parts(SideBySide([Bernoulli(2), Categorical(1, 3)])).all()
 
 
 def patterns() -> Tensor:
@@ -119,10 +211,12 @@ def test_learning_is_greedy_learns_and_resumes(
 
 def test_capabilities_storage_and_errors(tmp_path: Path) -> None:
     stack = tiny()
-    for capability in (Sampler, Density, Coder, Storable):
+    for capability in (Sampler, Density, Coder, Completer, Storable):
         assert isinstance(stack, capability)
     save_model(stack, tmp_path / "stack")
     twin = load_model(tmp_path / "stack")
     assert torch.equal(twin.decode(twin.encode(all_bits())), stack.decode(stack.encode(all_bits())))
     with pytest.raises(InvalidArgumentError, match=r"top must have 4 bernoulli visible units.*Got 3 bernoulli"):
         VAEStack(DBN.of_sizes([3, 4]), tiny_vae())
+    with pytest.raises(InvalidDataError, match="known must have 3 columns"):
+        stack.complete(all_bits(), torch.ones(8, 2, dtype=torch.bool))

@@ -115,8 +115,18 @@ def test_a_stopped_fit_goes_on_as_if_never_stopped(
     assert whole.history_[-1]["loss"] == resumed.history_[-1]["loss"]
 
 
-def test_hasattr_tells_the_truth() -> None:
-    assert not hasattr(VAEStack(), "complete")
+def test_holes_are_filled_with_what_goes_with_the_rest() -> None:
+    model = vae_stack(**LONG[vae_stack]).fit(X)
+    holes = np.array([[1, 1, np.nan, 0, 0, np.nan], [0, np.nan, 0, np.nan, 1, 1]])
+    filled = model.complete(holes, random_state=0)
+    assert_array_equal(filled.round(), [[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]])
+    assert_array_equal(filled[~np.isnan(holes)], holes[~np.isnan(holes)])
+    masked = model.complete(np.nan_to_num(holes), ~np.isnan(holes), random_state=0)
+    assert_array_equal(masked, filled)
+    assert model.complete(holes, n_steps=3).shape == holes.shape  # fewer steps than are averaged by default
+
+
+def test_a_vae_of_bits_fills_digits_in() -> None:
     digits = (load_digits().data > 7).astype(float)
     model = rbm_vae(n_codes=2).fit(digits[:500])
     broken = digits[500:510].copy()
