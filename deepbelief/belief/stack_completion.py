@@ -7,7 +7,7 @@ The law to draw from is that of the directed stack, given what is known:
 Each step proposes new codes from the VAE's encoder, then new values of a random part of each hidden layer from the way
 up, ``q(h_l | h_(l-1))``, from the top layer down. Each proposal is taken with the probability of Metropolis and
 Hastings, which makes the chain exact; the missing entries are then drawn from p(x | h1). The part of a layer may be
-small or large (its size is uniform in the logarithm): of a whole layer hardly any proposal would be taken. For the codes
+small or large (its size is uniform in the logarithm): of a whole layer hardly any proposal would be taken. For codes
 this is the step of Mattei & Frellsen 2018, "Leveraging the exact likelihood of deep latent variable models".
 """
 

@@ -77,6 +77,9 @@ def test_real_columns_are_scored_on_their_own_scale(make: Callable[..., Any]) ->
     model = make().fit(x)
     twice = make().fit(2 * x)
     np.testing.assert_allclose(model.score_samples(x) - 3 * np.log(2), twice.score_samples(2 * x), rtol=1e-3, atol=1e-3)
+    holes = np.where(np.arange(3) == 1, np.nan, x[:5])
+    filled, twofold = (m.complete(h, n_steps=40, random_state=0) for m, h in ((model, holes), (twice, 2 * holes)))
+    np.testing.assert_allclose(2 * filled, twofold, rtol=1e-3)
 
 
 @BOTH
