@@ -21,7 +21,7 @@ from deepbelief.autoencoders.importance import importance_weighted
 from deepbelief.autoencoders.vae import VAE
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import LayerReport, LayerSource, start_layer, train_greedily
-from deepbelief.belief.stack_completion import complete_by_metropolis
+from deepbelief.belief.stack_completion import complete_by_chain
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.errors import check, check_count
 from deepbelief.protocols import BatchSource, Generator
@@ -122,15 +122,23 @@ class VAEStack(nn.Module):
 
     @torch.no_grad()
     def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 50
+        self,
+        x: Tensor,
+        known: Tensor,
+        *,
+        generator: Generator = None,
+        n_steps: int = 200,
+        n_average: int = 50,
+        exact: bool = False,
     ) -> Tensor:
-        """Fill the entries of `x` where `known` is False given the rest, by `complete_by_metropolis`.
+        """Fill the entries of `x` where `known` is False given the rest, by `complete_by_chain`.
 
         Their means given the lowest hidden units over the last `n_average` steps, averaged; the last draw where that
-        is 0.
+        is 0. Pseudo-Gibbs sampling, which approximates the law given the known entries as well as the way up does;
+        with `exact` a chain that has this law, and needs more steps in wide stacks.
         """
-        steps = {"n_steps": n_steps, "n_average": n_average}
-        return complete_by_metropolis(self, x, known, generator=generator, **steps)
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average, "exact": exact}
+        return complete_by_chain(self, x, known, generator=generator, **steps)
 
     def config(self) -> dict[str, Any]:
         """What makes this stack again."""

@@ -163,7 +163,7 @@ def p_value_after_steps(stack: VAEStack, state: State, known: Tensor, generator:
 def test_a_step_of_completion_leaves_the_joint_law_as_it_is(
     make: Callable[[], VAEStack], plant: Plant, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
 ) -> None:
-    stack, n = make(), 40_000
+    stack, n = make(), 30_000
     z, _ = stack.top.draw_codes(n, None, generator)
     layers = [stack.top.visible.sample(stack.top.visible_inputs(z), generator)]
     for rbm in reversed(list(stack.below.layers)):
@@ -174,16 +174,20 @@ def test_a_step_of_completion_leaves_the_joint_law_as_it_is(
     assert (p_value > FALSE_ALARM) == (plant is no_bug)
 
 
-def test_completion_draws_from_the_conditional(generator: torch.Generator) -> None:
+def test_exact_completion_draws_from_the_conditional_and_pseudo_gibbs_does_not(generator: torch.Generator) -> None:
     stack, n = tiny(), 8000
     x, known = torch.tensor([1.0, 0.0, 0.0]).double(), torch.tensor([True, False, False])
-    exact = exact_log_p(stack).detach().exp()[4:]
-    exact /= exact.sum()
-    draws = stack.sample(n, condition=Clamp(x, known), n_steps=40, generator=generator)
+    law = exact_log_p(stack).detach().exp()[4:]
+    law /= law.sum()
+    given: dict[str, Any] = {"generator": generator, "n_average": 0, "n_steps": 16}
+    draws = stack.complete(x.expand(n, 3), known.expand(n, 3), exact=True, **given)
     assert bool((draws[:, 0] == 1).all())
-    assert counts_p_value(torch.bincount(number(draws) - 4, minlength=4), exact) > FALSE_ALARM
-    means = stack.complete(x.expand(2000, 3), known.expand(2000, 3), n_steps=60, n_average=40, generator=generator)
-    assert means_p_value(means[:, 1:], exact @ all_bits()[4:, 1:]) > FALSE_ALARM
+    assert counts_p_value(torch.bincount(number(draws) - 4, minlength=4), law) > FALSE_ALARM
+    approximate = stack.sample(n, condition=Clamp(x, known), n_steps=16, generator=generator)
+    assert counts_p_value(torch.bincount(number(approximate) - 4, minlength=4), law) < FALSE_ALARM
+    given |= {"n_average": 12, "exact": True}
+    means = stack.complete(x.expand(2000, 3), known.expand(2000, 3), **given)
+    assert means_p_value(means[:, 1:], law @ all_bits()[4:, 1:]) > FALSE_ALARM
 
 
 def test_a_part_of_a_layer_holds_variables_whole(generator: torch.Generator) -> None:

@@ -126,6 +126,7 @@ def test_holes_are_filled_with_what_goes_with_the_rest() -> None:
     assert_array_equal(filled[~np.isnan(holes)], holes[~np.isnan(holes)])
     masked = model.complete(np.nan_to_num(holes), ~np.isnan(holes), random_state=0)
     assert_array_equal(masked, filled)
+    assert_array_equal(model.complete(holes, exact=True, random_state=0).round(), filled.round())
     assert model.complete(holes, n_steps=3).shape == holes.shape  # fewer steps than are averaged by default
 
 
