@@ -26,15 +26,28 @@ def metropolis_step(
     Codes z' ~ q(z | x) replace z with probability ``min(1, p(x, z') q(z | x) / (p(x, z) q(z' | x)))``, then the missing
     entries are drawn from p(x | z). With `always` every z' is taken (pseudo-Gibbs).
     """
-    proposed = [z[0] for z in vae.infer(x, c=c, generator=generator).codes]
-    if not always:
-        gain = _log_weight(vae, x, proposed, c) - _log_weight(vae, x, codes, c)
-        u = torch.rand(gain.shape, dtype=gain.dtype, device=gain.device, generator=generator)
-        taken = (u.log() < gain).unsqueeze(1)
-        proposed = [torch.where(taken, new, old) for new, old in zip(proposed, codes, strict=True)]
-    inputs = vae.visible_inputs(proposed[0], c)
+    codes = redraw_codes(vae, x, codes, c, generator, always=always)
+    inputs = vae.visible_inputs(codes[0], c)
     mean = vae.visible.mean(inputs)
-    return clamp.apply(vae.visible.draw(inputs, mean, generator)), proposed, mean
+    return clamp.apply(vae.visible.draw(inputs, mean, generator)), codes, mean
+
+
+def redraw_codes(
+    vae: Any, x: Tensor, codes: Codes, c: Tensor | None, generator: Generator, *, always: bool = False
+) -> Codes:
+    """Codes from the encoder where they are taken, and the old ones where not: leaves ``p(z | x)`` as it is."""
+    proposed = [z[0] for z in vae.infer(x, c=c, generator=generator).codes]
+    if always:
+        return proposed
+    gain = _log_weight(vae, x, proposed, c) - _log_weight(vae, x, codes, c)
+    taken = accepted(gain, generator).unsqueeze(1)
+    return [torch.where(taken, new, old) for new, old in zip(proposed, codes, strict=True)]
+
+
+def accepted(gain: Tensor, generator: Generator) -> Tensor:
+    """Which proposals are taken, with probability ``min(1, exp(gain))``: (cases,) -> booleans (cases,)."""
+    u = torch.rand(gain.shape, dtype=gain.dtype, device=gain.device, generator=generator)
+    return u.log() < gain
 
 
 def _log_weight(vae: Any, x: Tensor, codes: Codes, c: Tensor | None) -> Tensor:

@@ -21,8 +21,9 @@ from deepbelief.autoencoders.importance import importance_weighted
 from deepbelief.autoencoders.vae import VAE
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.greedy import LayerReport, LayerSource, start_layer, train_greedily
+from deepbelief.belief.stack_completion import complete_by_chain
 from deepbelief.energy.gradients.settings import LearningSettings
-from deepbelief.errors import InvalidArgumentError, check, check_count
+from deepbelief.errors import check, check_count
 from deepbelief.protocols import BatchSource, Generator
 from deepbelief.rng import make_generator
 from deepbelief.training.checkpoint import LATEST
@@ -97,17 +98,47 @@ class VAEStack(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, condition: Clamp | None = None, generator: Generator = None, mean: bool = False
+        self,
+        n: int,
+        *,
+        condition: Clamp | None = None,
+        generator: Generator = None,
+        mean: bool = False,
+        n_steps: int = 200,
     ) -> Tensor:
-        """`n` cases, drawn from the top down; ``mean=True`` gives their means given the lowest hidden units."""
+        """`n` cases, drawn from the top down; ``mean=True`` gives their means given the lowest hidden units.
+
+        A `condition` holds entries of the data: the rest is drawn by `n_steps` of `complete`.
+        """
         check_count("n", n, low=1)
         if condition is not None:
-            raise InvalidArgumentError("condition must be None for a stack. Got a clamp. Use a DBN or a VAE.")
+            x, known = (t.expand(n, self.visible.size) for t in (condition.values, condition.known))
+            return self.complete(x, known, generator=generator, n_steps=n_steps, n_average=int(mean))
         h = self.top.sample(n, generator=generator)
         layers = list(self.below.layers)
         for rbm in layers[:0:-1]:
             h = rbm.sample_v_from_h(h, generator)
         return layers[0].mean_v_from_h(h) if mean else layers[0].sample_v_from_h(h, generator)
+
+    @torch.no_grad()
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        *,
+        generator: Generator = None,
+        n_steps: int = 200,
+        n_average: int = 50,
+        exact: bool = False,
+    ) -> Tensor:
+        """Fill the entries of `x` where `known` is False given the rest, by `complete_by_chain`.
+
+        Their means given the lowest hidden units over the last `n_average` steps, averaged; the last draw where that
+        is 0. Pseudo-Gibbs sampling, which approximates the law given the known entries as well as the way up does;
+        with `exact` a chain that has this law, and needs more steps in wide stacks.
+        """
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average, "exact": exact}
+        return complete_by_chain(self, x, known, generator=generator, **steps)
 
     def config(self) -> dict[str, Any]:
         """What makes this stack again."""

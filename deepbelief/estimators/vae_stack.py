@@ -190,6 +190,24 @@ class VAEStack(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutM
         columns, state = self._columns, self.random_state if random_state is None else random_state
         return face.sample(self.module_, columns, n_samples, state, mean=mean)
 
+    def complete(
+        self,
+        X: Any,
+        known: Any = None,
+        *,
+        random_state: Any = None,
+        n_steps: int = 200,
+        n_average: int = 50,
+        exact: bool = False,
+    ) -> Array:
+        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest.
+
+        By pseudo-Gibbs sampling, or with `exact` by a chain that has the stack's own law and mixes more slowly.
+        """
+        columns, state = self._columns, self.random_state if random_state is None else random_state
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": min(n_average, n_steps), "exact": exact}
+        return face.complete(self, self.module_, columns, X, known, state, **steps)
+
     def log_likelihood(self, X: Any) -> Bound:
         """The importance-weighted lower bound of each case's log-likelihood in nats."""
         columns = self._columns

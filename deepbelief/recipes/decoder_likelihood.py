@@ -29,7 +29,7 @@ from deepbelief.training.trainer import Trainer
 from deepbelief.types import Result
 from deepbelief.units.gaussian import Gaussian
 
-CODES, HIDDEN, CRITIC = 50, (1024, 1024, 1024), (512, 256)
+CODES, HIDDEN, CRITIC = 50, (512, 512, 512), (512, 256)
 NOISE = 0.1  # that the VAE learns with
 EPOCHS = {"VAE-50": 20, "GAN-50": 30}
 SIGMAS = (0.08, 0.1, 0.125, 0.16, 0.2, 0.25)
@@ -120,7 +120,7 @@ RECIPE = Recipe(
     title="The likelihood of the decoders of a VAE and of a GAN on MNIST, with Gaussian noise around what they draw",
     paper="Wu, Burda, Salakhutdinov & Grosse 2017, On the quantitative analysis of decoder-based generative models",
     published="991.4 nats (VAE-50), 627.3 (GAN-50), 593.5 (GMMN-50), 10,000 temperatures",
-    setting=f"50 codes, three layers of 1,024 units; grey levels in [0, 1]; the width of the noise of each by the last "
+    setting=f"50 codes, three layers of 512 units; grey levels in [0, 1]; the width of the noise of each by the last "
     f"{HELD_OUT} training images; {CASES} test images, {TEMPERATURES:,} temperatures from the prior",
     reached="",
     time="",

@@ -230,6 +230,16 @@ def test_a_cycle_gan_saved_from_python_takes_a_second_set_of_another_width(call,
     assert np.allclose(back, model.inverse_transform(y), atol=1e-5)
 
 
+def test_a_stack_fills_in_what_is_missing(files, call, tmp_path):
+    told(call("fit", "VAEStack", files / "bits.csv", *FITS["VAEStack"][1], "--out", tmp_path / "stack", "--json"))
+    holes = np.loadtxt(files / "bits.csv", delimiter=",", skiprows=1, dtype=np.float32)[:4]
+    holes[:, 1] = np.nan
+    np.save(tmp_path / "holes.npy", holes)
+    filled = told(call("complete", tmp_path / "stack", tmp_path / "holes.npy", "--steps", 50, "--json"))["cases"]
+    wanted = load_estimator(tmp_path / "stack" / "model").complete(holes, n_steps=50, random_state=0)
+    assert np.allclose(filled, wanted, atol=1e-5)
+
+
 def test_codes_come_back_as_cases_where_there_is_a_way(files, call, tmp_path):
     folder, codes, cases = tmp_path / "vae", tmp_path / "z.npy", tmp_path / "x.npy"
     told(call("fit", "VAE", files / "bits.csv", *FITS["VAE"][1], "--out", folder, "--json"))

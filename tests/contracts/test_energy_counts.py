@@ -308,6 +308,8 @@ BELIEF: dict[str, Count] = {
     "RBMVAELearning, k": ("k", 1, lambda n: RBMVAELearning(VAE_, k=n)),
     "VAEStack.log_weights": ("n", 1, lambda n: ON_TOP.log_weights(X, n)),
     "VAEStack.sample": ("n", 1, lambda n: ON_TOP.sample(n)),
+    "VAEStack.complete, steps": ("n_steps", 1, lambda n: ON_TOP.complete(X, X > 2, n_steps=n)),
+    "VAEStack.complete": ("n_average", 0, lambda n: ON_TOP.complete(X, X > 2, n_average=n)),
     "train_vae_stack": ("top_epochs", 0, lambda n: train_vae_stack(ON_TOP, ArraySource(X), [], top_epochs=n)),
     "RBMVAELearning, steps": ("n_steps", 1, lambda n: RBMVAELearning(VAE_, negative="exact", n_steps=n)),
 }

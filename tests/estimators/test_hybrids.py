@@ -77,6 +77,9 @@ def test_real_columns_are_scored_on_their_own_scale(make: Callable[..., Any]) ->
     model = make().fit(x)
     twice = make().fit(2 * x)
     np.testing.assert_allclose(model.score_samples(x) - 3 * np.log(2), twice.score_samples(2 * x), rtol=1e-3, atol=1e-3)
+    holes = np.where(np.arange(3) == 1, np.nan, x[:5])
+    filled, twofold = (m.complete(h, n_steps=40, random_state=0) for m, h in ((model, holes), (twice, 2 * holes)))
+    np.testing.assert_allclose(2 * filled, twofold, rtol=1e-3)
 
 
 @BOTH
@@ -115,8 +118,19 @@ def test_a_stopped_fit_goes_on_as_if_never_stopped(
     assert whole.history_[-1]["loss"] == resumed.history_[-1]["loss"]
 
 
-def test_hasattr_tells_the_truth() -> None:
-    assert not hasattr(VAEStack(), "complete")
+def test_holes_are_filled_with_what_goes_with_the_rest() -> None:
+    model = vae_stack(**LONG[vae_stack]).fit(X)
+    holes = np.array([[1, 1, np.nan, 0, 0, np.nan], [0, np.nan, 0, np.nan, 1, 1]])
+    filled = model.complete(holes, random_state=0)
+    assert_array_equal(filled.round(), [[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]])
+    assert_array_equal(filled[~np.isnan(holes)], holes[~np.isnan(holes)])
+    masked = model.complete(np.nan_to_num(holes), ~np.isnan(holes), random_state=0)
+    assert_array_equal(masked, filled)
+    assert_array_equal(model.complete(holes, exact=True, random_state=0).round(), filled.round())
+    assert model.complete(holes, n_steps=3).shape == holes.shape  # fewer steps than are averaged by default
+
+
+def test_a_vae_of_bits_fills_digits_in() -> None:
     digits = (load_digits().data > 7).astype(float)
     model = rbm_vae(n_codes=2).fit(digits[:500])
     broken = digits[500:510].copy()
