@@ -124,8 +124,9 @@ def sentences_of(rows: Sequence[Result], name: str) -> list[str]:
         sentences.append(f"C_T is {copies}: no sign of copies.")
     ratio = value(name, FRECHET) / max(value(HELD_OUT, FRECHET), 1e-12)
     sentences.append(f"FD is {ratio:.2g} times that of held-out data, the floor for so many cases.")
-    told = "can tell" if value(name, PAIRS_P) < LEVEL else "cannot tell"
-    sentences.append(f"A small network {told} samples from data ({value(name, PAIRS):.0f} % of pairs; 50 is ideal).")
+    p, right = value(name, PAIRS_P), f"{value(name, PAIRS):.0f} % of pairs; 50 is ideal"
+    told = "can tell" if p < LEVEL else "cannot tell for sure"
+    sentences.append(f"A small network {told} samples from data ({right}, p = {p:.2g}).")
     return sentences
 
 
