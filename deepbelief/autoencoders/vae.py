@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -202,8 +203,8 @@ class VAE(nn.Module):
         """The evidence lower bound, ``<log p(x, z) - log q(z | x)>`` over `n_samples` draws per case, in nats."""
         c = self.checked_condition(condition, len(x))
         draws = torch.stack([self.log_weights(x, c=c, generator=generator)[0].double() for _ in range(n_samples)])
-        spread = draws.var(0).sum().sqrt() / n_samples**0.5 / len(x)  # NaN, as it should be, for a single draw
-        return Bound(draws.mean(0), "lower_bound", spread.item(), f"ELBO, {n_samples} samples")
+        spread = math.nan if n_samples == 1 else draws.var(0).sum().sqrt().item() / n_samples**0.5 / len(x)
+        return Bound(draws.mean(0), "lower_bound", spread, f"ELBO, {n_samples} samples")
 
     @torch.no_grad()
     def encode(
