@@ -32,8 +32,8 @@ from deepbelief.units.gaussian import Gaussian
 CODES, HIDDEN, CRITIC = 50, (512, 512, 512), (512, 256)
 NOISE = 0.1  # that the VAE learns with
 EPOCHS = {"VAE-50": 20, "GAN-50": 30}
-SIGMAS = (0.08, 0.1, 0.125, 0.16, 0.2, 0.25)
-TEMPERATURES, SEARCH = 1000, 100  # of the scores, and of the choice of sigma
+SIGMAS = (0.05, 0.063, 0.08, 0.1, 0.125, 0.16, 0.2, 0.25, 0.32, 0.4)
+TEMPERATURES, SEARCH = 1000, 300  # of the scores, and of the choice of sigma
 CASES, HELD_OUT = 100, 50
 
 
