@@ -69,7 +69,10 @@ def infer(
                 mu[layer] = new if all_move else torch.where(moving, new, mu[layer])
                 eta[layer] = inputs if all_move else torch.where(moving, inputs, eta[layer])
         moving = moving & (change >= tolerance)
-        left = 1 if torch.compiler.is_compiling() else int(moving.sum())  # a file of fixed operations takes all rounds
+        if torch.compiler.is_compiling():
+            all_move = False  # a file of fixed operations takes all rounds, for any number of cases
+            continue
+        left = int(moving.sum())
         if not left:
             break
         all_move = left == len(moving)
