@@ -109,8 +109,9 @@ def compare(settings: CompareSettings, folder: Path, *, resume: bool = False) ->
     With `resume`, fits whose numbers are in the folder already are not made again.
     """
     find_data(settings.data)
-    _open(settings, folder, resume)
-    cases = read_cases(settings)
+    _check_folder(settings, folder, resume)
+    cases = read_cases(settings)  # before anything is written: what is wrong with the data leaves no folder behind
+    _open(settings, folder)
     generator = make_generator(0)  # the networks and the references are the same for every seed of the models
     networks = networks_for(cases, generator, n_networks=settings.networks, epochs=settings.network_epochs)
     references = _kept(folder, "references") or _keep(folder, "references", reference_rows(cases, networks, generator))
@@ -192,8 +193,7 @@ def _keep(folder: Path, name: str, rows: list[Result]) -> list[Result]:
     return rows
 
 
-def _open(settings: CompareSettings, folder: Path, resume: bool) -> None:
-    text = json.dumps(asdict(settings), indent=1)
+def _check_folder(settings: CompareSettings, folder: Path, resume: bool) -> None:
     path = folder / SETTINGS
     if resume and path.is_file():
         if CompareSettings.read(folder) != settings:
@@ -204,6 +204,9 @@ def _open(settings: CompareSettings, folder: Path, resume: bool) -> None:
         raise InvalidArgumentError(
             f"the folder must be new or empty. Got {str(folder)!r}. Choose another, or resume the one that is there."
         )
+
+
+def _open(settings: CompareSettings, folder: Path) -> None:
     (folder / CELLS).mkdir(parents=True, exist_ok=True)
     (folder / RESULTS).unlink(missing_ok=True)
-    atomic_write_text(path, text)
+    atomic_write_text(folder / SETTINGS, json.dumps(asdict(settings), indent=1))

@@ -15,7 +15,7 @@ import torch
 
 from deepbelief.cli.compare import command_of, draw
 from deepbelief.cli.compare import compare as compare_verb
-from deepbelief.errors import DataNotFoundError, InvalidArgumentError
+from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError
 from deepbelief.recipes.compare import CompareSettings, able, compare, read_cases
 from deepbelief.recipes.compare_cases import Cases, standardized
 from deepbelief.recipes.compare_fit import reference_rows
@@ -147,3 +147,12 @@ def test_the_help_and_the_guide_name_every_family() -> None:
     guide = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
     assert set(re.findall(r"[a-z][a-z-]*[a-z]", option.help.split(":")[1])) == set(FAMILIES)
     assert all(f"`{name}`" in guide for name in FAMILIES)
+
+
+def test_data_that_cannot_be_compared_leave_no_folder(tmp_path: Path) -> None:
+    """So that the next try, with better data, may have its name."""
+    (tmp_path / "few.csv").write_text("a,b\n1,2\n3,4\n")
+    settings = CompareSettings(data=str(tmp_path / "few.csv"), models=("rbm",))
+    with pytest.raises(InvalidDataError):
+        compare(settings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
