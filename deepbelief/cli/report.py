@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepbelief.cli.shared import Json, bold, print_json, tell
-from deepbelief.errors import InvalidArgumentError
+from deepbelief.errors import InvalidArgumentError, check
 
 if TYPE_CHECKING:
     from deepbelief.evaluation.gallery import Gallery
@@ -60,6 +60,7 @@ def is_run(folder: Path) -> bool:
 
     if (find_model(folder) / ESTIMATOR_FILE).exists():
         return False
+    check(folder.is_dir(), f"FOLDER must be that of a run or of a fit. Got {str(folder)!r}, which is none. Check it.")
     return find_run(folder) == folder
 
 

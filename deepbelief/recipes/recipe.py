@@ -18,6 +18,7 @@ from torch import Tensor
 
 from deepbelief.data.binarize import make_binarizer
 from deepbelief.data.sets import DataSet, load_set
+from deepbelief.errors import DeepBeliefError
 from deepbelief.rng import make_generator
 from deepbelief.storage import atomic_write_text
 from deepbelief.types import Result
@@ -89,7 +90,10 @@ def main(recipe: Recipe) -> None:
     print(f"{recipe.title}\n{recipe.paper}: {recipe.published}\nSetting: {recipe.setting}", flush=True)
     for seed in asked.seeds:
         options = Options(seed, asked.out, asked.data_dir, asked.quick, asked.resume, True, asked.threads)
-        run_once(recipe, options)
+        try:
+            run_once(recipe, options)
+        except DeepBeliefError as error:  # what is wrong in one sentence, as on the command line
+            raise SystemExit(f"Error: {error}") from None
 
 
 def run_once(recipe: Recipe, options: Options) -> list[Result]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deepbelief.recipes.recipe import Options, Recipe, run_once
+from deepbelief.errors import DataNotFoundError
+from deepbelief.recipes.recipe import Options, Recipe, main, run_once
 from deepbelief.recipes.run_folder import recipe_names
-from deepbelief.types import KINDS
+from deepbelief.types import KINDS, Result
 
 NAMES = recipe_names()
 
@@ -33,6 +36,15 @@ def test_a_recipe_runs_whole_and_again(name: str, tmp_path: Path) -> None:
     again = run_once(recipe, Options(seed=1, out=tmp_path, quick=True, resume=True, progress=False, threads=1))
     timed = [row.quantity for row in first].index("time")
     assert [row.value for row in again[:timed]] == [row.value for row in first[:timed]]
+
+
+def test_what_is_wrong_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reproduce(options: Options) -> list[Result]:
+        raise DataNotFoundError("Data set 'mnist' must be in a data folder.")
+
+    monkeypatch.setattr(sys, "argv", ["recipe"])
+    with pytest.raises(SystemExit, match=r"^Error: Data set 'mnist' must be in a data folder\.$"):
+        main(replace(recipe_of(NAMES[0]), reproduce=reproduce))
 
 
 @pytest.mark.parametrize("name", NAMES)
