@@ -137,7 +137,7 @@ class OfStack:
     def __init__(self, dbn: BeliefStack, how: Preparation, drawing: Drawing) -> None:
         from deepbelief.recipes.run_evaluation import model_name
 
-        self.dbn, self.how, self.drawing, self.name = dbn, how, drawing, model_name(dbn)  # type: ignore[arg-type]
+        self.dbn, self.how, self.drawing, self.name = dbn, how, drawing, model_name(dbn)
         self.binarization: Binarization | None = None if how.scored == "none" else how.scored
         self.threshold = how.threshold
 

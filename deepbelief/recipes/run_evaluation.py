@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
+from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.data.masks import random_mask
 from deepbelief.energy.partition.choose import log_z as choose_log_z
@@ -57,7 +58,7 @@ class Evaluation:
     comparison: Comparison | None = None
 
 
-def model_name(dbn: DBN) -> str:
+def model_name(dbn: BeliefStack) -> str:
     """``DBN 64-100-100``, or ``RBM 64-100`` for one layer.
 
     >>> model_name(DBN.of_sizes([6, 4, 3]))

@@ -167,11 +167,12 @@ def probe_rows(
     models: Models, x: Tensor, held_out: Tensor, train: DataSet, test: DataSet, options: Options
 ) -> list[Result]:
     """Logistic regression on codes and on the pixels themselves: accuracy on held-out images."""
+    assert train.y is not None
     chosen = random_rows(len(x), PROBED, make_generator(options.seed, stream=7))
     coders: dict[str, Callable[[Tensor], Tensor]] = {name: model.encode for name, model in models.items()}
     rows = []
     for name, encode in {**coders, "pixels": lambda cases: cases}.items():
-        share = linear_probe(encode(x[chosen]), train.y[chosen], encode(held_out), test.y)  # type: ignore[index]
+        share = linear_probe(encode(x[chosen]), train.y[chosen], encode(held_out), test.y)
         error = 100 * (share * (1 - share) / len(held_out)) ** 0.5
         rows.append(Result("linear probe accuracy", 100 * share, "measured", error, "%", "", name))
     return rows
