@@ -67,7 +67,8 @@ def test_copies_are_found_out_and_new_cases_are_not(verdicts):
         deviations[name] = row["value"] / row["stderr"]
     assert deviations["copies"] < -5 < deviations["real"] < 5 < deviations["noise"]
     copies = verdicts["copies"]
-    assert number(copies, "copies.npz", COPYING) == pytest.approx(number(copies, COPIES, COPYING), abs=1.5)
+    noise = 5 * np.hypot(*(copies[model, COPYING]["stderr"] for model in ("copies.npz", COPIES)))
+    assert abs(number(copies, "copies.npz", COPYING) - number(copies, COPIES, COPYING)) < noise
 
 
 def test_noise_is_worse_than_data_in_every_distance(verdicts):
@@ -104,11 +105,25 @@ def test_a_model_of_fit_has_likelihood_and_features_beside(call, tmp_path):
     assert {(r["model"], r["quantity"]) for r in json.loads(out.read_text())} == set(rows)
     assert rows["VAE", LIKELIHOOD]["kind"] == "lower_bound"
     assert rows["VAE", LIKELIHOOD]["data"] == "digits, bits (stochastic), 359 held-out cases"
-    assert number(rows, "VAE", LIKELIHOOD) < -20
-    assert number(rows, "independent units", LIKELIHOOD) == pytest.approx(-26.9, abs=1.0)  # draws of grey levels
+    entropy, alone, noise = nats_of_drawn_bits()
+    assert number(rows, "VAE", LIKELIHOOD) < -entropy + noise  # no model knows a draw better than who drew it
+    assert abs(number(rows, "independent units", LIKELIHOOD) - alone) < noise
     assert number(rows, "raw inputs", "linear probe accuracy") == pytest.approx(100 * probe_of_pixels(), abs=0.1)
     assert number(rows, "VAE", "linear probe accuracy") < number(rows, "raw inputs", "linear probe accuracy")
     assert number(rows, "VAE", FRECHET) > number(rows, HELD_OUT, FRECHET)
+
+
+def nats_of_drawn_bits() -> tuple[float, float, float]:
+    """Of test digits' bits drawn by their grey levels: mean entropy, independent units' mean, 5 standard deviations.
+
+    The units' means are those of the training grey levels, whose own draws move them by less than the test's do.
+    """
+    q = load_set("digits", split="test").scaled().double().clamp(1e-12, 1 - 1e-12)
+    p = load_set("digits").scaled().double().mean(0).clamp(1e-3, 1 - 1e-3)
+    entropy = -(q * q.log() + (1 - q) * (1 - q).log()).sum(1).mean()
+    alone = (q * p.log() + (1 - q) * (1 - p).log()).sum(1).mean()
+    spread = (q * (1 - q) * (p / (1 - p)).log().square()).sum().sqrt() / len(q)
+    return float(entropy), float(alone), 5 * float(spread)
 
 
 def probe_of_pixels() -> float:
