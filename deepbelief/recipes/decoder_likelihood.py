@@ -17,15 +17,14 @@ from deepbelief.adversarial.learning import AdversarialLearning
 from deepbelief.autoencoders.annealed import annealed_log_likelihood, bracket_on_samples
 from deepbelief.autoencoders.elbo import ELBO
 from deepbelief.autoencoders.vae_builders import dense_vae
+from deepbelief.data.base import Source
 from deepbelief.data.source import make_source
 from deepbelief.evaluation.decoder import best_sigma, noisy_decoder
 from deepbelief.networks.dense import DenseNetwork
-from deepbelief.protocols import Procedure
+from deepbelief.protocols import BatchSource, Procedure
+from deepbelief.recipes.learned import Start, learned
 from deepbelief.recipes.recipe import Options, Recipe, main
 from deepbelief.rng import make_generator
-from deepbelief.storage import load_model, save_model
-from deepbelief.training.checkpoint import LATEST
-from deepbelief.training.trainer import Trainer
 from deepbelief.types import Result
 from deepbelief.units.gaussian import Gaussian
 
@@ -72,47 +71,42 @@ def _hidden(options: Options) -> tuple[int, ...]:
 
 def _vae(options: Options, name: str) -> nn.Module:
     """The decoder of a VAE that learns with noise of one width."""
-    n = options.load("train").x.shape[1]
-    visible = Gaussian(n)
-    nn.init.constant_(visible.log_precision, -2 * math.log(NOISE))
-    visible.requires_grad_(False)
-    hidden, generator = [_hidden(options)[::-1]], make_generator(options.seed)
-    vae = dense_vae(visible, [CODES], hidden=hidden, activation="tanh", generator=generator)
-    rule = ELBO(vae, learning_rate=5e-4, schedule="cosine", warmup=0.1)
-    decoder: nn.Module = _trained(vae, rule, name, options, averaging=0.9995).decoders[0]
+
+    def start() -> tuple[nn.Module, Procedure, BatchSource]:
+        source, hidden = _source(options), [_hidden(options)[::-1]]
+        visible = Gaussian(source.n_features)
+        nn.init.constant_(visible.log_precision, -2 * math.log(NOISE))
+        visible.requires_grad_(False)
+        vae = dense_vae(visible, [CODES], hidden=hidden, activation="tanh", generator=make_generator(options.seed))
+        return vae, ELBO(vae, learning_rate=5e-4, schedule="cosine", warmup=0.1), source
+
+    decoder: nn.Module = _trained(start, name, options, averaging=0.9995).decoders[0]
     return decoder
 
 
 def _gan(options: Options, name: str) -> nn.Module:
     """The averaged generator of a GAN."""
-    n, generator = options.load("train").x.shape[1], make_generator(options.seed)
-    how: dict[str, Any] = {"activation": "relu", "generator": generator}
-    maker = DenseNetwork((CODES, *_hidden(options)), output=n, **how)
-    critic = DenseNetwork((n, *((16,) if options.quick else CRITIC)), output=1, **how)
-    gan = GAN(maker, critic, CODES, values="unit")
-    rule = AdversarialLearning(gan, loss="ns", r1=0.1, learning_rate=2e-4, schedule="cosine")
-    decoder: nn.Module = _trained(gan, rule, name, options).decoder()
+
+    def start() -> tuple[nn.Module, Procedure, BatchSource]:
+        source, generator = _source(options), make_generator(options.seed)
+        how: dict[str, Any] = {"activation": "relu", "generator": generator}
+        maker = DenseNetwork((CODES, *_hidden(options)), output=source.n_features, **how)
+        critic = DenseNetwork((source.n_features, *((16,) if options.quick else CRITIC)), output=1, **how)
+        gan = GAN(maker, critic, CODES, values="unit")
+        return gan, AdversarialLearning(gan, loss="ns", r1=0.1, learning_rate=2e-4, schedule="cosine"), source
+
+    decoder: nn.Module = _trained(start, name, options).decoder()
     return decoder
 
 
-def _trained(model: nn.Module, rule: Procedure, name: str, options: Options, averaging: float | None = None) -> Any:
-    """The model of this name, read back where ``--resume`` finds it whole; the last training digits are held out."""
+def _source(options: Options) -> Source:
+    """All training digits but the last, which are held out."""
+    return make_source(options.load("train").scaled()[:-HELD_OUT], batch_size=100, seed=options.seed)
+
+
+def _trained(start: Start, name: str, options: Options, **more: Any) -> Any:
     folder = options.folder("decoder_likelihood") / name
-    if options.resume and (folder / "model").exists():
-        return load_model(folder / "model").eval()
-    source = make_source(options.load("train").scaled()[:-HELD_OUT], batch_size=100, seed=options.seed)
-    checkpoint = folder / "checkpoint"
-    trainer = Trainer(
-        epochs=options.epochs(EPOCHS[name]),
-        seed=options.seed,
-        averaging=averaging,
-        checkpoint_dir=checkpoint,
-        **options.trainer(precision="bf16"),
-    )
-    saved = checkpoint / LATEST
-    trainer.fit(rule, source, resume_from=saved if options.resume and saved.exists() else None)
-    save_model(model, folder / "model")
-    return model.eval()
+    return learned(start, folder, EPOCHS[name], options, precision="bf16", **more)
 
 
 RECIPE = Recipe(

@@ -15,10 +15,10 @@ from deepbelief.data.binarize import make_binarizer
 from deepbelief.data.source import make_source
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.networks.pixel_cnn import PixelCNN
+from deepbelief.protocols import BatchSource, Procedure
+from deepbelief.recipes.learned import learned
 from deepbelief.recipes.recipe import Options, Recipe, bernoulli_draw, main
 from deepbelief.rng import make_generator
-from deepbelief.storage import load_model, save_model
-from deepbelief.training.trainer import Trainer
 from deepbelief.types import Bound, Result
 from deepbelief.units.bernoulli import Bernoulli
 
@@ -66,32 +66,20 @@ def trained(
 
     `pixels` are the settings of a `PixelCNN`, None for none; `more` goes to the trainer.
     """
-    folder = options.folder(name)
-    if options.resume and (folder / "model").exists():
-        loaded: RBMVAE = load_model(folder / "model")
-        return loaded
-    data = options.load("train")
-    source = make_source(
-        data.x, scale=data.scale, binarizer=make_binarizer("stochastic"), batch_size=100, seed=options.seed
-    )
-    generator, side = make_generator(options.seed), math.isqrt(source.n_features)
-    network = None if pixels is None else PixelCNN((side, side), generator=generator, **pixels)
-    model = make_rbm_vae(
-        Bernoulli(source.n_features), BITS, hidden=HIDDEN, network="residual", pixels=network, generator=generator
-    )
-    model.match_data(data.scaled())
-    trainer = Trainer(
-        epochs=options.epochs(epochs),
-        seed=options.seed,
-        averaging=0.9995,
-        checkpoint_dir=folder / "checkpoint",
-        log_dir=folder / "log",
-        **options.trainer(**more),
-    )
-    checkpoint = folder / "checkpoint"
-    resume = checkpoint if options.resume and checkpoint.exists() else None
-    trainer.fit(RBMVAELearning(model, **LEARNING), source, resume_from=resume)
-    save_model(model, folder / "model")
+
+    def start() -> tuple[RBMVAE, Procedure, BatchSource]:
+        data = options.load("train")
+        binarizer = make_binarizer("stochastic")
+        source = make_source(data.x, scale=data.scale, binarizer=binarizer, batch_size=100, seed=options.seed)
+        generator, side = make_generator(options.seed), math.isqrt(source.n_features)
+        network = None if pixels is None else PixelCNN((side, side), generator=generator, **pixels)
+        model = make_rbm_vae(
+            Bernoulli(source.n_features), BITS, hidden=HIDDEN, network="residual", pixels=network, generator=generator
+        )
+        model.match_data(data.scaled())
+        return model, RBMVAELearning(model, **LEARNING), source
+
+    model: RBMVAE = learned(start, options.folder(name), epochs, options, averaging=0.9995, **more)
     return model
 
 

@@ -11,10 +11,10 @@ from deepbelief.autoencoders.vae import VAE
 from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.data.binarize import make_binarizer
 from deepbelief.data.source import make_source
+from deepbelief.protocols import BatchSource, Procedure
+from deepbelief.recipes.learned import learned
 from deepbelief.recipes.recipe import Options, Recipe, bernoulli_draw, main
 from deepbelief.rng import make_generator
-from deepbelief.storage import load_model, save_model
-from deepbelief.training.trainer import Trainer
 from deepbelief.types import Result
 from deepbelief.units.bernoulli import Bernoulli
 
@@ -43,37 +43,25 @@ def likelihood(vae: VAE, x: torch.Tensor, options: Options, *, data: str, name: 
 
 def trained(options: Options, folder: Path, *, prior: str = "normal", beta: float = 1.0, epochs: int) -> VAE:
     """A VAE with this prior and weight of the codes' part, read back where ``--resume`` finds it whole."""
-    if options.resume and (folder / "model").exists():
-        loaded: VAE = load_model(folder / "model")
-        return loaded
-    data = options.load("train")
-    source = make_source(
-        data.x, scale=data.scale, binarizer=make_binarizer("stochastic"), batch_size=BATCH, seed=options.seed
-    )
-    vae = dense_vae(
-        Bernoulli(source.n_features),
-        [CODES],
-        hidden=[HIDDEN],
-        network="residual",
-        prior=prior,
-        n_components=20 if options.quick else COMPONENTS,
-        generator=make_generator(options.seed),
-    )
-    vae.match_data(data.scaled())
-    trainer = Trainer(
-        epochs=options.epochs(epochs),
-        seed=options.seed,
-        averaging=0.999,
-        checkpoint_dir=folder / "checkpoint",
-        log_dir=folder / "log",
-        **options.trainer(),
-    )
-    checkpoint = folder / "checkpoint"
-    resume = checkpoint if options.resume and checkpoint.exists() else None
-    # without a warm-up codes die before they are of use: see vae_mnist
-    procedure = ELBO(vae, beta=beta, learning_rate=3e-3, schedule="cosine", warmup=0.2)
-    trainer.fit(procedure, source, resume_from=resume)
-    save_model(vae, folder / "model")
+
+    def start() -> tuple[VAE, Procedure, BatchSource]:
+        data = options.load("train")
+        binarizer = make_binarizer("stochastic")
+        source = make_source(data.x, scale=data.scale, binarizer=binarizer, batch_size=BATCH, seed=options.seed)
+        vae = dense_vae(
+            Bernoulli(source.n_features),
+            [CODES],
+            hidden=[HIDDEN],
+            network="residual",
+            prior=prior,
+            n_components=20 if options.quick else COMPONENTS,
+            generator=make_generator(options.seed),
+        )
+        vae.match_data(data.scaled())
+        # without a warm-up codes die before they are of use: see vae_mnist
+        return vae, ELBO(vae, beta=beta, learning_rate=3e-3, schedule="cosine", warmup=0.2), source
+
+    vae: VAE = learned(start, folder, epochs, options, averaging=0.999)
     return vae
 
 
