@@ -5,6 +5,7 @@ import zlib
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports it: kernels for GPUs run as NumPy here
 
 import hypothesis
 import pytest

@@ -21,6 +21,7 @@ Complaints = Iterator[tuple[int, str]]
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 70
 HEAVY = ("torch", "lightning_fabric", "matplotlib", "sklearn", "scipy", "pandas", "polars", "onnx", "tensorboard")
+HEAVY += ("triton",)
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 DRAWS = {"torch." + name for name in ("rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal")}
 DRAWS_IN_PLACE = {"bernoulli_", "uniform_", "normal_", "exponential_", "random_", "cauchy_", "geometric_"}

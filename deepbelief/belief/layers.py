@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from deepbelief.energy.conditionals import Conditionals
 from deepbelief.energy.rbm import RBM
 from deepbelief.maths.products import product
 from deepbelief.protocols import Generator
@@ -36,7 +37,7 @@ class Layer(Protocol):
     def sample_v_from_h(self, h: Tensor, generator: Generator = None) -> Tensor: ...
 
 
-class UntiedLayer(nn.Module):
+class UntiedLayer(nn.Module, Conditionals):
     """A way up ``Q(h | v)`` with recognition weights, and a way down ``p(v | h)`` with generative weights.
 
     ``visible`` holds the biases of the way down, ``hidden`` those of the way up; the input of the one is
@@ -78,22 +79,6 @@ class UntiedLayer(nn.Module):
     def input_v_from_h(self, h: Tensor) -> Tensor:
         """``h generative'``."""
         return product(h, self.generative.T).to(self.visible.bias.dtype)
-
-    def mean_h_from_v(self, v: Tensor) -> Tensor:
-        """``<h>`` under Q(h | v)."""
-        return self.hidden.mean(self.input_h_from_v(v))
-
-    def mean_v_from_h(self, h: Tensor) -> Tensor:
-        """``<v>`` under p(v | h)."""
-        return self.visible.mean(self.input_v_from_h(h))
-
-    def sample_h_from_v(self, v: Tensor, generator: Generator = None) -> Tensor:
-        """A draw from Q(h | v)."""
-        return self.hidden.sample(self.input_h_from_v(v), generator)
-
-    def sample_v_from_h(self, h: Tensor, generator: Generator = None) -> Tensor:
-        """A draw from p(v | h)."""
-        return self.visible.sample(self.input_v_from_h(h), generator)
 
     def config(self) -> dict[str, Any]:
         """What rebuilds the layer (without its parameters), as JSON."""

@@ -35,7 +35,7 @@ def learning_chains(rbm: RBM, negative: Any, train: Tensor, generator: torch.Gen
     if isinstance(v, Tensor) and len(v):
         v = v[:MOST_CHAINS].clone()
         if isinstance(h, Tensor):
-            return ChainState(v, h[:MOST_CHAINS].clone())
+            return ChainState(v, h[:MOST_CHAINS].to(v, copy=True))  # a GPU keeps bytes
         return kernel.start_at(v, generator=generator)
     state = kernel.start_at(train[:MOST_CHAINS], generator=generator)
     for _ in range(getattr(negative, "k", 0)):

@@ -17,6 +17,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from deepbelief.energy.conditionals import Conditionals
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import QUICK_STATES
@@ -32,7 +33,7 @@ from deepbelief.units.catalog import units_from_config
 EXACT_CHUNK, EXACT_NUMBERS = 1 << 10, 1 << 22  # states and numbers held at a time while enumerating
 
 
-class GivenContext:
+class GivenContext(Conditionals):
     """A conditional RBM with one context for each row: what a Gibbs kernel or a negative phase takes for an RBM."""
 
     def __init__(self, model: ConditionalRBM, u: Tensor) -> None:
@@ -49,10 +50,6 @@ class GivenContext:
         """``h W' + u A``: (n, n_hidden) -> (n, n_visible)."""
         return self.rbm.input_v_from_h(h) + self.to_v.to(self.visible.bias.dtype)
 
-    def mean_v_from_h(self, h: Tensor) -> Tensor:
-        """``<v>`` given h and the context."""
-        return self.visible.mean(self.input_v_from_h(h))
-
     def free_energy(self, v: Tensor) -> Tensor:
         """``-log sum_h exp(-E(v, h | u))``, the i-th row under the i-th context: (n, n_visible) -> (n,)."""
         return self.visible.potential(v) - (self.to_v * v).sum(-1) - self.hidden.cumulant(self.input_h_from_v(v))
@@ -60,14 +57,6 @@ class GivenContext:
     def free_energy_of_h(self, h: Tensor) -> Tensor:
         """``-log sum_v exp(-E(v, h | u))``, the i-th row under the i-th context: (n, n_hidden) -> (n,)."""
         return self.hidden.potential(h) - (self.to_h * h).sum(-1) - self.visible.cumulant(self.input_v_from_h(h))
-
-    def sample_h_from_v(self, v: Tensor, generator: Generator = None) -> Tensor:
-        """A draw of h given v and the context."""
-        return self.hidden.sample(self.input_h_from_v(v), generator)
-
-    def sample_v_from_h(self, h: Tensor, generator: Generator = None) -> Tensor:
-        """A draw of v given h and the context."""
-        return self.visible.sample(self.input_v_from_h(h), generator)
 
 
 class ConditionalRBM(nn.Module):

@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from deepbelief.energy.conditionals import Conditionals
 from deepbelief.maths.products import product
-from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 from deepbelief.units.side_by_side import SideBySide
 
@@ -40,11 +40,14 @@ class IndependentLayers:
     hidden: Units
 
 
-class EvenOdd(nn.Module):
+class EvenOdd(nn.Module, Conditionals):
     """Layers 0, 2, ... as "visible" and layers 1, 3, ... as "hidden", sharing all parameters with the machine.
 
     The machine has ``units`` from the data up, ``weights`` between neighbours, and ``offsets``, their running means.
     """
+
+    visible: SideBySide
+    hidden: SideBySide
 
     def __init__(self, machine: Layered) -> None:
         super().__init__()
@@ -101,22 +104,6 @@ class EvenOdd(nn.Module):
                 terms.append(product(others[(layer + 1) // 2], self.weights[layer].T))
             rows.append(terms[0] if len(terms) == 1 else terms[0] + terms[1])
         return torch.cat(rows, -1)
-
-    def mean_h_from_v(self, v: Tensor) -> Tensor:
-        """Means of the odd layers given the even ones."""
-        return self.hidden.mean(self.input_h_from_v(v))
-
-    def mean_v_from_h(self, h: Tensor) -> Tensor:
-        """Means of the even layers given the odd ones."""
-        return self.visible.mean(self.input_v_from_h(h))
-
-    def sample_h_from_v(self, v: Tensor, generator: Generator = None) -> Tensor:
-        """A draw of the odd layers given the even ones."""
-        return self.hidden.sample(self.input_h_from_v(v), generator)
-
-    def sample_v_from_h(self, h: Tensor, generator: Generator = None) -> Tensor:
-        """A draw of the even layers given the odd ones."""
-        return self.visible.sample(self.input_v_from_h(h), generator)
 
     # -- energies ---------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from deepbelief.energy.two_layers import TwoLayers
 from deepbelief.errors import check_range
 from deepbelief.maths.products import product
+from deepbelief.native import gpu
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units, check_layers
 from deepbelief.units.bernoulli import Bernoulli
@@ -60,6 +61,18 @@ class RBM(TwoLayers):
     def input_v_from_h(self, h: Tensor) -> Tensor:
         """``h W'``."""
         return product(h, self.weight.T).to(self.visible.bias.dtype)
+
+    # -- draws: on a GPU, bits in one kernel with their product ---------------------------------------------------
+
+    def mean_and_sample_h_from_v(self, v: Tensor, generator: Generator = None) -> tuple[Tensor, Tensor]:
+        """``<h>`` given v, and a draw of h."""
+        both = gpu.draw(v, self.weight, self.hidden.bias, generator) if type(self.hidden) is Bernoulli else None
+        return super().mean_and_sample_h_from_v(v, generator) if both is None else both
+
+    def mean_and_sample_v_from_h(self, h: Tensor, generator: Generator = None) -> tuple[Tensor, Tensor]:
+        """``<v>`` given h, and a draw of v."""
+        both = gpu.draw(h, self.weight.T, self.visible.bias, generator) if type(self.visible) is Bernoulli else None
+        return super().mean_and_sample_v_from_h(h, generator) if both is None else both
 
     # -- capabilities -----------------------------------------------------------------------------------------------
 

@@ -7,13 +7,14 @@ Whether the products are those of a matrix or of a convolution is all that model
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from deepbelief.energy.conditionals import Conditionals
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z as choose_log_z
@@ -31,11 +32,9 @@ class IndependentLayers:
     hidden: Units
 
 
-class TwoLayers(nn.Module, ABC):
+class TwoLayers(nn.Module, Conditionals):
     """The capabilities of a bipartite model, from its two layers of units and its two products."""
 
-    visible: Units
-    hidden: Units
     visible_offset: Tensor
     hidden_offset: Tensor
 
@@ -60,24 +59,6 @@ class TwoLayers(nn.Module, ABC):
     def free_energy_of_h(self, h: Tensor) -> Tensor:
         """``-log sum_v exp(-E(v, h))`` in nats: (n, n_hidden) -> (n,)."""
         return self.hidden.potential(h) - self.visible.cumulant(self.input_v_from_h(h))
-
-    # -- conditionals -----------------------------------------------------------------------------------------------
-
-    def mean_h_from_v(self, v: Tensor) -> Tensor:
-        """``<h>`` given v."""
-        return self.hidden.mean(self.input_h_from_v(v))
-
-    def mean_v_from_h(self, h: Tensor) -> Tensor:
-        """``<v>`` given h."""
-        return self.visible.mean(self.input_v_from_h(h))
-
-    def sample_h_from_v(self, v: Tensor, generator: Generator = None) -> Tensor:
-        """A draw of h given v."""
-        return self.hidden.sample(self.input_h_from_v(v), generator)
-
-    def sample_v_from_h(self, h: Tensor, generator: Generator = None) -> Tensor:
-        """A draw of v given h."""
-        return self.visible.sample(self.input_v_from_h(h), generator)
 
     # -- capabilities -----------------------------------------------------------------------------------------------
 

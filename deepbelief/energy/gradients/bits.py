@@ -1,4 +1,4 @@
-"""The update of an RBM of bits in one call: CD-k and PCD-k of Bernoulli units, on a CPU in float32.
+"""The update of an RBM of bits in one call: CD-k and PCD-k of Bernoulli units, on a CPU in float32, or on a GPU.
 
 The same numbers are drawn in the same order as by `LikelihoodLearning` in general, and the gradient is the same up to
 rounding; what is saved is the way of the weights from memory to the core and back, four times of five, and some sixty
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
+from deepbelief.energy.gradients import bits_on_gpu
+from deepbelief.energy.gradients.bits_on_gpu import GPUChange
 from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.moments import shares
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
@@ -40,7 +43,7 @@ from deepbelief.units.bernoulli import Bernoulli
 class UpdateOfBits:
     """What was done, and what the chains watched."""
 
-    change: Change
+    change: Change | GPUChange
     watched: Mapping[str, Tensor | float]
 
 
@@ -66,6 +69,9 @@ def update_of_bits(
 
     With an `offset_rate` biases and offsets move too, and nothing is left to do.
     """
+    if bits_on_gpu.serves(rbm, batch):
+        how: dict[str, Any] = {"rate": rate, "l2": l2, "centred": centred, "offset_rate": offset_rate}
+        return UpdateOfBits(*bits_on_gpu.update_on_gpu(rbm, negative, batch.x, generator, **how))
     share, offsets = shares(batch.x, batch.weight), (rbm.visible_offset, rbm.hidden_offset)
     parts = Parts(rbm.weight, (rbm.visible.bias, rbm.hidden.bias), offsets)
     if not serves(parts, batch.x, share):

@@ -80,6 +80,7 @@ class PersistentChains:
 
     def draw_v(self, rbm: Bipartite, generator: Generator) -> Tensor:
         """The first half of `advance`: `k` - 1 steps, and new visible states, (n_chains, n_visible)."""
+        self.h = self.h.to(self.v)  # bytes where a GPU drew them
         self.sweep(rbm, generator)
         self.v = rbm.sample_v_from_h(self.h, generator)
         return self.v
@@ -100,7 +101,7 @@ class PersistentChains:
         return {"v": self.v, "h": self.h, "updates": self.updates, **moved}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.v, self.h, self.updates = state["v"], state["h"], state["updates"]
+        self.v, self.h, self.updates = state["v"], state["h"].to(state["v"]), state["updates"]
         self._moved = (state["moved"][0], state["moved"][1]) if "moved" in state else None
 
 
@@ -115,7 +116,7 @@ def check_alive(rbm: Bipartite, v: Tensor, h: Tensor, data: Tensor, updates: int
     finite = bool(torch.isfinite(h).all() and torch.isfinite(v).all())
     same = len(h) > 1 and bool((h == h[0]).all()) and bool((v == v[0]).all())
     if same and finite:
-        still = (rbm.mean_v_from_h(h[:1]) - v[:1]).abs().max() < STUCK
+        still = (rbm.mean_v_from_h(h[:1].to(v)) - v[:1]).abs().max() < STUCK
         same = bool(still) and not bool((data == data[0]).all())
     if not finite or (same and rbm.hidden.size > 1):
         what = "all chains are in one state" if finite else "chains hold NaN or infinity"

@@ -38,6 +38,10 @@ class Bipartite(Protocol):
 
     def mean_v_from_h(self, h: Tensor) -> Tensor: ...
 
+    def mean_and_sample_v_from_h(self, h: Tensor, generator: Generator = None) -> tuple[Tensor, Tensor]: ...
+
+    def mean_and_sample_h_from_v(self, v: Tensor, generator: Generator = None) -> tuple[Tensor, Tensor]: ...
+
     def sample_v_from_h(self, h: Tensor, generator: Generator = None) -> Tensor: ...
 
     def sample_h_from_v(self, v: Tensor, generator: Generator = None) -> Tensor: ...
@@ -115,11 +119,8 @@ class BlockGibbs:
         self, state: ChainState, *, clamp: Clamp | None = None, generator: Generator
     ) -> tuple[ChainState, GibbsInfo]:
         """One sweep of every chain."""
-        visible, hidden = self.model.visible, self.model.hidden
-        inputs = self.model.input_v_from_h(state.h)
-        mean_v, v = visible.mean_and_sample(inputs, generator)
+        mean_v, v = self.model.mean_and_sample_v_from_h(state.h, generator)
         if clamp is not None:
             v = clamp.apply(v)
-        inputs = self.model.input_h_from_v(v)
-        mean_h, h = hidden.mean_and_sample(inputs, generator)
+        mean_h, h = self.model.mean_and_sample_h_from_v(v, generator)
         return ChainState(v, h), GibbsInfo(mean_v, mean_h)
