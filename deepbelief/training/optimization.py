@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from deepbelief.errors import check, check_choice, check_range
 from deepbelief.protocols import StepContext
+from deepbelief.training.adam import AdamW
 from deepbelief.training.schedules import Schedule, make_schedule
 
 FIRST_ORDER = ("adam", "sgd", "rmsprop")
@@ -23,7 +24,7 @@ def make_optimizer(
     weight_decay: float = 0.0,
     momentum: float = 0.9,
     betas: tuple[float, float] = (0.9, 0.999),
-) -> torch.optim.Optimizer:
+) -> AdamW | torch.optim.Optimizer:
     """Adam with decoupled weight decay, SGD with Nesterov momentum, or RMSprop; vectors (biases) never decay."""
     check_choice("optimizer", name, FIRST_ORDER)
     check_rates(learning_rate, weight_decay, momentum)
@@ -31,14 +32,13 @@ def make_optimizer(
         check(0 <= beta < 1, f"betas must be at least 0 and below 1. Got betas={tuple(betas)}.")
     trained = [p for p in parameters if p.requires_grad]
     check(bool(trained), "module must have parameters that require gradients. Got none.")
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups: list[dict[str, Any]] = [{"params": trained, "weight_decay": 0.0}]
+    if weight_decay:
+        groups = [{"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay}]
+        groups += [{"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
+        groups = [group for group in groups if group["params"]]
     if name == "adam":
-        # one pass over all parameters instead of a dozen: a third of a small network's step
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+        return AdamW(groups, learning_rate, betas=betas)
     if name == "rmsprop":
         return torch.optim.RMSprop(groups, lr=learning_rate)
     return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)

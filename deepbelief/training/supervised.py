@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import StepContext
+from deepbelief.training.adam import AdamW
 from deepbelief.training.optimization import check_rates, make_optimizer
 from deepbelief.training.schedules import Schedule, make_schedule
 from deepbelief.types import Batch
@@ -63,7 +64,7 @@ class SupervisedProcedure:
         self._schedule = schedule if callable(schedule) else make_schedule(schedule, learning_rate)
         self.optimizer = self._make_optimizer(optimizer, momentum, lbfgs_steps)
 
-    def _make_optimizer(self, name: str, momentum: float, lbfgs_steps: int) -> torch.optim.Optimizer:
+    def _make_optimizer(self, name: str, momentum: float, lbfgs_steps: int) -> AdamW | torch.optim.Optimizer:
         trained = [p for p in self.module.parameters() if p.requires_grad]
         if name == "lbfgs":
             check_rates(self.learning_rate, self.weight_decay, momentum)
@@ -123,6 +124,7 @@ class SupervisedProcedure:
             penalty = self._decay_into_gradient()
             return self._mean_over_processes(metrics["loss"], context) + penalty
 
+        assert isinstance(self.optimizer, torch.optim.LBFGS)
         self.optimizer.step(closure)
         return seen[0]
 

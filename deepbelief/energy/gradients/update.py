@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from deepbelief.errors import check_choice, check_range
 from deepbelief.protocols import StepContext
+from deepbelief.training.adam import AdamW
 
 Factor = Callable[[float], float]  # progress in [0, 1] -> factor of the learning rate
 
@@ -34,8 +35,8 @@ class Update:
         check_choice("optimizer", optimizer, ["sgd", "adam"])
         self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
         self.parameters = list(module.parameters())
-        # plain descent needs no optimizer of torch, whose first one imports a compiler for two seconds
-        self.adam = torch.optim.Adam(self.parameters, lr=learning_rate) if optimizer == "adam" else None
+        whole = [{"params": self.parameters, "weight_decay": 0.0}]
+        self.adam = AdamW(whole, learning_rate) if optimizer == "adam" else None
         self.velocity: list[Tensor] = []  # made at the first step, where the parameters live then
 
     @property
