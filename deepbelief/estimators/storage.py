@@ -2,7 +2,8 @@
 
 A folder holds the module (``config.json``, ``model.safetensors``), ``estimator.json`` with the class's name, the
 arguments and the fitted attributes, and where there is one the generative module in ``generative/``. An estimator
-around another keeps that in ``inner/`` and has no module of its own, and a large array in ``estimator.safetensors``.
+around another keeps that in ``inner/`` and has no module of its own, a pipeline keeps each of its steps so in a folder
+below that, and a large array is in ``estimator.safetensors``.
 Nothing is pickled.
 """
 
@@ -49,6 +50,7 @@ ESTIMATORS: dict[str, str] = {
     "RBMVAE": "deepbelief.estimators.rbm_vae",
     "VAEStack": "deepbelief.estimators.vae_stack",
 }
+OF_SEVERAL = {"GenerativePipeline": "deepbelief.estimators.pipeline"}  # which no name alone can make
 
 
 class Savable:
@@ -76,16 +78,19 @@ def save_estimator(estimator: Any, folder: str | Path) -> Path:
 
     check_is_fitted(estimator)
     name = type(estimator).__name__
-    if ESTIMATORS.get(name) != type(estimator).__module__:
+    if (ESTIMATORS | OF_SEVERAL).get(name) != type(estimator).__module__:
         raise InvalidArgumentError(f"estimator must be one of {', '.join(ESTIMATORS)}. Got {name}. Save its module_.")
     around = estimator._stored_estimator is not None
     parameters = {
         key: _encode(value, key)
         for key, value in estimator.get_params(deep=False).items()
-        if not (around and hasattr(value, "fit"))  # an unfitted inner one comes back as a clone of the fitted
+        # an unfitted inner one comes back as a clone of the fitted
+        if not (around and (hasattr(value, "fit") or key == estimator._stored_estimator))
     }
     names = ("n_features_in_", "feature_names_in_", *estimator._stored, *estimator._stored_arrays)
     fitted = {key: _encode(getattr(estimator, key), key) for key in names if hasattr(estimator, key)}
+    if name in OF_SEVERAL:  # their steps know the columns
+        fitted = {"step_names": [step for step, _ in getattr(estimator, str(estimator._stored_estimator))]}
     folder = _save_inner(estimator, Path(folder)) if around else save_model(estimator.module_, folder)
     generative = estimator._stored_module
     if generative is not None:
@@ -111,15 +116,22 @@ def load_estimator(folder: str | Path, *, device: str = "cpu") -> Any:
     """
     folder = Path(folder)
     record = _read(folder)
-    kind = getattr(importlib.import_module(ESTIMATORS[record["estimator"]]), record["estimator"])
+    kind = getattr(importlib.import_module((ESTIMATORS | OF_SEVERAL)[record["estimator"]]), record["estimator"])
+    steps: dict[str, Any] = {}
+    if record["estimator"] in OF_SEVERAL:
+        places = [folder / INNER_FOLDER / str(number) for number in range(len(record["fitted"]["step_names"]))]
+        models = [load_estimator(place, device=device) for place in places]
+        steps = {"steps": list(zip(record["fitted"].pop("step_names"), models, strict=True))}
     try:
-        estimator = kind(**{key: _decode(value) for key, value in record["parameters"].items()})
+        estimator = kind(**steps, **{key: _decode(value) for key, value in record["parameters"].items()})
         for key, value in record["fitted"].items():
             setattr(estimator, key, _decode(value))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise StorageError(
             f"{folder / ESTIMATOR_FILE} must describe a {record['estimator']}. It is damaged: {error}."
         ) from error
+    if steps:
+        return estimator
     if estimator._stored_estimator is not None:
         _load_inner(estimator, folder, "estimator" in record["parameters"], device)
     elif not estimator._stored_arrays:
@@ -133,12 +145,18 @@ def load_estimator(folder: str | Path, *, device: str = "cpu") -> Any:
 
 def _save_inner(estimator: Any, folder: Path) -> Path:
     inner = getattr(estimator, estimator._stored_estimator)
-    if not isinstance(inner, Savable):
-        raise InvalidArgumentError(
-            f"estimator must be one of {', '.join(ESTIMATORS)} to be saved. Got {type(inner).__name__}. "
-            "Save the estimators of this library in it one by one."
-        )
-    save_estimator(inner, folder / INNER_FOLDER)
+    several = isinstance(inner, list)
+    places = {folder / INNER_FOLDER: inner}
+    if several:
+        places = {folder / INNER_FOLDER / str(number): step for number, (_, step) in enumerate(inner)}
+    for step in places.values():
+        if not isinstance(step, Savable):
+            raise InvalidArgumentError(
+                f"{'steps' if several else 'estimator'} must be of {', '.join(ESTIMATORS)} to be saved. "
+                f"Got {type(step).__name__}. Save the estimators of this library in it one by one."
+            )
+    for place, step in places.items():
+        save_estimator(step, place)
     return folder
 
 
@@ -190,7 +208,7 @@ def _read(folder: Path) -> dict[str, Any]:
         raise StorageError(
             f"{path} must be of format {FORMAT} or older. Got {record.get('format')!r}. Upgrade deepbelief."
         )
-    if record.get("estimator") not in ESTIMATORS or not all(
+    if record.get("estimator") not in ESTIMATORS | OF_SEVERAL or not all(
         isinstance(record.get(k), dict) for k in ("parameters", "fitted")
     ):
         raise StorageError(f"{path} must name an estimator, its parameters and what was fitted. It is damaged.")
@@ -200,8 +218,11 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _checksum(folder: Path) -> Any:
-    if (folder / INNER_FOLDER).is_dir():
-        folder = folder / INNER_FOLDER
+    inner = folder / INNER_FOLDER
+    if inner.is_dir():
+        if not (inner / ESTIMATOR_FILE).exists():  # a pipeline's steps
+            return "-".join(str(_checksum(step)) for step in sorted(inner.iterdir()))
+        folder = inner
     try:
         return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("weights_sha256")
     except (OSError, ValueError, AttributeError) as error:
