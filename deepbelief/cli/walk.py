@@ -247,7 +247,7 @@ def _write(codes: Tensor, pixels: Tensor, ground: Ground, out: Path | None, *, j
         rows = {"codes": None if out else codes.tolist(), "pixels": None if out else pixels.tolist()}
         print_json({"walks": walks, "steps": steps, **rows, "file": None if out is None else str(out)})
     elif out is not None:
-        tell(f"{walks} walks of {steps} steps are in {bold(out)}, each by codes over its twin by pixels.")
+        tell(f"Walks: {walks}, of {steps} steps. They are in {bold(out)}, each by codes over its twin by pixels.")
 
 
 def _write_picture(codes: Tensor, pixels: Tensor, ground: Ground, out: Path) -> None:

@@ -56,7 +56,9 @@ class ConvolutionalRBM(TwoLayers):
         check_count("n_filters", n_filters, low=1)
         check_range("weight_std", weight_std, low=0)
         channels, height, width = self.image_shape
-        check_count("filter_size", filter_size, low=1, high=min(height, width))
+        check_count(
+            "filter_size", filter_size, low=1, high=min(height, width), remedy=f"Pictures are {height} x {width}."
+        )
         self.pool = pool
         rows, columns = height - filter_size + 1, width - filter_size + 1
         _check_pool(pool, rows, columns)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deepbelief.data.registry import SETS
 from deepbelief.data.sets import load_set
+from deepbelief.errors import InvalidDataError
 from deepbelief.evaluation.measured import random_rows
 from deepbelief.recipes.fit_data import Part, read_fit_data
 from deepbelief.rng import make_generator
@@ -52,7 +53,8 @@ def read_cases(settings: CompareSettings) -> Cases:
         return _of_set(settings)
     options: dict[str, Any] = {"label": settings.label, "key": settings.key, "held_out": settings.held_out}
     data = read_fit_data(settings.data, **options)
-    assert data.test is not None
+    if data.test is None:
+        raise InvalidDataError(f"{data.name} must have cases enough to hold some out. Got {len(data.train)}. Add more.")
     (x, y), (test, truth) = _chosen(data.train, settings.most), _chosen(data.test, settings.most_test)
     labels = (y, truth) if data.how.class_names is not None else (None, None)  # values to predict are no classes
     shape = None if data.how.image_shape is None else tuple(data.how.image_shape)

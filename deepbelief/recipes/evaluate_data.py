@@ -195,7 +195,7 @@ def _rows(table: Table, how: Preparation | None) -> tuple[Tensor, np.ndarray | N
         rows = _some(len(x), MOST_READ).sort().values.numpy()
         x, y = torch.from_numpy(np.array(x[rows])).flatten(1), None if y is None else y[rows]
     reader = Preparation(int(np.prod(x.shape[1:])), grey_scale(table)) if how is None else how
-    return reader.values(x.reshape(len(x), -1)), y
+    return reader.values(reader.by_name(x.reshape(len(x), -1), table.feature_names)), y
 
 
 def _scaled_like(how: Preparation | None, width: int, scale: float | None) -> Preparation:

@@ -89,7 +89,10 @@ class LearningSettings:
         check_count("n_replicas", self.n_replicas, low=2)
         check_range("swap_acceptance", self.swap_acceptance, low=0, high=1)
         check_count("ladder_every", self.ladder_every, low=1)
-        check_range("sparsity_cost", self.sparsity_cost, low=0)
+        for name in ("learning_rate", "sparsity_cost", "l1", "l2", "group_cost"):
+            check_range(name, getattr(self, name), low=0)
+        for name in ("momentum", "offset_rate"):
+            check_range(name, getattr(self, name), low=0, high=1)
         check_order(self.tap_order, "tap_order")
         if self.learning in OBJECTIVES and (self.sparsity_target is not None or self.group_size is not None):
             others = ", ".join(rule for rule in RULES if rule not in OBJECTIVES)
