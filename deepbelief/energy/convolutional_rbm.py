@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from deepbelief.energy.two_layers import IndependentLayers, TwoLayers
+from deepbelief.energy.coupled_layers import IndependentLayers
+from deepbelief.energy.two_layers import TwoLayers
 from deepbelief.errors import InvalidArgumentError, check, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units, check_layers
