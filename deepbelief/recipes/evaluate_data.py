@@ -22,9 +22,9 @@ from deepbelief.data.sets import load_set
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check
 from deepbelief.recipes.compare_cases import Cases, in_unit_interval, is_bits, standardized
 from deepbelief.recipes.fit_data import read_fit_data
-from deepbelief.recipes.fit_model import FIT_SETTINGS, FitSettings
+from deepbelief.recipes.fit_model import FitSettings
 from deepbelief.recipes.run_data import Preparation, find_data, grey_scale, load_run_data
-from deepbelief.recipes.run_folder import SETTINGS
+from deepbelief.recipes.run_folder import FIT_SETTINGS, SETTINGS
 from deepbelief.recipes.settings import read_settings
 from deepbelief.rng import make_generator
 

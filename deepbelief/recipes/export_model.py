@@ -14,7 +14,7 @@ from torch import Tensor
 from deepbelief.errors import InvalidArgumentError, check, check_choice
 from deepbelief.estimators.storage import INNER_FOLDER
 from deepbelief.networks.onnx import export_onnx
-from deepbelief.recipes.run_folder import CLASSIFIER, MODEL, find_model
+from deepbelief.recipes.run_folder import CLASSIFIER, MODEL, check_finished, find_model
 from deepbelief.storage import load_model
 
 CODERS = ("encode", "decode", "reconstruct")
@@ -37,6 +37,7 @@ def export_model(folder: Path, path: Path, way: str | None = None) -> tuple[Way,
     at most.
     """
     check(path.suffix == ".onnx", f"--out must end in .onnx. Got {str(path)!r}.")
+    check_finished(folder)
     tuned = way == "predict" and (folder / CLASSIFIER).is_dir()
     place = find_model(folder, CLASSIFIER if tuned else MODEL)
     if (place / INNER_FOLDER).is_dir():

@@ -21,11 +21,11 @@ from deepbelief.evaluation.classification import classification_results, regress
 from deepbelief.evaluation.measured import mean_result
 from deepbelief.files import atomic_write_text
 from deepbelief.recipes.fit_data import FitData, Part, read_fit_data
-from deepbelief.recipes.run_folder import MODEL, REPORT, RESULTS, how_far, places_in, write_results
+from deepbelief.recipes.run_folder import FIT_SETTINGS, MODEL, REPORT, RESULTS, how_far, places_in, write_results
 from deepbelief.training.processes import connect
 from deepbelief.types import Bound, Result
 
-FIT_SETTINGS, CHECKPOINTS = "fit.yaml", "checkpoints"
+CHECKPOINTS = "checkpoints"
 OF_SERIES = ("ConditionalRBM", "SeriesAnomalyDetector")  # the order of their cases is that of time
 OWN = ("checkpoint_dir", "verbose", "random_state")  # what the run decides itself
 

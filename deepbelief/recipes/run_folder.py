@@ -17,6 +17,7 @@ from deepbelief.recipes.settings import RunSettings, read_settings, write_settin
 from deepbelief.types import Result
 
 SETTINGS, RESULTS, HISTORY, REPORT = "settings.yaml", "results.json", "history.json", "report.html"
+FIT_SETTINGS = "fit.yaml"  # in the place of the first, of a fit
 MODEL, CLASSIFIER, GALLERY, CHECKPOINTS = "model", "classifier", "gallery", "checkpoints"
 PRODUCTS = (RESULTS, REPORT, HISTORY, GALLERY, CLASSIFIER, MODEL, CHECKPOINTS, SETTINGS)  # the order of removal
 
@@ -59,6 +60,16 @@ def find_model(folder: str | Path, part: str = MODEL) -> Path:
     """The folder of a saved model: `folder` itself, or the `part` of the run in it."""
     path = Path(folder)
     return path / part if (path / part).is_dir() else path
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse the folder of a run or a fit that has no model yet, in whose place nobody would look for one."""
+    for verb, settings in (("train", SETTINGS), ("fit", FIT_SETTINGS)):
+        if (folder / settings).is_file() and not (folder / MODEL).is_dir():
+            raise InvalidArgumentError(
+                f"MODEL must have learned to its end. Got {str(folder)!r}, which has no model yet. "
+                f"Go on with: deepbelief {verb} --resume --out {folder}"
+            )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -138,3 +138,11 @@ def test_nobody_is_told_to_unpickle(here: Path) -> None:
     with pytest.raises(InvalidDataError, match="Python objects or something else") as caught:
         load_npz(here / "junk.npz", 0)
     assert "allow_pickle" not in str(caught.value)
+
+
+def test_a_model_that_is_not_there_yet_is_said_so(here: Path, call: Call) -> None:
+    for name, verb in (("settings.yaml", "train"), ("fit.yaml", "fit")):
+        (here / verb).mkdir()
+        (here / verb / name).write_text("")
+        for words in (("sample", verb), ("score", verb, "bits.npy"), ("predict", verb, "bits.npy"), ("export", verb)):
+            assert f"no model yet. Go on with: deepbelief {verb} --resume --out {verb}" in refused(call(*words))
