@@ -56,10 +56,10 @@ def check_range(
     try:
         outside = value != value or (low is not None and value < low) or (high is not None and value > high)
     except TypeError:  # text, None ...
-        raise InvalidArgumentError(f"{name} must be a number. Got {name}={value!r}.") from None
+        raise InvalidArgumentError(f"{name} must be a number. Got {_told(name, repr(value))}.") from None
     if outside:
         ends = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-        message = f"{name} must be {' and '.join(ends)}. Got {name}={value}."
+        message = f"{name} must be {' and '.join(ends)}. Got {_told(name, str(value))}."
         raise InvalidArgumentError(f"{message} {remedy}".strip())
 
 
@@ -74,7 +74,7 @@ def check_count(name: str, value: float, low: int | None = None, high: int | Non
     if not isinstance(value, Integral) or isinstance(value, bool):
         near = isinstance(value, Real) and abs(value) < math.inf  # neither NaN nor infinity
         hint = f" Use {name}={max(math.floor(value), low or 0)}." if near else ""
-        raise InvalidArgumentError(f"{name} must be a whole number. Got {name}={value!r}.{hint}")
+        raise InvalidArgumentError(f"{name} must be a whole number. Got {_told(name, repr(value))}.{hint}")
     check_range(name, int(value), low, high, remedy=remedy)
 
 
@@ -90,7 +90,8 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     if value not in known:
         close = difflib.get_close_matches(str(value), known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise InvalidArgumentError(f"{name} must be one of {', '.join(map(repr, known))}. Got {name}={value!r}.{hint}")
+        told = _told(name, repr(value))
+        raise InvalidArgumentError(f"{name} must be one of {', '.join(map(repr, known))}. Got {told}.{hint}")
 
 
 def missing_extra(library: str, extra: str, purpose: str) -> MissingExtraError:
@@ -98,3 +99,8 @@ def missing_extra(library: str, extra: str, purpose: str) -> MissingExtraError:
     return MissingExtraError(
         f"{purpose} needs {library}, which is not installed. Run: pip install 'deepbelief[{extra}]'"
     )
+
+
+def _told(name: str, value: str) -> str:
+    """``name=value``, or the value alone where the name is words: "the data set='digts'" reads like a setting."""
+    return value if " " in name else f"{name}={value}"

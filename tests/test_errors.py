@@ -63,3 +63,10 @@ def test_a_missing_library_gets_the_command_that_installs_it() -> None:
     error = missing_extra("onnx", "onnx", "ONNX export")
     assert isinstance(error, ImportError)
     assert str(error) == "ONNX export needs onnx, which is not installed. Run: pip install 'deepbelief[onnx]'"
+
+
+def test_a_name_of_words_is_no_setting() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^the data set must be one of 'a'. Got 'b'.$"):
+        check_choice("the data set", "b", ["a"])
+    with pytest.raises(InvalidArgumentError, match=r"^every size must be at least 1. Got 0.$"):
+        check_range("every size", 0, low=1)

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from deepbelief.belief.greedy import start_layer
 from deepbelief.energy.convolutional_rbm import ConvolutionalRBM
 from deepbelief.energy.gradients.convolutional import ConvolutionalLearning
-from deepbelief.energy.gradients.settings import LearningSettings, make_negative
+from deepbelief.energy.gradients.settings import LearningSettings, make_negative, settings_of_each
 from deepbelief.energy.kernels.clamped import check_clamp, to_average
 from deepbelief.energy.pretraining import MappedSource
 from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count
 from deepbelief.protocols import BatchSource, Generator
 from deepbelief.rng import make_generator, spawn
-from deepbelief.training.checkpoint import LATEST
+from deepbelief.training.checkpoint import of_layer
 from deepbelief.training.record import TrainingRecord
 from deepbelief.training.schedules import make_schedule
 from deepbelief.training.trainer import Trainer
@@ -204,15 +204,12 @@ def train_convolutional(
     One `LearningSettings` for all layers, or one for each; ``learning`` is "cd" or "pcd". With `checkpoint_dir`, layer
     l is kept in ``layer-l/``, and `resume` goes on from there.
     """
-    n = len(dbn.layers)
-    each = [settings] * n if isinstance(settings, LearningSettings) else list(settings)
-    check(len(each) == n, f"settings must be one or {n}, one for each layer. Got {len(each)}.")
+    each = settings_of_each(settings, len(dbn.layers))
     records = []
     for index, (rbm, plan) in enumerate(zip(dbn.layers, each, strict=True)):
         check_choice("learning", plan.learning, ["cd", "pcd"])
         inner = MappedSource(source, _Lift(dbn, index))
-        folder = None if checkpoint_dir is None else Path(checkpoint_dir) / f"layer-{index + 1}"
-        saved = folder / LATEST if folder is not None and resume and (folder / LATEST).exists() else None
+        folder, saved = of_layer(checkpoint_dir, index + 1, resume)
         if saved is None:
             start_layer(rbm, inner, make_generator(seed, rbm.filters.device, stream=index))
             if plan.sparsity_target:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from deepbelief.belief.dbn import DBN
-from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
+from deepbelief.energy.gradients.settings import LearningSettings, make_procedure, settings_of_each
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, check
 from deepbelief.protocols import BatchSource
 from deepbelief.rng import make_generator, spawn
 from deepbelief.training.callbacks import Callback
-from deepbelief.training.checkpoint import LATEST
+from deepbelief.training.checkpoint import of_layer
 from deepbelief.training.record import TrainingRecord
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
@@ -156,16 +156,11 @@ def train_greedily(
     it stopped. `tied` starts layers as the transpose of the one below (`tied_layers` says which).
     `callbacks(layer, rbm, source)` gives each layer its own; `after_layer` may report the bound.
     """
-    each = [settings] * len(dbn.layers) if isinstance(settings, LearningSettings) else list(settings)
-    check(
-        len(each) == len(dbn.layers),
-        f"settings must be one or {len(dbn.layers)}, one for each layer. Got {len(each)}.",
-    )
+    each = settings_of_each(settings, len(dbn.layers))
     reports, ties = [], tied_layers(dbn) if tied else range(0)
     for index, (rbm, plan) in enumerate(zip(dbn.layers, each, strict=True)):
         layer_source = LayerSource(source, dbn, index)
-        folder = None if checkpoint_dir is None else Path(checkpoint_dir) / f"layer-{index + 1}"
-        saved = folder / LATEST if folder is not None and resume and (folder / LATEST).exists() else None
+        folder, saved = of_layer(checkpoint_dir, index + 1, resume)
         if saved is None:
             start_layer(rbm, layer_source, make_generator(seed, rbm.weight.device, stream=index))
             if index in ties:

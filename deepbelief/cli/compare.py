@@ -12,7 +12,7 @@ from deepbelief.cli.shared import DataDir, Json, bold, print_json, print_tables,
 from deepbelief.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from deepbelief.recipes.compare import CompareSettings
+    from deepbelief.recipes.compare_settings import CompareSettings
     from deepbelief.types import Result
 
 PAGE = "compare.html"
@@ -57,8 +57,8 @@ def compare(
 
     - `deepbelief compare --data flowers.csv --label species --models rbm,vae,gan`
     """
-    from deepbelief.recipes.compare import CompareSettings
     from deepbelief.recipes.compare import compare as run
+    from deepbelief.recipes.compare_settings import CompareSettings
 
     began = time.monotonic()
     given: dict[str, Any] = {"data": data, "models": tuple(filter(None, models.split(",")))}
@@ -89,7 +89,8 @@ def draw(folder: Path) -> Path:
 
     import numpy as np
 
-    from deepbelief.recipes.compare import FACTS, SAMPLES, CompareSettings
+    from deepbelief.recipes.compare import FACTS, SAMPLES
+    from deepbelief.recipes.compare_settings import CompareSettings
     from deepbelief.recipes.run_folder import read_results
     from deepbelief.report.comparison import write_comparison
 
@@ -113,7 +114,7 @@ def tell_unable(results: list[Result], models: tuple[str, ...]) -> None:
 def command_of(settings: CompareSettings, out: str) -> str:
     """The command line of these settings: what is not as it is by itself.
 
-    >>> from deepbelief.recipes.compare import CompareSettings
+    >>> from deepbelief.recipes.compare_settings import CompareSettings
     >>> command_of(CompareSettings(models=("rbm",), rates=(1.0,), most_test=500), "look")
     'deepbelief compare --data digits --models rbm --most-test 500 --no-tune --out look'
     """

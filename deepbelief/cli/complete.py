@@ -10,7 +10,16 @@ import typer
 
 from deepbelief.cli.conditions import Condition, condition_of_cases, refuse_condition
 from deepbelief.cli.faces import find_face
-from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_pictures, write_rows
+from deepbelief.cli.models import (
+    CasesFile,
+    Label,
+    ModelFolder,
+    check_out,
+    load_stack,
+    read_cases,
+    write_pictures,
+    write_rows,
+)
 from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
 from deepbelief.errors import InvalidArgumentError
 
@@ -66,6 +75,7 @@ def complete(
 
     face = find_face(model)
     how = load_stack(model)[1] if face is None else face.how
+    check_out(out, how.image_shape, pictures=True)
     generator = make_generator(seed)
     x = how.shown(read_cases(file, how, label, allow_nan=True)[:most])
     known = ~torch.isnan(x) & known_entries(given, how, len(x), generator)

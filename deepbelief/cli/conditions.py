@@ -51,7 +51,7 @@ def given_condition(face: Face, given: str, n: int) -> Any:
     """The condition of `n` cases that ``--condition`` names: a class's label, or rows of numbers (n, width)."""
     width, kind = width_of(face.estimator), type(face.estimator).__name__
     if width is None:
-        raise InvalidArgumentError(f"--condition must be left out. Got {given!r} for a {kind} without a condition.")
+        raise InvalidArgumentError(f"--condition must be left out. Got {given!r} for {kind}, which takes none.")
     if hasattr(face.estimator, "classes_"):
         return class_value(face, given, "--condition")
     rows = _numbers(given)

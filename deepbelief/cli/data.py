@@ -56,6 +56,7 @@ def fetch(
 def describe(
     file: Annotated[str, typer.Argument(metavar="FILE_OR_SET", help="A file, a folder of images, or a named set.")],
     label: Annotated[str | None, typer.Option(help="The column (or npz array) with the labels.")] = None,
+    key: Annotated[str | None, typer.Option(help="The array of an npz with the cases.")] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -68,7 +69,7 @@ def describe(
     from deepbelief.recipes.settings import DataSettings
 
     find_data(file)
-    plan = DataSettings(name=file, label=label, data_dir=None if data_dir is None else str(data_dir))
+    plan = DataSettings(name=file, label=label, key=key, data_dir=None if data_dir is None else str(data_dir))
     table = read_table(plan)
     facts: dict[str, Any] = describe_table(table)
     reasons = settings_for(plan, table)[1]

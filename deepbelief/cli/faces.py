@@ -167,8 +167,9 @@ class Face:
 def find_face(folder: Path) -> Face | None:
     """The estimator that was saved in `folder` (or in the fit's folder there), or None where there is none."""
     from deepbelief.estimators.storage import ESTIMATOR_FILE, load_estimator
-    from deepbelief.recipes.run_folder import find_model
+    from deepbelief.recipes.run_folder import check_finished, find_model
 
+    check_finished(folder)
     path = find_model(folder)
     if not (path / ESTIMATOR_FILE).exists():
         return None

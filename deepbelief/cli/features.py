@@ -9,7 +9,7 @@ import typer
 
 from deepbelief.cli.conditions import Condition, condition_of_cases, refuse_condition
 from deepbelief.cli.faces import find_face
-from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
+from deepbelief.cli.models import CasesFile, Label, ModelFolder, check_out, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, bold, print_json, tell
 from deepbelief.errors import check, check_range
 
@@ -42,6 +42,7 @@ def features(
 
     - `deepbelief features runs/CycleGAN-photos paintings.npy --back --out photos.npy`
     """
+    check_out(out)
     face = find_face(model)
     if face is not None:
         check(layer is None, f"--layer must be left out for an estimator, whose features are one kind. Got {layer}.")

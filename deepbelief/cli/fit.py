@@ -62,7 +62,8 @@ def fit(
 
     - `deepbelief fit RBM digits --print-settings > s.yaml`, edit it, `deepbelief fit --settings s.yaml --out run`
     """
-    from deepbelief.recipes.fit_model import FIT_SETTINGS, FitSettings, fit_model
+    from deepbelief.recipes.fit_model import FitSettings, fit_model
+    from deepbelief.recipes.run_folder import FIT_SETTINGS
 
     given: dict[str, Any] = {"estimator": estimator, "data": source, "label": label, "key": key, "seed": seed}
     given |= {"data_dir": None if data_dir is None else str(data_dir)}

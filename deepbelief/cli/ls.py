@@ -14,16 +14,17 @@ def ls(
     folder: Annotated[Path, typer.Argument(help="Where to look for runs.")] = Path(),
     json: Json = False,
 ) -> None:
-    """List the estimators, models, kinds of units, recipes and data sets, and the runs in a folder.
+    """List the estimators, models, kinds of units, recipes and data sets, and the runs and fits in a folder.
 
     Example: `deepbelief ls runs`
     """
     from deepbelief.errors import DataNotFoundError
+    from deepbelief.recipes.fit_model import list_fits
     from deepbelief.recipes.run_folder import list_runs
 
     if not folder.is_dir():
         raise DataNotFoundError(f"FOLDER must be a folder. Got {str(folder)!r}. Check the path.")
-    runs = list_runs(folder)
+    runs = list_runs(folder) + list_fits(folder)
     found: dict[str, Any] = {**known_parts(), "runs": runs}
     if json:
         print_json(found)

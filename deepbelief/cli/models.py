@@ -103,7 +103,15 @@ def read_cases(name: str, how: Preparation, label: str | None = None, *, allow_n
             raise
         table = read_file(name, **options)  # the file has no label column, which nothing here needs
     x = table.x if isinstance(table.x, torch.Tensor) else torch.from_numpy(np.array(table.x)).flatten(1)
-    return how.values(x)
+    return how.values(how.by_name(x, table.feature_names))
+
+
+def check_out(out: Path | None, image_shape: list[int] | None = None, *, pictures: bool = False) -> None:
+    """Refuse a suffix that nobody writes, before any work; `pictures` are written of cases of an `image_shape`."""
+    known = [".npy", ".csv", *([".png"] if pictures and image_shape is not None else [])]
+    if out is not None and out.suffix not in known:
+        why = " for data that are no pictures" if pictures and image_shape is None else ""
+        raise InvalidArgumentError(f"--out must end in {', '.join(known[:-1])} or {known[-1]}{why}. Got {str(out)!r}.")
 
 
 def write_rows(rows: Any, out: Path | None, names: list[str] | None = None) -> None:

@@ -9,8 +9,9 @@ import typer
 
 from deepbelief.cli.conditions import Condition, refuse_condition
 from deepbelief.cli.faces import find_face
-from deepbelief.cli.models import ModelFolder, load_stack, write_pictures, write_rows
+from deepbelief.cli.models import ModelFolder, check_out, load_stack, write_pictures, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
+from deepbelief.errors import InvalidArgumentError, check, check_choice
 
 
 def sample(
@@ -46,12 +47,18 @@ def sample(
     from deepbelief.rng import make_generator
 
     face = find_face(model)
+    dbn, how = load_stack(model) if face is None else (None, face.how)
+    check_out(out, how.image_shape, pictures=True)
     if face is not None:
-        how = face.how
         rows = face.sample(n, label=label, condition=condition, seed=seed, steps=steps, mean=mean, method=method)
     else:
+        assert dbn is not None
         refuse_condition(condition)
-        dbn, how = load_stack(model)
+        check(
+            label is None or dbn.n_classes is not None,
+            f"--label must be left out for a model without labels in its top. Got {label!r}. "
+            "Train it with --set model.labels_in_top=true.",
+        )
         labels = None if label is None else torch.tensor(class_number(label, how.class_names)).repeat(n)
         options: dict[str, Any] = {"n_steps": steps, "mean": mean, "method": method or "gibbs"}
         drawn = dbn.sample(n, labels=labels, generator=make_generator(seed), **options)
@@ -68,8 +75,6 @@ def sample(
 
 def class_number(label: str, class_names: list[str] | None) -> int:
     """The number of a class that is given by name or by number."""
-    from deepbelief.errors import InvalidArgumentError, check_choice
-
     if class_names is not None:
         check_choice("--label", label, class_names)
         return class_names.index(label)

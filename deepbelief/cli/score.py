@@ -10,7 +10,7 @@ import typer
 from deepbelief.cli.conditions import Condition, condition_of_cases, refuse_condition
 from deepbelief.cli.detected import tell_oddness
 from deepbelief.cli.faces import Face, find_face
-from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
+from deepbelief.cli.models import CasesFile, Label, ModelFolder, check_out, load_stack, read_cases, write_rows
 from deepbelief.cli.shared import Json, Seed, bold, print_json, print_table, tell
 from deepbelief.errors import InvalidArgumentError, check
 
@@ -49,6 +49,7 @@ def score(
     from deepbelief.evaluation.likelihood import chunked_log_likelihood, model_log_z
     from deepbelief.rng import make_generator
 
+    check_out(out)
     face = find_face(model)
     _check_options(face, schedule, annealed)
     if face is not None and face.detects:

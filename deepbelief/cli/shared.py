@@ -27,6 +27,8 @@ SHOWN = (
     "test log-likelihood",
     "test perplexity",
     "test pseudo-log-likelihood",
+    "test squared error of reconstructions",
+    "share of alarms",
     "completion",
     "linear probe accuracy",
     "5-nearest-neighbour accuracy",

@@ -44,6 +44,7 @@ def train(
     target: Annotated[
         Target | None, typer.Option(help="What the labels are [default: by looking at them].", show_default=False)
     ] = None,
+    key: Annotated[str | None, typer.Option(help="The array of an npz with the cases.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder [default: runs/NAME].")] = None,
     layers: Annotated[str | None, typer.Option(help="Hidden units of each layer, like 200,100.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each layer.")] = None,
@@ -77,7 +78,7 @@ def train(
     from deepbelief.recipes.run import run
 
     sizes = None if layers is None else parse_sizes(layers)
-    own: dict[str, Any] = {"name": source, "label": label, "target": target and target.value}
+    own: dict[str, Any] = {"name": source, "label": label, "key": key, "target": target and target.value}
     own |= {"data_dir": None if data_dir is None else str(data_dir)}
     given = {name: value for name, value in own.items() if value is not None}
     short = {"seed": seed, "device": device}

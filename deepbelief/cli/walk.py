@@ -247,7 +247,8 @@ def _write(codes: Tensor, pixels: Tensor, ground: Ground, out: Path | None, *, j
         rows = {"codes": None if out else codes.tolist(), "pixels": None if out else pixels.tolist()}
         print_json({"walks": walks, "steps": steps, **rows, "file": None if out is None else str(out)})
     elif out is not None:
-        tell(f"{walks} walks of {steps} steps are in {bold(out)}, each by codes over its twin by pixels.")
+        found = "1 walk of {} steps is" if walks == 1 else f"{walks} walks of {{}} steps are"
+        tell(f"{found.format(steps)} in {bold(out)}, each by codes over its twin by pixels.")
 
 
 def _write_picture(codes: Tensor, pixels: Tensor, ground: Ground, out: Path) -> None:

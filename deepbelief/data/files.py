@@ -118,7 +118,8 @@ def _pick_key(arrays: Mapping[str, NDArray[Any]], key: str | None, path: Path) -
     if len(known) == 1 or (known and known[0] in DATA_KEYS):
         return known[0]
     raise InvalidDataError(
-        f"key must say which array of {path.name} holds the cases. Got none, and the arrays are {', '.join(arrays)}."
+        f"key must say which array of {path.name} holds the cases. Got none, and the arrays are {', '.join(arrays)}. "
+        "On the command line: --key NAME."
     )
 
 

@@ -162,7 +162,15 @@ def open_npy(path: str | Path) -> NDArray[Any]:
     except FileNotFoundError as error:
         raise DataNotFoundError(f"The file must exist. Got {str(path)!r}. Check the path.") from error
     except (ValueError, EOFError, OSError) as error:
-        raise InvalidDataError(f"The file must be a NumPy .npy array of numbers. Got {str(path)!r}: {error}") from error
+        rule = "The file must be a NumPy .npy array of numbers"
+        raise InvalidDataError(f"{rule}. Got {str(path)!r}{what_numpy_met(error)}") from error
+
+
+def what_numpy_met(error: Exception) -> str:
+    """Why NumPy did not read a file, without its advice to unpickle: it takes any other bytes for a pickle."""
+    if "pickle" in str(error) or "Python objects" in str(error):
+        return ", which holds Python objects or something else. Write it with numpy.save or numpy.savez."
+    return f": {error}"
 
 
 def _file_of(array: NDArray[Any]) -> Path | NDArray[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from deepbelief.data.memmap import what_numpy_met
 from deepbelief.errors import InvalidDataError
 
 LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name and extra field
@@ -26,9 +27,8 @@ def load_npz(path: Path, map_above: int) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: mapped[name] if name in mapped else archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise InvalidDataError(
-            f"An .npz file must hold arrays of numbers or text. Got {str(path)!r}: {error}"
-        ) from error
+        rule = "An .npz file must hold arrays of numbers or text"
+        raise InvalidDataError(f"{rule}. Got {str(path)!r}{what_numpy_met(error)}") from error
 
 
 def _mapped(path: Path, map_above: int) -> dict[str, NDArray[Any]]:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from deepbelief.energy.two_layers import IndependentLayers, TwoLayers
+from deepbelief.energy.coupled_layers import IndependentLayers
+from deepbelief.energy.two_layers import TwoLayers
 from deepbelief.errors import InvalidArgumentError, check, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units, check_layers
@@ -56,7 +57,9 @@ class ConvolutionalRBM(TwoLayers):
         check_count("n_filters", n_filters, low=1)
         check_range("weight_std", weight_std, low=0)
         channels, height, width = self.image_shape
-        check_count("filter_size", filter_size, low=1, high=min(height, width))
+        check_count(
+            "filter_size", filter_size, low=1, high=min(height, width), remedy=f"Pictures are {height} x {width}."
+        )
         self.pool = pool
         rows, columns = height - filter_size + 1, width - filter_size + 1
         _check_pool(pool, rows, columns)

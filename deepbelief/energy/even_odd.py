@@ -7,13 +7,12 @@ of these two. Block Gibbs sampling, annealing, enumeration and persistent chains
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deepbelief.energy.conditionals import Conditionals
+from deepbelief.energy.coupled_layers import CoupledLayers, IndependentLayers, independent_layers
 from deepbelief.maths.products import product
 from deepbelief.units.base import Units
 from deepbelief.units.side_by_side import SideBySide
@@ -32,22 +31,11 @@ class Layered(Protocol):
     def offsets(self) -> list[Tensor]: ...
 
 
-@dataclass(frozen=True)
-class IndependentLayers:
-    """The base model of annealing: two layers without couplings."""
-
-    visible: Units
-    hidden: Units
-
-
-class EvenOdd(nn.Module, Conditionals):
+class EvenOdd(CoupledLayers):
     """Layers 0, 2, ... as "visible" and layers 1, 3, ... as "hidden", sharing all parameters with the machine.
 
     The machine has ``units`` from the data up, ``weights`` between neighbours, and ``offsets``, their running means.
     """
-
-    visible: SideBySide
-    hidden: SideBySide
 
     def __init__(self, machine: Layered) -> None:
         super().__init__()
@@ -84,7 +72,7 @@ class EvenOdd(nn.Module, Conditionals):
         """Running means of the odd layers, in one row (a copy)."""
         return self.join([offset.unsqueeze(0) for offset in self.machine.offsets])[1][0]
 
-    # -- conditionals -----------------------------------------------------------------------------------------------
+    # -- what each parity hears -------------------------------------------------------------------------------------
 
     def input_h_from_v(self, v: Tensor) -> Tensor:
         """What the odd layers get from the even ones: (n, even units) -> (n, odd units)."""
@@ -105,23 +93,6 @@ class EvenOdd(nn.Module, Conditionals):
             rows.append(terms[0] if len(terms) == 1 else terms[0] + terms[1])
         return torch.cat(rows, -1)
 
-    # -- energies ---------------------------------------------------------------------------------------------------
-
-    def free_energy(self, v: Tensor) -> Tensor:
-        """``-log sum exp(-E)`` over the odd layers: (n, even units) -> (n,)."""
-        return self.visible.potential(v) - self.hidden.cumulant(self.input_h_from_v(v))
-
-    def free_energy_of_h(self, h: Tensor) -> Tensor:
-        """``-log sum exp(-E)`` over the even layers: (n, odd units) -> (n,)."""
-        return self.hidden.potential(h) - self.visible.cumulant(self.input_v_from_h(h))
-
-    @torch.no_grad()
     def base(self) -> IndependentLayers:
         """Independent units with the means that the offsets remember: where annealing starts."""
-        layers = []
-        for own, mean in ((self.visible, self.visible_offset), (self.hidden, self.hidden_offset)):
-            new = own.empty_like()
-            new.load_state_dict(own.state_dict())  # keeps the precision of Gaussian units
-            new.match(mean)
-            layers.append(new)
-        return IndependentLayers(*layers)
+        return independent_layers((self.visible, self.visible_offset), (self.hidden, self.hidden_offset))

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.dbm import DBM
-from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
+from deepbelief.energy.gradients.settings import LearningSettings, make_procedure, settings_of_each
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check
 from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator, spawn
-from deepbelief.training.checkpoint import LATEST
+from deepbelief.training.checkpoint import of_layer
 from deepbelief.training.record import TrainingRecord
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
@@ -116,16 +116,13 @@ def pretrain(
     One `LearningSettings` for all layers, or one for each pair of neighbours. With `checkpoint_dir`, pair l is kept in
     ``layer-l/``, and `resume` goes on from there.
     """
-    n = len(dbm.weights)
-    each = [settings] * n if isinstance(settings, LearningSettings) else list(settings)
-    check(len(each) == n, f"settings must be one or {n}, one for each pair of neighbours. Got {len(each)}.")
+    each = settings_of_each(settings, len(dbm.weights), "pair of neighbours")
     rbms: list[RBM] = []
     records = []
     for layer, plan in enumerate(each):
         rbm = _doubled(dbm, layer, seed)
         inner = MappedSource(source, _lift(rbms, doubled=layer == 0))
-        folder = None if checkpoint_dir is None else Path(checkpoint_dir) / f"layer-{layer + 1}"
-        saved = folder / LATEST if folder is not None and resume and (folder / LATEST).exists() else None
+        folder, saved = of_layer(checkpoint_dir, layer + 1, resume)
         if saved is None:
             first = next(iter(inner.batches(0, generator=make_generator(seed, stream=layer))))
             first = first.to(rbm.weight.device)  # the RBMs below may have learned on another

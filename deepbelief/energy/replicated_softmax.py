@@ -20,11 +20,12 @@ Salakhutdinov & Hinton 2009, "Replicated softmax: an undirected topic model".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from deepbelief.energy.partition.lengths import LengthLogZ, log_z_of_lengths
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_count, check_range
 from deepbelief.maths.products import product
@@ -33,9 +34,6 @@ from deepbelief.types import Bound, Clamp
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.categorical import Categorical
 from deepbelief.units.multinomial import Multinomial, draw_counts
-
-if TYPE_CHECKING:
-    from deepbelief.energy.partition.lengths import LengthLogZ
 
 RAREST = 0.1  # occurrences that a word is given which the data never show, so that its bias is finite
 
@@ -146,8 +144,6 @@ class ReplicatedSoftmax(nn.Module):
 
         Pass `log_z` of all lengths of `x` to spare a second estimate. For the counts alone, add `log_orders`.
         """
-        from deepbelief.energy.partition.lengths import log_z_of_lengths
-
         lengths = self.check_counts(x)
         z = log_z_of_lengths(self, lengths, generator=generator) if log_z is None else log_z
         free, place = self.free_energy(x).double(), z.place(lengths)

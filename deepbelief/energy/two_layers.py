@@ -7,58 +7,31 @@ Whether the products are those of a matrix or of a convolution is all that model
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deepbelief.energy.conditionals import Conditionals
+from deepbelief.energy.coupled_layers import CoupledLayers, IndependentLayers, independent_layers
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
-from deepbelief.units.base import Units
 
 
-@dataclass(frozen=True)
-class IndependentLayers:
-    """The base model of annealing: two layers without couplings."""
-
-    visible: Units
-    hidden: Units
-
-
-class TwoLayers(nn.Module, Conditionals):
+class TwoLayers(CoupledLayers):
     """The capabilities of a bipartite model, from its two layers of units and its two products."""
 
     visible_offset: Tensor
     hidden_offset: Tensor
-
-    @abstractmethod
-    def input_h_from_v(self, v: Tensor) -> Tensor:
-        """``v W``, in the type of the biases (a bf16 product must not make the probabilities coarse)."""
-
-    @abstractmethod
-    def input_v_from_h(self, h: Tensor) -> Tensor:
-        """``h W'``."""
 
     # -- energies ---------------------------------------------------------------------------------------------------
 
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
         """``E(v, h)`` in nats: (n, n_visible), (n, n_hidden) -> (n,)."""
         return self.visible.potential(v) + self.hidden.potential(h) - (self.input_h_from_v(v) * h).sum(-1)
-
-    def free_energy(self, v: Tensor) -> Tensor:
-        """``F(v) = -log sum_h exp(-E(v, h))`` in nats: (n, n_visible) -> (n,)."""
-        return self.visible.potential(v) - self.hidden.cumulant(self.input_h_from_v(v))
-
-    def free_energy_of_h(self, h: Tensor) -> Tensor:
-        """``-log sum_v exp(-E(v, h))`` in nats: (n, n_hidden) -> (n,)."""
-        return self.hidden.potential(h) - self.visible.cumulant(self.input_v_from_h(h))
 
     # -- capabilities -----------------------------------------------------------------------------------------------
 
@@ -121,13 +94,6 @@ class TwoLayers(nn.Module, Conditionals):
         self.visible_offset.copy_(share @ x.double() / share.sum())
         self.hidden_offset.copy_(self.mean_h_from_v(self.visible_offset.unsqueeze(0))[0])
 
-    @torch.no_grad()
     def independent(self) -> IndependentLayers:
         """Both layers alone, with the means that the offsets remember."""
-        layers = []
-        for own, mean in ((self.visible, self.visible_offset), (self.hidden, self.hidden_offset)):
-            new = own.empty_like()
-            new.load_state_dict(own.state_dict())  # keeps the precision of Gaussian units
-            new.match(mean)
-            layers.append(new)
-        return IndependentLayers(*layers)
+        return independent_layers((self.visible, self.visible_offset), (self.hidden, self.hidden_offset))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -42,6 +43,7 @@ from deepbelief.types import Bound
 from deepbelief.units.catalog import make_units
 
 Array = NDArray[Any]
+UPDATES, LARGE_SET = 3000, 5000  # of joint learning at least, where epochs are left open; cases for batches of 100
 
 
 class DeepBoltzmannMachine(
@@ -62,9 +64,12 @@ class DeepBoltzmannMachine(
         Gibbs sweeps per update, persistent chains, and temperatures.
     mean_field_steps : int
         Most rounds of inference per batch.
+    epochs, batch_size : int or None
+        None for 10 passes in batches of 100. Below 5,000 cases the batches are of 20, and wherever that makes fewer
+        than 3,000 updates there are more passes, up to 40: with fewer updates all layers stay near independent units.
     pretrain_epochs : int
         Epochs of greedy pre-training of each pair of layers before; centred learning needs none.
-    visible, hidden, n_values, epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, \
+    visible, hidden, n_values, learning_rate, schedule, momentum, l1, l2, centred, \
 sparsity_target, averaging, binarization, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`.
 
@@ -102,9 +107,9 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         n_chains: int = 100,
         n_replicas: int = 10,
         mean_field_steps: int = 10,
-        epochs: int = 10,
+        epochs: int | None = None,
         pretrain_epochs: int = 0,
-        batch_size: int = 100,
+        batch_size: int | None = None,
         learning_rate: float = 0.05,
         schedule: str = "linear",
         momentum: float = 0.0,
@@ -139,14 +144,16 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         X = checked(self, X, reset=True)
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
-        columns = choose_columns(X, self.visible, weight)
-        source = source_of(self, columns, X, weight=weight, seed=seed, binarizer=binarizer_of(self, seed))
+        columns, (epochs, batch_size) = choose_columns(X, self.visible, weight), self._effort(X.shape[0])
+        own: dict[str, Any] = {"batch_size": batch_size, "binarizer": binarizer_of(self, seed)}
+        source = source_of(self, columns, X, weight=weight, seed=seed, **own)
         dbm = self._new_module(X, columns, source, seed)
         resume = resume_from is not None
-        self.history_ = self._pretrain(dbm, source, folder, seed, resume)
+        how = trainer_options(self, dbm, batch_size)
+        self.history_ = self._pretrain(dbm, source, folder, how, seed, resume)
         procedure = DBMLearning(
             dbm,
-            make_negative(settings_of(self, self.epochs, self.learning_rate)),
+            make_negative(settings_of(self, epochs, self.learning_rate)),
             mean_field_steps=self.mean_field_steps,
             learning_rate=self.learning_rate,
             schedule=make_schedule(self.schedule, 1.0),
@@ -157,9 +164,9 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
             sparsity_target=self.sparsity_target,
         )
         joint = None if folder is None else folder / "joint"
-        options = {"seed": seed, "checkpoint_dir": joint, "averaging": self.averaging, **trainer_options(self, dbm)}
+        options = {"seed": seed, "checkpoint_dir": joint, "averaging": self.averaging, **how}
         saved = joint if resume and joint is not None and (joint / LATEST).exists() else None
-        self.history_ += Trainer(epochs=self.epochs, **options).fit(procedure, source, resume_from=saved).history
+        self.history_ += Trainer(epochs=epochs, **options).fit(procedure, source, resume_from=saved).history
         self.module_, self._seed, self._log_z = dbm, seed, None
         self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
         return self
@@ -170,26 +177,35 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         check_choice("learning", self.learning, ["pcd", "pt"])
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("schedule", self.schedule, SCHEDULES)
-        check_count("epochs", self.epochs, low=0)
+        if self.epochs is not None:
+            check_count("epochs", self.epochs, low=0)
         check_count("pretrain_epochs", self.pretrain_epochs, low=0)
-        check_count("batch_size", self.batch_size, low=1)
+        if self.batch_size is not None:
+            check_count("batch_size", self.batch_size, low=1)
         check_count("mean_field_steps", self.mean_field_steps, low=1)
+
+    def _effort(self, n_cases: int) -> tuple[int, int]:
+        """Epochs and batch size, those that were left open by the number of cases."""
+        open_size = 100 if n_cases >= LARGE_SET else 20
+        batch_size = open_size if self.batch_size is None else self.batch_size
+        enough = math.ceil(UPDATES / math.ceil(n_cases / batch_size))
+        return min(max(enough, 10), 40) if self.epochs is None else self.epochs, batch_size
 
     def _new_module(self, x: Any, columns: Columns, source: BatchSource, seed: int) -> DBM:
         """The machine with small random weights and the moments of the first cases."""
-        hidden = [make_units(self.hidden, n, n_values=self.n_values) for n in layer_sizes(self.hidden_layer_sizes)]
+        kind, sizes = {"n_values": self.n_values, "name": "hidden"}, layer_sizes(self.hidden_layer_sizes)
+        hidden = [make_units(self.hidden, n, **kind) for n in sizes]  # type: ignore[arg-type]
         dbm = DBM([columns.units(x, self.n_values), *hidden], generator=make_generator(seed)).to(parameter_type(self))
         start_layer(dbm, source, make_generator(seed))
         return dbm
 
     def _pretrain(
-        self, dbm: DBM, source: BatchSource, folder: Path | None, seed: int, resume: bool
+        self, dbm: DBM, source: BatchSource, folder: Path | None, options: dict[str, Any], seed: int, resume: bool
     ) -> list[dict[str, Any]]:
         if not self.pretrain_epochs:
             return []
         plan = settings_of(self, self.pretrain_epochs, self.learning_rate)
         below = None if folder is None else folder / "pretraining"
-        options = trainer_options(self, dbm)
         records = pretrain(dbm, source, plan, trainer_options=options, seed=seed, checkpoint_dir=below, resume=resume)
         return [{"layer": layer, **row} for layer, record in enumerate(records, start=1) for row in record.history]
 

@@ -41,7 +41,7 @@ class Columns:
 
     def units(self, x: Any, n_values: int | None) -> Units:
         """Visible units for the rows of `x`, after checking that they can take its values."""
-        units = make_units(self.kind, x.shape[1], n_values=n_values)
+        units = make_units(self.kind, x.shape[1], n_values=n_values, name="visible")
         for rows in dense_chunks(x):
             units.check_values(torch.as_tensor(np.array(self.inward(rows), dtype=np.float32)))
         return units

@@ -109,15 +109,15 @@ def layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> list[int]:
     return [int(size) for size in sizes]
 
 
-def trainer_options(estimator: Any, module: torch.nn.Module) -> dict[str, Any]:
-    """Device, precision, progress and threads for the trainer.
+def trainer_options(estimator: Any, module: torch.nn.Module, batch_size: int | None = None) -> dict[str, Any]:
+    """Device, precision, progress and threads for the trainer; `batch_size` where it is not the estimator's.
 
     Double precision is the module's own type, not autocast. Small products run on one thread: two would wait for each
     other longer than they work.
     """
     shown: bool | str = (True if sys.stderr.isatty() else "plain") if estimator.verbose else False
     precision = "fp32" if estimator.precision == "fp64" else estimator.precision
-    largest = max(p.numel() for p in module.parameters()) * estimator.batch_size
+    largest = max(p.numel() for p in module.parameters()) * (batch_size or estimator.batch_size)
     threads = 1 if largest < WORTH_SHARING else None
     return {"device": estimator.device, "precision": precision, "progress": shown, "threads": threads}
 
@@ -213,7 +213,7 @@ def new_dbn(estimator: Any, x: Any, columns: Columns, *, seed: int, n_classes: i
     """A DBN with small random weights for the rows of `x`, after checking them and the layer sizes."""
     sizes = layer_sizes(estimator.hidden_layer_sizes)
     visible = columns.units(x, estimator.n_values)
-    hidden = [make_units(estimator.hidden, size, n_values=estimator.n_values) for size in sizes]
+    hidden = [make_units(estimator.hidden, size, n_values=estimator.n_values, name="hidden") for size in sizes]
     dbn = DBN.of_units([visible, *hidden], n_classes, generator=make_generator(seed))
     return dbn.to(parameter_type(estimator))
 

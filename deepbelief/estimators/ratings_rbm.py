@@ -132,7 +132,7 @@ class RatingsRBM(Savable, BaseEstimator):
         self._keep_ratings(*_triples(X, y))
         model = RatingsRBMModule(
             self._n_columns,
-            make_units(self.hidden, self.n_components),
+            make_units(self.hidden, self.n_components, name="hidden"),
             self.ratings_.tolist(),
             features=self.features,
             rated=self.rated,

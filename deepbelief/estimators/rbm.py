@@ -283,7 +283,7 @@ class RBM(
 
     def _new_module(self, x: Any, columns: Columns, seed: int) -> RBMModule:
         visible = columns.units(x, self.n_values)
-        hidden = make_units(self.hidden, self.n_components, n_values=self.n_values)
+        hidden = make_units(self.hidden, self.n_components, n_values=self.n_values, name="hidden")
         return RBMModule(visible, hidden, generator=make_generator(seed)).to(parameter_type(self))
 
     def _sources(self, x: Any, weight: Any, columns: Columns, seed: int) -> tuple[BatchSource, BatchSource | None]:

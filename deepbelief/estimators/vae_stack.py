@@ -162,7 +162,7 @@ class VAEStack(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutM
         below = new_dbn(self, x, columns, seed=seed)
         last = layer_sizes(self.hidden_layer_sizes)[-1]
         top = dense_vae(
-            make_units(self.hidden, last, n_values=self.n_values),
+            make_units(self.hidden, last, n_values=self.n_values, name="hidden"),
             [self.n_components],
             hidden=[layer_sizes(self.top_hidden_layer_sizes)],
             generator=make_generator(seed, stream=TOP_STREAM),

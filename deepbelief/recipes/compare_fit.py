@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from deepbelief.energy.partition.choose import log_z
 from deepbelief.evaluation.completion import completion_results
 from deepbelief.evaluation.feature_network import FeatureNetwork
 from deepbelief.evaluation.samples import COPIES, HELD_OUT
+from deepbelief.recipes.compare_cases import Cases
+from deepbelief.recipes.compare_settings import CompareSettings
 from deepbelief.recipes.families import Family, build
 from deepbelief.recipes.model_rows import (
     MOST_SAMPLES,
@@ -31,10 +33,6 @@ from deepbelief.recipes.model_rows import (
 )
 from deepbelief.rng import make_generator
 from deepbelief.types import Bound, Result
-
-if TYPE_CHECKING:
-    from deepbelief.recipes.compare import CompareSettings
-    from deepbelief.recipes.compare_cases import Cases
 
 SECONDS, MEMORY = "training time", "peak memory of training"
 PARAMETERS, PASSES = "parameters", "passes over the data"

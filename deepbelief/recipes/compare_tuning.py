@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +19,12 @@ from deepbelief.data.order import holdout
 from deepbelief.errors import DivergenceError
 from deepbelief.evaluation.feature_network import FeatureNetwork
 from deepbelief.evaluation.kernel_distance import kernel_distance
+from deepbelief.recipes.compare_cases import Cases
 from deepbelief.recipes.compare_fit import affordable, draws_of, mean_log_likelihood
+from deepbelief.recipes.compare_settings import CompareSettings
 from deepbelief.recipes.families import Family, build, usual_rate
 from deepbelief.rng import make_generator
 from deepbelief.types import Kind, Result
-
-if TYPE_CHECKING:
-    from deepbelief.recipes.compare import CompareSettings
-    from deepbelief.recipes.compare_cases import Cases
 
 Judged = tuple[float, Kind, str]  # higher is better; the number's kind and unit
 RATE, JUDGED = "learning rate", "held-out training cases at learning rate"

@@ -22,9 +22,9 @@ from deepbelief.data.sets import load_set
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check
 from deepbelief.recipes.compare_cases import Cases, in_unit_interval, is_bits, standardized
 from deepbelief.recipes.fit_data import read_fit_data
-from deepbelief.recipes.fit_model import FIT_SETTINGS, FitSettings
+from deepbelief.recipes.fit_model import FitSettings
 from deepbelief.recipes.run_data import Preparation, find_data, grey_scale, load_run_data
-from deepbelief.recipes.run_folder import SETTINGS
+from deepbelief.recipes.run_folder import FIT_SETTINGS, SETTINGS
 from deepbelief.recipes.settings import read_settings
 from deepbelief.rng import make_generator
 
@@ -195,7 +195,7 @@ def _rows(table: Table, how: Preparation | None) -> tuple[Tensor, np.ndarray | N
         rows = _some(len(x), MOST_READ).sort().values.numpy()
         x, y = torch.from_numpy(np.array(x[rows])).flatten(1), None if y is None else y[rows]
     reader = Preparation(int(np.prod(x.shape[1:])), grey_scale(table)) if how is None else how
-    return reader.values(x.reshape(len(x), -1)), y
+    return reader.values(reader.by_name(x.reshape(len(x), -1), table.feature_names)), y
 
 
 def _scaled_like(how: Preparation | None, width: int, scale: float | None) -> Preparation:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepbelief.errors import InvalidArgumentError, check_choice
+from deepbelief.errors import InvalidArgumentError, check, check_choice
 from deepbelief.estimators.storage import INNER_FOLDER
 from deepbelief.networks.onnx import export_onnx
-from deepbelief.recipes.run_folder import CLASSIFIER, find_model
+from deepbelief.recipes.run_folder import CLASSIFIER, MODEL, check_finished, find_model
 from deepbelief.storage import load_model
 
 CODERS = ("encode", "decode", "reconstruct")
@@ -36,7 +36,10 @@ def export_model(folder: Path, path: Path, way: str | None = None) -> tuple[Way,
     "predict" of a run takes its fine-tuned network. Returns the way, and how far onnxruntime's outputs are from torch's
     at most.
     """
-    place = find_model(folder, CLASSIFIER if way == "predict" else "model")
+    check(path.suffix == ".onnx", f"--out must end in .onnx. Got {str(path)!r}.")
+    check_finished(folder)
+    tuned = way == "predict" and (folder / CLASSIFIER).is_dir()
+    place = find_model(folder, CLASSIFIER if tuned else MODEL)
     if (place / INNER_FOLDER).is_dir():
         raise InvalidArgumentError(
             f"MODEL must be one model by itself. Got an estimator around another. Export that: {place / INNER_FOLDER}."

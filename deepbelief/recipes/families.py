@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from deepbelief.errors import check, check_choice
 from deepbelief.estimators.storage import ESTIMATORS
-
-if TYPE_CHECKING:
-    from deepbelief.recipes.compare_cases import Cases
+from deepbelief.recipes.compare_cases import Cases
 
 BATCH = 50  # cases of an update, for every family
 

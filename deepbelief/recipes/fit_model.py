@@ -15,17 +15,17 @@ import yaml
 from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
 from deepbelief.data.windows import frames_and_contexts
-from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError, check_choice
+from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError, check, check_choice
 from deepbelief.estimators.storage import ESTIMATORS
 from deepbelief.evaluation.classification import classification_results, regression_results
 from deepbelief.evaluation.measured import mean_result
 from deepbelief.files import atomic_write_text
 from deepbelief.recipes.fit_data import FitData, Part, read_fit_data
-from deepbelief.recipes.run_folder import MODEL, REPORT, RESULTS, write_results
+from deepbelief.recipes.run_folder import FIT_SETTINGS, MODEL, REPORT, RESULTS, how_far, places_in, write_results
 from deepbelief.training.processes import connect
 from deepbelief.types import Bound, Result
 
-FIT_SETTINGS, CHECKPOINTS = "fit.yaml", "checkpoints"
+CHECKPOINTS = "checkpoints"
 OF_SERIES = ("ConditionalRBM", "SeriesAnomalyDetector")  # the order of their cases is that of time
 OWN = ("checkpoint_dir", "verbose", "random_state")  # what the run decides itself
 
@@ -47,7 +47,9 @@ class FitSettings:
     def __post_init__(self) -> None:
         check_choice("estimator", self.estimator, ESTIMATORS)
         for name in self.arguments:
-            check_choice("an argument", name, settable(self.estimator))
+            remedy = "Say --seed." if name == "random_state" else "Leave it out."
+            check(name not in OWN, f"the arguments must leave out what a fit sets itself. Got {name}. {remedy}")
+            check_choice(f"an argument of {self.estimator}", name, settable(self.estimator))
 
     def to_yaml(self) -> str:
         """All settings, those of the estimator that were not given with their defaults."""
@@ -99,7 +101,7 @@ def fit_model(
         settings.data,
         label=settings.label,
         key=settings.key,
-        target=settings.target,
+        target=_target(settings),
         held_out=settings.held_out,
         in_order=settings.estimator in OF_SERIES,
         seed=settings.seed,
@@ -114,6 +116,21 @@ def fit_model(
         data.how.write(folder / MODEL)
         write_results(folder, results)
     return results
+
+
+def list_fits(folder: Path) -> list[dict[str, str]]:
+    """The fits in `folder` and in the folders just below it, as `list_runs` lists runs."""
+    plans = {place: FitSettings.from_file(place / FIT_SETTINGS) for place in places_in(folder, FIT_SETTINGS)}
+    return [
+        {"folder": str(place), "model": plan.estimator, "data": plan.data, **how_far(place)}
+        for place, plan in plans.items()
+    ]
+
+
+def _target(settings: FitSettings) -> str:
+    """What labels are: whole numbers, which are classes elsewhere, are values to whom predicts values."""
+    of_values = settings.estimator == "RatingsRBM" or is_regressor(estimator_class(settings.estimator)())
+    return "value" if of_values and settings.target == "auto" else settings.target
 
 
 def build(settings: FitSettings, folder: Path, verbose: int = 0) -> Any:
@@ -216,7 +233,7 @@ def _open(settings: FitSettings, folder: Path, resume: bool, overwrite: bool) ->
         raise InvalidArgumentError(
             f"the folder must be new or empty. Got {str(folder)!r}. Choose another, or write over a fit (overwrite)."
         )
-    for stale in (RESULTS, REPORT):
+    for stale in (RESULTS, REPORT) if used else ():
         (folder / stale).unlink(missing_ok=True)
     atomic_write_text(path, settings.to_yaml())
 

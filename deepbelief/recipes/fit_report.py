@@ -28,9 +28,9 @@ from deepbelief.evaluation.gather import GalleryBudget, as_states
 from deepbelief.evaluation.gather_any import gather_any
 from deepbelief.evaluation.measured import random_rows
 from deepbelief.recipes.fit_data import FitData, Part, read_fit_data
-from deepbelief.recipes.fit_model import FIT_SETTINGS, OF_SERIES, FitSettings
+from deepbelief.recipes.fit_model import OF_SERIES, FitSettings
 from deepbelief.recipes.run_data import Preparation
-from deepbelief.recipes.run_folder import RESULTS, find_model, read_results
+from deepbelief.recipes.run_folder import FIT_SETTINGS, RESULTS, find_model, read_results
 from deepbelief.rng import make_generator
 from deepbelief.types import Bound, Result
 

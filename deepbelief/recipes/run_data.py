@@ -63,6 +63,13 @@ class Preparation:
     target_shift: float = 0.0
     target_spread: float = 1.0
 
+    def by_name(self, x: Tensor, names: list[str] | None) -> Tensor:
+        """The columns of `x` in the order that the model learned them in, where a file has the same in another."""
+        known = self.feature_names
+        if names is None or known is None or names == known or sorted(names) != sorted(known):
+            return x
+        return x[:, [names.index(name) for name in known]]
+
     def values(self, x: Tensor) -> Tensor:
         """The raw rows `x` in the model's range, before any bits are drawn; NaN stays NaN."""
         if x.shape[1] != self.n_features:

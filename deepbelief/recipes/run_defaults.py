@@ -71,7 +71,7 @@ def settings_for(
     batch_size = 100 if n >= 5000 else 20
     learning = _learning(visible, epochs or _between(UPDATES * batch_size / n, 5, 400), len(model["layers"]), d)
     first = learning[0]
-    steps = f"{first['epochs']} epochs of {-(-n // batch_size):,} steps for each layer"
+    steps = f"{_counted(first['epochs'], 'epoch')} of {_counted(-(-n // batch_size), 'step')} for each layer"
     reasons += [sizes, f"{steps}, at a learning rate of {first['learning_rate']}."]
     values: dict[str, Any] = {"model": model, "batch_size": batch_size, "learning": learning}
     values["threads"] = threads_for(batch_size, [d, *model["layers"]])
@@ -111,7 +111,8 @@ def _layers(visible: str, d: int, wanted: Sequence[int] | None) -> tuple[dict[st
     grows = all(above >= below for below, above in zip([d, *sizes], sizes[1:], strict=False))
     tied = visible == "bernoulli" and len(sizes) > 1 and grows
     tail = ", each above the first starting as the transpose of the one below" if tied else ""
-    words = f"{d} columns get {len(sizes)} layer{'s' if len(sizes) > 1 else ''} of {', '.join(map(str, sizes))} units"
+    each = f"{', '.join(map(str, sizes))} unit{'' if sizes == [1] else 's'}"
+    words = f"{_counted(d, 'column')} {'gets' if d == 1 else 'get'} {_counted(len(sizes), 'layer')} of {each}"
     return {"visible": visible, "layers": sizes, "tied": tied}, f"{words}{tail}."
 
 
@@ -138,8 +139,13 @@ def _fine_tuning(y: Tensor) -> tuple[dict[str, Any], str]:
     plan = {"epochs": epochs, "batch_size": batch_size, "learning_rate": 0.005, "dropout": 0.2}
     task = "values (say --target class if not), so it learns to predict them"
     if not is_value:
-        task = f"{len(y[y >= 0].unique())} classes, so it learns them"
-    return plan, f"{n:,} labels are {task} by back-propagation for {epochs} epochs."
+        task = f"of {_counted(len(y[y >= 0].unique()), 'class', 'classes')}, so it learns them"
+    return plan, f"{_counted(n, 'label')} {'is' if n == 1 else 'are'} {task} by back-propagation for {epochs} epochs."
+
+
+def _counted(n: int, one: str, more: str = "") -> str:
+    """A number with its noun: "1 column", "64 columns"."""
+    return f"{n:,} {one if n == 1 else more or one + 's'}"
 
 
 def _between(value: float, low: int, high: int) -> int:

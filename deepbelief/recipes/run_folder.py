@@ -17,6 +17,7 @@ from deepbelief.recipes.settings import RunSettings, read_settings, write_settin
 from deepbelief.types import Result
 
 SETTINGS, RESULTS, HISTORY, REPORT = "settings.yaml", "results.json", "history.json", "report.html"
+FIT_SETTINGS = "fit.yaml"  # in the place of the first, of a fit
 MODEL, CLASSIFIER, GALLERY, CHECKPOINTS = "model", "classifier", "gallery", "checkpoints"
 PRODUCTS = (RESULTS, REPORT, HISTORY, GALLERY, CLASSIFIER, MODEL, CHECKPOINTS, SETTINGS)  # the order of removal
 
@@ -26,7 +27,9 @@ def open_folder(settings: RunSettings, folder: Path, *, resume: bool, overwrite:
 
     Raises `InvalidArgumentError` when the folder holds something else, or a run of other settings.
     """
-    has_run, is_used = (folder / SETTINGS).exists(), folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    is_used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    has_run = (folder / SETTINGS).exists()
+    is_begun = has_run and any(part.name != SETTINGS for part in folder.iterdir())  # else it was refused before
     if has_run and resume:
         _check_same(settings, read_settings(folder / SETTINGS), folder)
         return (folder / RESULTS).exists()
@@ -34,7 +37,7 @@ def open_folder(settings: RunSettings, folder: Path, *, resume: bool, overwrite:
         raise InvalidArgumentError(
             f"the run's folder must be new or empty. Got {str(folder)!r}. Choose another folder."
         )
-    if has_run and not overwrite:
+    if is_begun and not overwrite:
         raise InvalidArgumentError(
             f"the run's folder must be new. Got {str(folder)!r}, which holds a run. "
             "Go on with it (resume), write over it (overwrite), or choose another folder."
@@ -57,6 +60,16 @@ def find_model(folder: str | Path, part: str = MODEL) -> Path:
     """The folder of a saved model: `folder` itself, or the `part` of the run in it."""
     path = Path(folder)
     return path / part if (path / part).is_dir() else path
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse the folder of a run or a fit that has no model yet, in whose place nobody would look for one."""
+    for verb, settings in (("train", SETTINGS), ("fit", FIT_SETTINGS)):
+        if (folder / settings).is_file() and not (folder / MODEL).is_dir():
+            raise InvalidArgumentError(
+                f"MODEL must have learned to its end. Got {str(folder)!r}, which has no model yet. "
+                f"Go on with: deepbelief {verb} --resume --out {folder}"
+            )
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -82,20 +95,29 @@ def read_results(folder: Path) -> list[Result]:
 
 def list_runs(folder: Path) -> list[dict[str, str]]:
     """The runs in `folder` and in the folders just below it: what each is and how far it came."""
+    return [_describe(place) for place in places_in(folder, SETTINGS)]
+
+
+def places_in(folder: Path, settings: str) -> list[Path]:
+    """`folder` and the folders just below it, where they hold such a file of settings."""
     places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    return [_describe(place) for place in places if (place / SETTINGS).is_file()]
+    return [place for place in places if (place / settings).is_file()]
 
 
 def _describe(folder: Path) -> dict[str, str]:
     plan = read_settings(folder / SETTINGS)
+    sizes = "-".join(map(str, plan.model.layers))
+    named = {"folder": str(folder), "model": f"{plan.model.kind.upper()} {sizes}", "data": plan.data.name}
+    return {**named, **how_far(folder)}
+
+
+def how_far(folder: Path) -> dict[str, str]:
+    """Whether a run or a fit is finished, and its main number."""
     done = (folder / RESULTS).exists()
     wanted = ("test error rate", "test log-likelihood")
     rows = [row for name in wanted for row in (read_results(folder) if done else []) if row.quantity == name]
     number = f"{rows[0].quantity} {rows[0].value:.4g} {rows[0].unit} ({rows[0].kind})" if rows else ""
-    sizes = "-".join(map(str, plan.model.layers))
-    state = "finished" if done else "interrupted"
-    named = {"folder": str(folder), "model": f"{plan.model.kind.upper()} {sizes}", "data": plan.data.name}
-    return {**named, "state": state, "number": number}
+    return {"state": "finished" if done else "interrupted", "number": number}
 
 
 def recipe_names() -> list[str]:

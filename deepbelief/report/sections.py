@@ -68,13 +68,16 @@ def _filters(gallery: Gallery, view: View) -> Section | None:
     if not gallery.filters:
         return None
     section = Section("filters", "What the units look for", view.weights_lead())
+    sizes = {str(layer.get("name")): int(layer.get("units", 0)) for layer in gallery.layers or []}
     for i, weights in enumerate(gallery.filters):
         name = f"layer {i + 1}"
         block = view.weights(weights, name)
         most = MOST_UNITS if gallery.image_shape else MOST_BAR_UNITS
-        count = (
-            f"{min(len(weights), most)} of {len(weights)} units." if len(weights) > most else f"{len(weights)} units."
-        )
+        shown, whole = (
+            min(len(weights), most),
+            max(len(weights), sizes.get(name, 0)),
+        )  # a gallery keeps some units' weights
+        count = f"{shown} of {whole} units." if shown < whole else f"{whole} units."
         note = gallery.filter_notes[i] if gallery.filter_notes and i < len(gallery.filter_notes) else ""
         block.heading, block.lead = name.capitalize(), f"{note} {count}".strip()
         section.blocks.append(block)

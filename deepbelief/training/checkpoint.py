@@ -18,6 +18,14 @@ LATEST, BEST = "checkpoint.safetensors", "best.safetensors"
 KIND = "training checkpoint"
 
 
+def of_layer(checkpoint_dir: str | Path | None, layer: int, resume: bool) -> tuple[Path | None, Path | None]:
+    """Where layer number `layer` (from 1) keeps its checkpoints, and the one it goes on from; None for none."""
+    if checkpoint_dir is None:
+        return None, None
+    folder = Path(checkpoint_dir) / f"layer-{layer}"
+    return folder, folder / LATEST if resume and (folder / LATEST).exists() else None
+
+
 def random_state(device: torch.device) -> dict[str, Any]:
     """The global random streams, which dropout draws from."""
     state: dict[str, Any] = {"cpu": torch.get_rng_state()}

@@ -29,11 +29,11 @@ def units_from_config(config: Mapping[str, Any]) -> Units:
     return Units.rebuild(config)
 
 
-def make_units(kind: str | Units, size: int, *, n_values: int | None = None) -> Units:
+def make_units(kind: str | Units, size: int, *, n_values: int | None = None, name: str = "kind") -> Units:
     """Units of a named kind for rows of `size` numbers.
 
     `n_values` is the width of a categorical or pooled group, or how many values a count has: binomial units run from 0
-    to ``n_values - 1``, and multinomial rows sum to it.
+    to ``n_values - 1``, and multinomial rows sum to it. `name` is what the caller calls `kind`.
 
     >>> make_units("bernoulli", 3)
     Bernoulli(size=3)
@@ -49,7 +49,7 @@ def make_units(kind: str | Units, size: int, *, n_values: int | None = None) -> 
         if kind.size != size:
             raise InvalidArgumentError(f"units must have size {size}, the width of the data. Got size={kind.size}.")
         return kind
-    check_choice("kind", kind, [k for k in KINDS if k != SideBySide.kind])
+    check_choice(name, kind, [k for k in KINDS if k != SideBySide.kind])
     if kind in (Binomial.kind, Multinomial.kind):
         if n_values is None or n_values < 2:
             raise InvalidArgumentError(

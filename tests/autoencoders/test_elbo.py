@@ -19,7 +19,6 @@ from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.data.source import ArraySource
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.storage import state_to_bytes
-from deepbelief.training.callbacks import Callback
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
 from deepbelief.units.bernoulli import Bernoulli
@@ -34,6 +33,7 @@ from tests.oracle.variational import (
     linear_vae,
     tiny_vae,
 )
+from tests.training.stops import InterruptAt
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -167,17 +167,6 @@ def test_the_doubly_reparameterized_encoder_is_quieter(generator: torch.Generato
 # -- training -------------------------------------------------------------------------------------------------------
 
 
-class StopAt(Callback):
-    """Interrupts after one step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, trainer: Any) -> None:
-        if trainer.step == self.step:
-            raise KeyboardInterrupt
-
-
 def patterns(n: int = 60) -> Tensor:
     """Bits that hang together in two groups."""
     g = torch.Generator().manual_seed(7)
@@ -220,7 +209,7 @@ def test_resumed_is_never_stopped(options: dict[str, Any], n_condition: int, pri
     plan: dict[str, Any] = {"epochs": 5, "averaging": 0.9}
     whole = train(make(), options, **plan)
     with pytest.raises(KeyboardInterrupt):
-        train(make(), options, callbacks=[StopAt(8)], checkpoint_dir=tmp_path, **plan)
+        train(make(), options, callbacks=[InterruptAt(8)], checkpoint_dir=tmp_path, **plan)
     assert state_to_bytes(train(make(), options, resume_from=tmp_path, **plan)) == state_to_bytes(whole)
 
 

@@ -24,7 +24,6 @@ from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Coder, Completer, Density, Sampler, Storable
 from deepbelief.rng import bernoulli
 from deepbelief.storage import load_model, save_model, state_to_bytes
-from deepbelief.training.callbacks import Callback
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch, Bound, Clamp
 from deepbelief.units.bernoulli import Bernoulli
@@ -32,6 +31,7 @@ from deepbelief.units.gaussian import Gaussian
 from tests.oracle.checks import make_context
 from tests.oracle.pvalues import FALSE_ALARM, counts_p_value, means_p_value
 from tests.oracle.variational import all_bits
+from tests.training.stops import InterruptAt
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -233,17 +233,6 @@ def test_cold_soft_bits_are_bits(generator: torch.Generator) -> None:
 # -- training and use -----------------------------------------------------------------------------------------------
 
 
-class StopAt(Callback):
-    """Interrupts after one step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, trainer: Any) -> None:
-        if trainer.step == self.step:
-            raise KeyboardInterrupt
-
-
 def patterns() -> Tensor:
     """Bits in two groups that go together."""
     g = torch.Generator().manual_seed(7)
@@ -277,7 +266,7 @@ def test_resumed_is_never_stopped(gradient: str, n_codes: int, tmp_path: Path) -
     options: dict[str, Any] = {"gradient": gradient, "k": 2, "warmup": 0.5}
     states = [train(options, n_codes, epochs=4, averaging=0.9)]
     with pytest.raises(KeyboardInterrupt):
-        train(options, n_codes, epochs=4, averaging=0.9, callbacks=[StopAt(7)], checkpoint_dir=tmp_path)
+        train(options, n_codes, epochs=4, averaging=0.9, callbacks=[InterruptAt(7)], checkpoint_dir=tmp_path)
     states.append(train(options, n_codes, epochs=4, averaging=0.9, resume_from=tmp_path))
     for state in states:
         del state["model"]

@@ -146,7 +146,7 @@ def test_frames_of_a_sequence_are_scored_in_their_rows(garden, call):
         (["sample", "numbers", "--condition", "red"], "must be numbers like 0.5,2 or a file"),
         (["score", "numbers", "x.npy"], "a conditional VAE must be given a condition. Got none"),
         (["score", "numbers", "bare.csv", "--condition", "c.npy"], "one for each of 80 cases. Got 9"),
-        (["score", "plain", "x.npy", "--condition", "1"], "for a VAE without a condition"),
+        (["score", "plain", "x.npy", "--condition", "1"], "for VAE, which takes none"),
         (["score", "context", "x.npy", "--annealed", "9"], "is for a VAE or an RBM of `fit`. Got ConditionalRBM"),
         (["sample", "context"], "--condition must name the condition of a ConditionalRBM: 1 numbers"),
         (["score", "context", "x.npy"], "a conditional ConditionalRBM must be given a condition"),

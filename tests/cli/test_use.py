@@ -54,11 +54,6 @@ def test_sample_tempers_when_asked(trained, call):
     assert (done.exit_code, "method must be one of 'gibbs', 'pt'" in done.stderr) == (1, True)
 
 
-def test_sample_by_class_needs_labels_in_the_top(trained, call):
-    done = call("sample", trained, "--label", "3")
-    assert (done.exit_code, "labels must sit in the top RBM" in done.stderr) == (1, True)
-
-
 def test_complete_keeps_what_is_given(trained, call, tmp_path):
     x = load_set("digits", split="test").scaled()[:5].numpy()
     holes = x.copy()

@@ -144,7 +144,7 @@ def test_rows_name_their_walk_their_step_and_their_space(models, call, tmp_path)
     [
         (["gan", "x.npy"], "must have encode and decode. Got GAN"),
         (["conditional", "x.npy"], "a conditional VAE must be given a condition. Got none"),
-        (["vae", "x.npy", "--condition", "4"], "for a VAE without a condition"),
+        (["vae", "x.npy", "--condition", "4"], "for VAE, which takes none"),
         (["vae", "x.npy", "--rows", "0"], "--rows must name 2 cases or more"),
         (["vae", "x.npy", "--rows", "0,x"], "--rows must be numbers like 0,3. Got '0,x'"),
         (["vae", "x.npy", "--rows", "0,30"], "--rows must be at least 0 and at most 29"),

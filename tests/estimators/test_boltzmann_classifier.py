@@ -11,8 +11,8 @@ from sklearn.datasets import load_digits
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.estimators.boltzmann_classifier import DeepBoltzmannClassifier
 from deepbelief.estimators.storage import load_estimator
-from deepbelief.training.callbacks import Callback
 from deepbelief.training.trainer import Trainer
+from tests.training.stops import StopAt
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16
@@ -55,17 +55,6 @@ def test_no_fine_tuning_is_refused() -> None:
         clone(SMALL).set_params(fine_tune_epochs=0).fit(X[:20], Y[:20])
 
 
-class StopAfter(Callback):
-    """Ctrl-C after some steps of a training of some kind."""
-
-    def __init__(self, steps: int, procedure: str) -> None:
-        self.steps, self.procedure = steps, procedure
-
-    def on_step_end(self, trainer: Any) -> None:
-        if trainer.step == self.steps and type(trainer.procedure).__name__ == self.procedure:
-            trainer.request_stop("interrupted")
-
-
 @pytest.mark.parametrize("stage", ["DBMLearning", "SupervisedProcedure"])
 def test_an_interrupted_fit_is_resumed_bit_for_bit(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = clone(SMALL).set_params(checkpoint_dir=tmp_path)
@@ -73,7 +62,7 @@ def test_an_interrupted_fit_is_resumed_bit_for_bit(stage: str, tmp_path: Path, m
     start = Trainer.__init__
 
     def with_stop(self: Trainer, **options: Any) -> None:
-        start(self, **{**options, "callbacks": [*options.get("callbacks", []), StopAfter(4, stage)]})
+        start(self, **{**options, "callbacks": [*options.get("callbacks", []), StopAt(4, stage)]})
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "__init__", with_stop)

@@ -16,8 +16,8 @@ from deepbelief.energy.partition.exact import exact_log_z
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, StorageError
 from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
-from deepbelief.training.callbacks import Callback
 from deepbelief.training.trainer import Trainer
+from tests.training.stops import StopAt
 
 FALSE_ALARM = 1e-6
 DIGITS = load_digits().data / 16
@@ -184,17 +184,6 @@ def test_partial_fit_after_fit_goes_on_from_there() -> None:
     assert model.partial_fit(PATTERNS)._learning_state["negative"]["updates"] == updates + 1
 
 
-class StopAfter(Callback):
-    """Ctrl-C after some steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    def on_step_end(self, trainer: Any) -> None:
-        if trainer.step == self.steps:
-            trainer.request_stop("interrupted")
-
-
 @both
 def test_a_training_that_was_interrupted_is_resumed_bit_for_bit(
     model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -204,7 +193,7 @@ def test_a_training_that_was_interrupted_is_resumed_bit_for_bit(
     start = Trainer.__init__
     with monkeypatch.context() as patch:
         patch.setattr(
-            Trainer, "__init__", lambda self, **o: start(self, **{**o, "callbacks": [*o["callbacks"], StopAfter(25)]})
+            Trainer, "__init__", lambda self, **o: start(self, **{**o, "callbacks": [*o["callbacks"], StopAt(25)]})
         )
         with pytest.raises(KeyboardInterrupt):
             clone(model).set_params(**settings).fit(BITS)

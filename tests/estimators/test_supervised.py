@@ -20,8 +20,8 @@ from deepbelief.estimators.network import DeepBeliefNetwork
 from deepbelief.estimators.rbm import RBM
 from deepbelief.estimators.regressor import DeepBeliefRegressor
 from deepbelief.estimators.storage import load_estimator
-from deepbelief.training.callbacks import Callback
 from deepbelief.training.trainer import Trainer
+from tests.training.stops import StopAt
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16
@@ -154,17 +154,6 @@ def test_pipeline_grid_and_pandas_output() -> None:
     assert few.best_score_ > 0.5
 
 
-class StopAfter(Callback):
-    """Ctrl-C after some steps of a training of some kind."""
-
-    def __init__(self, steps: int, procedure: str) -> None:
-        self.steps, self.procedure = steps, procedure
-
-    def on_step_end(self, trainer: Any) -> None:
-        if trainer.step == self.steps and type(trainer.procedure).__name__ == self.procedure:
-            trainer.request_stop("interrupted")
-
-
 @pytest.mark.parametrize("stage", ["LikelihoodLearning", "SupervisedProcedure"])
 def test_an_interrupted_fit_is_resumed_bit_for_bit(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = DeepBeliefClassifier((8, 6), dropout=0.2, checkpoint_dir=tmp_path, **QUICK)
@@ -172,7 +161,7 @@ def test_an_interrupted_fit_is_resumed_bit_for_bit(stage: str, tmp_path: Path, m
     start = Trainer.__init__
 
     def with_stop(self: Trainer, **options: Any) -> None:
-        start(self, **{**options, "callbacks": [*options["callbacks"], StopAfter(7, stage)]})
+        start(self, **{**options, "callbacks": [*options["callbacks"], StopAt(7, stage)]})
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "__init__", with_stop)

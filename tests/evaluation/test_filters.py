@@ -18,14 +18,7 @@ from deepbelief.evaluation.pictures import (
     picture_half,
     reconstructions,
 )
-
-
-def random_dbn(sizes: list[int], generator: torch.Generator, n_classes: int | None = None) -> DBN:
-    dbn = DBN.of_sizes(sizes, n_classes, generator=generator)
-    with torch.no_grad():
-        for parameter in dbn.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return dbn
+from tests.oracle.zoo import random_dbn
 
 
 @pytest.mark.parametrize("n_classes", [None, 3])

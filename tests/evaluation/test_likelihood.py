@@ -23,6 +23,7 @@ from deepbelief.types import Bound, Result
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.categorical import Categorical
 from deepbelief.units.gaussian import Gaussian
+from tests.oracle.zoo import random_dbn
 
 
 def random_rbm(n_visible: int, n_hidden: int, generator: torch.Generator, scale: float = 1.0) -> RBM:
@@ -31,14 +32,6 @@ def random_rbm(n_visible: int, n_hidden: int, generator: torch.Generator, scale:
         for units in (rbm.visible, rbm.hidden):
             units.bias.copy_(torch.randn(units.size, generator=generator))
     return rbm
-
-
-def random_dbn(sizes: list[int], generator: torch.Generator, n_classes: int | None = None) -> DBN:
-    dbn = DBN.of_sizes(sizes, n_classes, generator=generator)
-    with torch.no_grad():
-        for parameter in dbn.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return dbn
 
 
 def exact_dbn_log_likelihood(dbn: DBN, x: Tensor) -> Tensor:

@@ -124,3 +124,12 @@ def random_offsets(rbm: RBM, generator: torch.Generator) -> None:
     for units, offset in ((rbm.visible, rbm.visible_offset), (rbm.hidden, rbm.hidden_offset)):
         inputs = 0.7 * torch.randn(1, units.size, generator=generator, dtype=torch.float64)
         offset.copy_(units.mean(inputs)[0])
+
+
+def random_dbn(sizes: list[int], generator: torch.Generator, n_classes: int | None = None) -> DBN:
+    """A DBN of bits with parameters from the normal distribution."""
+    dbn = DBN.of_sizes(sizes, n_classes, generator=generator)
+    with torch.no_grad():
+        for parameter in dbn.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return dbn

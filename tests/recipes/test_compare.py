@@ -14,8 +14,10 @@ from deepbelief.cli.compare import draw
 from deepbelief.errors import DivergenceError, InvalidArgumentError
 from deepbelief.estimators.rbm import RBM
 from deepbelief.recipes import compare as compare_file
-from deepbelief.recipes.compare import CompareSettings, compare, over_seeds, read_cases
+from deepbelief.recipes.compare import compare, over_seeds
+from deepbelief.recipes.compare_data import read_cases
 from deepbelief.recipes.compare_fit import MEMORY, SECONDS
+from deepbelief.recipes.compare_settings import CompareSettings
 from deepbelief.recipes.compare_tuning import JUDGED, RATE, searched, tuned_rate
 from deepbelief.recipes.families import FAMILIES, build, usual_rate
 from deepbelief.recipes.model_rows import LIKELIHOOD

@@ -16,9 +16,11 @@ import torch
 from deepbelief.cli.compare import command_of, draw
 from deepbelief.cli.compare import compare as compare_verb
 from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError
-from deepbelief.recipes.compare import CompareSettings, able, compare, read_cases
+from deepbelief.recipes.compare import able, compare
 from deepbelief.recipes.compare_cases import Cases, standardized
+from deepbelief.recipes.compare_data import read_cases
 from deepbelief.recipes.compare_fit import reference_rows
+from deepbelief.recipes.compare_settings import CompareSettings
 from deepbelief.recipes.families import FAMILIES, build, usual_rate
 from deepbelief.recipes.model_rows import LIKELIHOOD, can_be_judged, independent_row
 from tests.report.test_page import Page

@@ -235,3 +235,12 @@ def test_filters_share_a_scale_on_request():
     assert "tiles share one scale" in pages[1]
     pictures = [re.search(r'src="(data:[^"]*)"', page).group(1) for page in pages]
     assert pictures[0] != pictures[1]
+
+
+def test_filters_say_of_how_many_units_they_are():
+    """A gallery keeps the weights of a hundred units; the layer has more."""
+    layers = [{"name": "data", "units": 6}, {"name": "layer 1", "units": 500}, {"name": "layer 2", "units": 3}]
+    page = render_report(Gallery("Many", layers=layers, image_shape=(2, 3), filters=[np.eye(6), np.eye(6)[:3]]))
+    assert "6 of 500 units." in page
+    assert "3 units." in page
+    assert "6 units." in render_report(Gallery("Few", image_shape=(2, 3), filters=[np.eye(6)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from deepbelief.energy.gradients.tempered import TemperedChains
 from deepbelief.energy.gradients.trajectory import TrajectoryChains
 from deepbelief.energy.partition.tap import check_order
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidArgumentError, check_choice, check_count, check_range
+from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count, check_range
 from deepbelief.training.schedules import SCHEDULES, make_schedule
 
 OBJECTIVES = ("pl", "ratio", "score", "tap")
@@ -89,7 +89,10 @@ class LearningSettings:
         check_count("n_replicas", self.n_replicas, low=2)
         check_range("swap_acceptance", self.swap_acceptance, low=0, high=1)
         check_count("ladder_every", self.ladder_every, low=1)
-        check_range("sparsity_cost", self.sparsity_cost, low=0)
+        for name in ("learning_rate", "sparsity_cost", "l1", "l2", "group_cost"):
+            check_range(name, getattr(self, name), low=0)
+        for name in ("momentum", "offset_rate"):
+            check_range(name, getattr(self, name), low=0, high=1)
         check_order(self.tap_order, "tap_order")
         if self.learning in OBJECTIVES and (self.sparsity_target is not None or self.group_size is not None):
             others = ", ".join(rule for rule in RULES if rule not in OBJECTIVES)
@@ -123,6 +126,15 @@ class LearningSettings:
     def to_dict(self) -> dict[str, Any]:
         """Names and values, for storage and reports."""
         return asdict(self)
+
+
+def settings_of_each(
+    settings: LearningSettings | Sequence[LearningSettings], n: int, of: str = "layer"
+) -> list[LearningSettings]:
+    """One `LearningSettings` for all of `n` layers (or whatever `of` says), or one for each, as one for each."""
+    each = [settings] * n if isinstance(settings, LearningSettings) else list(settings)
+    check(len(each) == n, f"settings must be one or {n}, one for each {of}. Got {len(each)}.")
+    return each
 
 
 def make_procedure(rbm: RBM, settings: LearningSettings) -> LikelihoodLearning | ObjectiveLearning:

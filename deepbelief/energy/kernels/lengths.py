@@ -8,12 +8,16 @@ Desjardins et al. 2010 for RBMs) over the lengths that are wanted anyway. Short 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
 from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
+
+if TYPE_CHECKING:
+    from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
 
 
 @torch.no_grad()

@@ -16,20 +16,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from deepbelief.energy.kernels.lengths import spread_lengths, swap, sweep
 from deepbelief.energy.partition.ais import Progress, share_chains
-from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
 from deepbelief.errors import InvalidArgumentError, check_choice, check_count
 from deepbelief.maths.logspace import log_mean_exp
 from deepbelief.protocols import Generator
 from deepbelief.rng import bernoulli
 from deepbelief.training.processes import Processes
 from deepbelief.types import Kind
+
+if TYPE_CHECKING:
+    from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
 
 QUICK_STATES, MOST_STATES = 1 << 12, 1 << 22  # every state costs a product with the whole vocabulary
 POPULATIONS = 10  # independent ones, whose spread is the standard error

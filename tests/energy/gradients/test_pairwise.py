@@ -31,7 +31,6 @@ from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Procedure
 from deepbelief.rng import make_generator
 from deepbelief.storage import state_to_bytes
-from deepbelief.training.callbacks import Callback
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
 from tests.oracle.checks import largest_gap, make_context
@@ -44,6 +43,7 @@ from tests.oracle.pairwise import (
     tiny_machine,
 )
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value
+from tests.training.stops import StopAt
 
 Gradient = dict[str, Tensor]
 close = torch.testing.assert_close
@@ -236,17 +236,6 @@ def test_hidden_units_learn_what_no_pair_shows() -> None:
     assert float(machine.log_likelihood(x)) > (independent + best) / 2
 
 
-class StopAt(Callback):
-    """Stops the training in the middle of an epoch."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, trainer: Trainer) -> None:
-        if trainer.step == self.step:
-            trainer.request_stop("enough")
-
-
 @pytest.mark.parametrize("learning", ["pcd", "cd", "pl"])
 def test_resumed_is_never_stopped(learning: Any, tmp_path: Path) -> None:
     def run(**options: Any) -> tuple[BoltzmannMachine, PairwiseLearning]:
@@ -255,7 +244,7 @@ def test_resumed_is_never_stopped(learning: Any, tmp_path: Path) -> None:
         procedure = make_pairwise_procedure(machine, settings)
         x = (torch.rand(50, 4, generator=make_generator(1)) < 0.4).float()
         folder = options.pop("folder", None)
-        stop = [StopAt(8)] if folder else []
+        stop = [StopAt(8, reason="enough")] if folder else []
         trainer = Trainer(epochs=4, seed=3, progress=False, checkpoint_dir=folder, callbacks=stop)
         trainer.fit(procedure, make_source(x, batch_size=10, seed=0), **options)
         return machine, procedure
