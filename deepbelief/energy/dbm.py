@@ -25,7 +25,7 @@ from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.errors import check, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
-from deepbelief.units.base import Units
+from deepbelief.units.base import Units, check_layers
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.catalog import units_from_config
 
@@ -48,6 +48,8 @@ class DBM(nn.Module):
         check(len(layers) >= 3, f"layers must be the data and at least 2 hidden ones. Got {len(layers)}. Use an RBM.")
         check_range("weight_std", weight_std, low=0)
         self.layers = nn.ModuleList([units if isinstance(units, Units) else Bernoulli(units) for units in layers])
+        for lower, upper in pairwise(self.units):
+            check_layers(lower, upper)
         sizes = [units.size for units in self.units]
         shapes = pairwise(sizes)
         self.couplings = nn.ParameterList([weight_std * torch.randn(shape, generator=generator) for shape in shapes])

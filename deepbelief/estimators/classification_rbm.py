@@ -165,7 +165,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         columns = choose_columns(X, self.visible, weight)
         model = ClassificationRBMModule(
             columns.units(X, self.n_values),
-            make_units(self.hidden, self.n_components),
+            make_units(self.hidden, self.n_components, n_values=self.n_values),
             len(self.classes_),
             generator=make_generator(seed),
         ).to(parameter_type(self))
