@@ -209,10 +209,23 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         check_is_fitted(self, "module_")
         return face.decode(self.module_, self._columns, face.checked_codes(X, self._n_features_out))
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_steps: int = 1000, mean: bool = False) -> Array:
-        """Draws from the model: the ends of `n_samples` chains of `n_steps` Gibbs sweeps."""
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        random_state: Any = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+        method: str = "gibbs",
+    ) -> Array:
+        """Draws from the model: the ends of `n_samples` chains of `n_steps` Gibbs sweeps.
+
+        With ``method="pt"``, of parallel tempering of all layers at `n_replicas` temperatures. With `mean`, the means
+        that the last draws come from. Without `random_state` the estimator's own is used.
+        """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
+        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
+        return face.sample(self.module_, columns, n_samples, state, **options)
 
     @property
     def log_z_(self) -> Bound:

@@ -78,7 +78,9 @@ def test_it_watches_the_exact_likelihood(weight: list[float] | None, generator: 
 
 def test_it_watches_no_likelihood_where_the_batch_holds_means_of_hidden_layers(generator: torch.Generator) -> None:
     dbm = DBM([3, 2, 2], generator=generator)
-    assert "log_likelihood" not in DBMLearning(dbm, ExactModel()).step(Batch(torch.zeros(4, 3)), make_context(generator))
+    assert "log_likelihood" not in DBMLearning(dbm, ExactModel()).step(
+        Batch(torch.zeros(4, 3)), make_context(generator)
+    )
 
 
 def test_too_large_a_model_gets_a_sentence(generator: torch.Generator) -> None:
