@@ -79,6 +79,6 @@ def test_chains_that_ran_away_get_a_sentence(generator: torch.Generator) -> None
     with torch.no_grad():
         rbm.weight.copy_(2 * torch.eye(2))
     with pytest.raises(
-        InvalidDataError, match="log weights must be finite. Got .* Where chains run away Z is infinite"
+        InvalidDataError, match=r"finite\. Got .* Where chains run away Z is infinite"
     ):
         log_z(rbm, n_chains=10, betas=50, burn_in=200, generator=generator)
