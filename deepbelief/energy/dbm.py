@@ -218,6 +218,10 @@ class DBM(nn.Module):
 
     # -- storage ----------------------------------------------------------------------------------------------------
 
+    def empty_like(self) -> Self:
+        """A machine of the same layers, type and device with parameters of its own."""
+        return type(self).from_config(self.config()).to(self.weights[0])
+
     def config(self) -> dict[str, Any]:
         """What rebuilds the model (without its parameters), as JSON."""
         return {"layers": [units.config() for units in self.units]}

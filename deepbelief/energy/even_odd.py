@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ class Layered(Protocol):
 
     @property
     def offsets(self) -> list[Tensor]: ...
+
+    def empty_like(self) -> Self: ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class EvenOdd(nn.Module):
     def weights(self) -> Sequence[Tensor]:
         """The couplings between neighbouring layers, from the data up."""
         return self.machine.weights
+
+    def empty_like(self) -> EvenOdd:
+        """The same view of a machine of the same layers, type and device with parameters of its own."""
+        return EvenOdd(self.machine.empty_like())
 
     # -- rows and layers --------------------------------------------------------------------------------------------
 

@@ -55,9 +55,10 @@ class DeepBoltzmannMachine(
     ----------
     hidden_layer_sizes : sequence of at least 2 int
         Numbers of hidden units from the bottom to the top.
-    learning : "pcd" or "pt"
-        The model's half by persistent chains, or by chains at `n_replicas` temperatures (parallel tempering), for data
-        whose modes plain chains do not leave; of the greedy pre-training, too.
+    learning : "pcd", "pt" or "ptt"
+        The model's half by persistent chains, by chains at `n_replicas` temperatures (parallel tempering), for data
+        whose modes plain chains do not leave, or by chains at checkpoints of the training (trajectory tempering), where
+        temperatures do not reach them either; of the greedy pre-training, too.
     k, n_chains, n_replicas : int
         Gibbs sweeps per update, persistent chains, and temperatures.
     mean_field_steps : int
@@ -167,7 +168,7 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
     def _check_settings(self) -> None:
         sizes = layer_sizes(self.hidden_layer_sizes)
         check(len(sizes) >= 2, f"hidden_layer_sizes must name at least 2 layers. Got {len(sizes)}. Use RBM for 1.")
-        check_choice("learning", self.learning, ["pcd", "pt"])
+        check_choice("learning", self.learning, ["pcd", "pt", "ptt"])
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_count("epochs", self.epochs, low=0)

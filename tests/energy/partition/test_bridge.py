@@ -78,7 +78,5 @@ def test_chains_that_ran_away_get_a_sentence(generator: torch.Generator) -> None
     rbm = RBM(Gaussian(2), Gaussian(2), weight_std=0.0)
     with torch.no_grad():
         rbm.weight.copy_(2 * torch.eye(2))
-    with pytest.raises(
-        InvalidDataError, match=r"finite\. Got .* Where chains run away Z is infinite"
-    ):
+    with pytest.raises(InvalidDataError, match=r"finite\. Got .* Where chains run away Z is infinite"):
         log_z(rbm, n_chains=10, betas=50, burn_in=200, generator=generator)
