@@ -88,7 +88,8 @@ class RBM(
         How grey levels in [0, 1] become bits while learning (and when scored).
     watch : sequence of names
         Numbers to measure about ten times in a training, kept in ``history_``: "reconstruction_error",
-        "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation", "relaxation_time", "chain_gap".
+        "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation", "relaxation_time", "chain_gap",
+        "running_log_likelihood".
     validation_fraction : float
         Share of the cases that are held out, for `watch`.
     device, precision
