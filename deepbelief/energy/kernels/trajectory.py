@@ -35,12 +35,12 @@ def frozen(model: Rung) -> Rung:
 @torch.no_grad()
 def uncoupled(model: Rung) -> Rung:
     """The model's base of independent units, as a model of its layers: the first rung."""
-    copy, base = frozen(model), model.base()
+    copy, base = model.empty_like(), model.base()
     for weight in copy.weights:
         weight.zero_()
     copy.visible.load_state_dict(base.visible.state_dict())
     copy.hidden.load_state_dict(base.hidden.state_dict())
-    return copy
+    return copy.requires_grad_(False)
 
 
 @torch.no_grad()
