@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,9 @@ from deepbelief.belief.greedy import start_layer
 from deepbelief.energy.convolutional_rbm import ConvolutionalRBM
 from deepbelief.energy.gradients.convolutional import ConvolutionalLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_negative, settings_of_each
+from deepbelief.energy.gradients.sparsity import check_no_groups
 from deepbelief.energy.kernels.clamped import check_clamp, to_average
+from deepbelief.energy.kernels.tempering import CHAINS
 from deepbelief.energy.pretraining import MappedSource
 from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count
 from deepbelief.protocols import BatchSource, Generator
@@ -32,6 +34,8 @@ from deepbelief.training.schedules import make_schedule
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Clamp
 from deepbelief.units.base import Units
+
+RULES = ("cd", "pcd", "pt")  # ways to the model's half
 
 
 class ConvolutionalDBN(nn.Module):
@@ -121,19 +125,25 @@ class ConvolutionalDBN(nn.Module):
         n_steps: int = 1000,
         n_down: int = 20,
         mean: bool = False,
+        method: Literal["gibbs", "pt"] = "gibbs",
+        n_replicas: int = 10,
     ) -> Tensor:
         """`n` pictures: `n_steps` sweeps of the top RBM, then `n_down` of each layer below with its blocks clamped.
 
-        With `condition`, chains go up by draws and down again, and put the known pixels back (`complete` with draws).
+        The top runs by `method` as for `RBM.sample`. With `condition`, chains go up by draws and down again, and put
+        the known pixels back (`complete` with draws).
         """
         check_count("n", n, low=1)
         check_count("n_steps", n_steps, low=1)
         check_count("n_down", n_down, low=1)
+        check_choice("method", method, CHAINS)
         if condition is not None:
+            check(method == "gibbs", f'method must be "gibbs" with a condition. Got method={method!r}. Leave one out.')
             start = condition.apply(self.layers[0].visible_offset.expand(n, -1))
             return self._clamped(start, condition, n_steps, 1, generator)[0]
         alone = len(self.layers) == 1
-        a = self.layers[-1].sample(n, generator=generator, n_steps=n_steps, mean=mean and alone)
+        options: dict[str, Any] = {"n_steps": n_steps, "method": method, "n_replicas": n_replicas}
+        a = self.layers[-1].sample(n, generator=generator, mean=mean and alone, **options)
         return a if alone else self._downward(a, n_down, generator)[int(mean)]
 
     @torch.no_grad()
@@ -201,13 +211,14 @@ def train_convolutional(
 ) -> list[TrainingRecord]:
     """Train the layers from the bottom to the top on draws of the pooling units below, in place.
 
-    One `LearningSettings` for all layers, or one for each; ``learning`` is "cd" or "pcd". With `checkpoint_dir`, layer
+    One `LearningSettings` for all layers, or one for each; ``learning`` is one of `RULES`. With `checkpoint_dir`, layer
     l is kept in ``layer-l/``, and `resume` goes on from there.
     """
     each = settings_of_each(settings, len(dbn.layers))
     records = []
     for index, (rbm, plan) in enumerate(zip(dbn.layers, each, strict=True)):
-        check_choice("learning", plan.learning, ["cd", "pcd"])
+        check_choice("learning", plan.learning, RULES)
+        check_no_groups(plan.to_dict(), "filters")
         inner = MappedSource(source, _Lift(dbn, index))
         folder, saved = of_layer(checkpoint_dir, index + 1, resume)
         if saved is None:
@@ -222,6 +233,7 @@ def train_convolutional(
             momentum=plan.momentum,
             optimizer=plan.optimizer,
             l2=plan.l2,
+            l1=plan.l1,
             centred=plan.centred,
             offset_rate=plan.offset_rate,
             sparsity_target=plan.sparsity_target,

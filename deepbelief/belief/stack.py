@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -20,14 +19,13 @@ from deepbelief.belief.annealed_bound import annealed_bound
 from deepbelief.belief.bound import importance_bound, variational_bound
 from deepbelief.belief.layers import Layer
 from deepbelief.energy.kernels.clamped import check_clamp, to_average
-from deepbelief.energy.kernels.tempering import sample_tempered
+from deepbelief.energy.kernels.tempering import CHAINS
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units
 
-CHAINS = ("gibbs", "pt")
 BOUNDS = {"variational": variational_bound, "importance": importance_bound, "annealed": annealed_bound}
 
 
@@ -142,7 +140,7 @@ class BeliefStack(nn.Module, ABC):
     ) -> Tensor:
         """`n` cases: `n_steps` of Gibbs sampling in the top RBM, then one pass of draws down.
 
-        With ``method="pt"`` the top runs parallel tempering at ten temperatures (`sample_tempered`), at ten times the
+        With ``method="pt"`` the top runs parallel tempering at ten temperatures (as `RBM.sample`), at ten times the
         cost, where its chains would stay in one mode.
         `labels` (n,) clamps the label of each chain; `condition` clamps entries of the data, by `complete` with draws.
         ``mean=True`` ends with the means of the data given the layer above, which make smoother pictures.
@@ -157,8 +155,7 @@ class BeliefStack(nn.Module, ABC):
         clamp = None if labels is None else self._label_clamp(labels, n)
         alone = len(self.layers) == 1  # then the means are the top's own
         options: dict[str, Any] = {"n_steps": n_steps, "mean": mean and alone, "generator": generator}
-        draw = self.top.sample if method == "gibbs" else partial(sample_tempered, self.top)
-        v = self.without_label(draw(n, condition=clamp, **options))
+        v = self.without_label(self.top.sample(n, condition=clamp, method=method, **options))
         return self.downward(v, sample=True, mean_at_end=mean, generator=generator)
 
     @torch.no_grad()

@@ -22,6 +22,7 @@ from deepbelief.energy.graph import Graph
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.coloured import ColouredGibbs, ColouredMetropolis
 from deepbelief.energy.kernels.coloured_tempering import PairwiseLadder
+from deepbelief.energy.kernels.tempering import tempered_chains
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.partition.pairwise import PathFromIndependent
 from deepbelief.energy.site_posterior import log_sum_hidden, mean_field
@@ -189,24 +190,37 @@ class BoltzmannMachine(nn.Module):
         generator: Generator = None,
         n_steps: int = 1000,
         mean: bool = False,
-        method: Literal["gibbs", "metropolis"] = "gibbs",
+        method: Literal["gibbs", "metropolis", "pt"] = "gibbs",
+        n_replicas: int = 10,
     ) -> Tensor:
         """`n` cases: visible ends of `n` chains of `n_steps` sweeps, with the entries of `condition` clamped.
 
         A sweep draws each variable given all others ("gibbs"), or proposes it another value ("metropolis", which moves
-        more often where variables have two values). ``mean=True`` returns the means given all others at the last visit.
+        more often where variables have two values), or does the first at `n_replicas` temperatures that swap their
+        states ("pt", parallel tempering: between modes that single sites do not cross). ``mean=True`` returns the means
+        given all others at the last visit ("pt": given all others at the end).
         """
         check_count("n", n, low=1)
         check_count("n_steps", n_steps, low=1)
-        check_choice("method", method, KERNELS)
+        check_choice("method", method, [*KERNELS, "pt"])
         if condition is not None:
             check_clamp(self.visible, condition)
+        if method == "pt":
+            return self._sample_tempered(n, condition, n_steps, n_replicas, mean, generator)
         kernel = KERNELS[method](self)
         state, n_visible = kernel.init(n, generator=generator), self.visible.size
         state, info = run_chain(kernel, state, n_steps, clamp=condition, generator=generator)
         if not mean:
             return state.x[:, :n_visible]
         rows = info.mean[:, :n_visible]
+        return rows if condition is None else condition.apply(rows)
+
+    def _sample_tempered(
+        self, n: int, condition: Clamp | None, n_steps: int, n_replicas: int, mean: bool, generator: Generator
+    ) -> Tensor:
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_replicas": n_replicas, "generator": generator}
+        x = tempered_chains(self, n, condition=condition, **steps).v[-1]
+        rows = (self.conditional_mean(x) if mean else x)[:, : self.visible.size]
         return rows if condition is None else condition.apply(rows)
 
     @torch.no_grad()

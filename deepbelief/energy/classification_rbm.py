@@ -11,7 +11,7 @@ Pascanu & Bengio 2012, "Learning algorithms for the classification restricted Bo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -152,12 +152,15 @@ class ClassificationRBM(nn.Module):
         generator: Generator = None,
         n_steps: int = 1000,
         mean: bool = False,
+        method: Literal["gibbs", "pt"] = "gibbs",
+        n_replicas: int = 10,
     ) -> Tensor:
-        """`n` cases x: the ends of chains of `n_steps` Gibbs sweeps over x, y and h.
+        """`n` cases x: the ends of chains of `n_steps` sweeps over x, y and h, with `method` as for `RBM.sample`.
 
         `labels` (n,), or one for all, holds the labels (below 0: free); `condition` holds entries of x.
         """
-        rows = self.sample_joint(n, condition=condition, labels=labels, generator=generator, n_steps=n_steps, mean=mean)
+        options: dict[str, Any] = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": n_replicas}
+        rows = self.sample_joint(n, condition=condition, labels=labels, generator=generator, **options)
         return rows[:, : self.n_features]
 
     @torch.no_grad()
@@ -170,6 +173,8 @@ class ClassificationRBM(nn.Module):
         generator: Generator = None,
         n_steps: int = 1000,
         mean: bool = False,
+        method: Literal["gibbs", "pt"] = "gibbs",
+        n_replicas: int = 10,
     ) -> Tensor:
         """`n` cases with their one-hot labels (or label probabilities, with `mean`): (n, n_features + n_classes)."""
         check_count("n", n, low=1)
@@ -180,7 +185,8 @@ class ClassificationRBM(nn.Module):
             x = nothing if condition is None else condition.values.to(nothing).expand(shape)
             known = nothing.bool() if condition is None else condition.known.expand(shape)
             clamp = self._clamp(x, known, None if labels is None else labels.expand(n))
-        return self.rbm.sample(n, condition=clamp, generator=generator, n_steps=n_steps, mean=mean)
+        options: dict[str, Any] = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": n_replicas}
+        return self.rbm.sample(n, condition=clamp, generator=generator, **options)
 
     @torch.no_grad()
     def complete(

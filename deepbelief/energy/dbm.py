@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,13 @@ from deepbelief.energy.collapsed import collapsed_bound
 from deepbelief.energy.even_odd import EvenOdd
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.kernels.tempering import CHAINS, sample_tempered
 from deepbelief.energy.mean_field import MOST_STEPS, Posterior, bound, infer
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.errors import check, check_count, check_range
+from deepbelief.errors import check, check_choice, check_count, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
-from deepbelief.units.base import Units
+from deepbelief.units.base import Units, check_layers
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.catalog import units_from_config
 
@@ -48,6 +49,8 @@ class DBM(nn.Module):
         check(len(layers) >= 3, f"layers must be the data and at least 2 hidden ones. Got {len(layers)}. Use an RBM.")
         check_range("weight_std", weight_std, low=0)
         self.layers = nn.ModuleList([units if isinstance(units, Units) else Bernoulli(units) for units in layers])
+        for lower, upper in pairwise(self.units):
+            check_layers(lower, upper)
         sizes = [units.size for units in self.units]
         shapes = pairwise(sizes)
         self.couplings = nn.ParameterList([weight_std * torch.randn(shape, generator=generator) for shape in shapes])
@@ -124,14 +127,23 @@ class DBM(nn.Module):
         generator: Generator = None,
         n_steps: int = 1000,
         mean: bool = False,
+        method: Literal["gibbs", "pt"] = "gibbs",
+        n_replicas: int = 10,
     ) -> Tensor:
         """`n` cases: the ends of `n` chains of `n_steps` Gibbs sweeps, with the entries of `condition` clamped.
 
-        ``mean=True`` returns the means that the last draws were made from, which make smoother pictures.
+        With ``method="pt"``, of parallel tempering at `n_replicas` temperatures, whose swaps carry the states of all
+        layers between modes that plain chains do not leave.
+        ``mean=True`` returns the means that the last draws were made from ("pt": those given the odd layers at the
+        end), which make smoother pictures.
         """
         check_count("n", n, low=1)
         check_count("n_steps", n_steps, low=1)
+        check_choice("method", method, CHAINS)
         view, clamp = self.even_odd(), None if condition is None else self._widened(condition)
+        if method == "pt":
+            steps: dict[str, Any] = {"n_steps": n_steps, "n_replicas": n_replicas, "generator": generator}
+            return sample_tempered(view, n, condition=clamp, mean=mean, **steps)[:, : self.visible.size]
         kernel = BlockGibbs(view)
         state, info = run_chain(kernel, kernel.init(n, generator=generator), n_steps, clamp=clamp, generator=generator)
         if not mean:
@@ -205,6 +217,10 @@ class DBM(nn.Module):
             offset.copy_(mean[0])
 
     # -- storage ----------------------------------------------------------------------------------------------------
+
+    def empty_like(self) -> Self:
+        """A machine of the same layers, type and device with parameters of its own."""
+        return type(self).from_config(self.config()).to(self.weights[0])
 
     def config(self) -> dict[str, Any]:
         """What rebuilds the model (without its parameters), as JSON."""

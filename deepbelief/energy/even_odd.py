@@ -7,7 +7,7 @@ of these two. Block Gibbs sampling, annealing, enumeration and persistent chains
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class Layered(Protocol):
     @property
     def offsets(self) -> list[Tensor]: ...
 
+    def empty_like(self) -> Self: ...
+
 
 class EvenOdd(CoupledLayers):
     """Layers 0, 2, ... as "visible" and layers 1, 3, ... as "hidden", sharing all parameters with the machine.
@@ -47,6 +49,10 @@ class EvenOdd(CoupledLayers):
     def weights(self) -> Sequence[Tensor]:
         """The couplings between neighbouring layers, from the data up."""
         return self.machine.weights
+
+    def empty_like(self) -> EvenOdd:
+        """The same view of a machine of the same layers, type and device with parameters of its own."""
+        return EvenOdd(self.machine.empty_like())
 
     # -- rows and layers --------------------------------------------------------------------------------------------
 

@@ -52,6 +52,11 @@ class RBM(TwoLayers):
         self.register_buffer("visible_offset", self.visible.mean(zero_v).detach()[0])
         self.register_buffer("hidden_offset", self.hidden.mean(zero_h).detach()[0])
 
+    @property
+    def weights(self) -> list[Tensor]:
+        """The couplings between neighbouring layers: here one, as `DBM.weights` are several."""
+        return [self.weight]
+
     # -- products -----------------------------------------------------------------------------------------------
 
     def input_h_from_v(self, v: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ Whether the products are those of a matrix or of a convolution is all that model
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ from torch import Tensor
 from deepbelief.energy.coupled_layers import CoupledLayers, IndependentLayers, independent_layers
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.gibbs import BlockGibbs
+from deepbelief.energy.kernels.tempering import CHAINS, sample_tempered
+from deepbelief.energy.partition.ais import Layers
 from deepbelief.energy.partition.choose import log_z as choose_log_z
-from deepbelief.errors import check_count
+from deepbelief.errors import check_choice, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 
@@ -26,6 +29,10 @@ class TwoLayers(CoupledLayers):
 
     visible_offset: Tensor
     hidden_offset: Tensor
+
+    @abstractmethod
+    def base(self) -> Layers:
+        """Independent units with the means that the offsets remember: where annealing starts."""
 
     # -- energies ---------------------------------------------------------------------------------------------------
 
@@ -44,15 +51,23 @@ class TwoLayers(CoupledLayers):
         generator: Generator = None,
         n_steps: int = 1000,
         mean: bool = False,
+        method: Literal["gibbs", "pt"] = "gibbs",
+        n_replicas: int = 10,
     ) -> Tensor:
         """`n` cases: the ends of `n` chains of `n_steps` Gibbs sweeps, with the entries of `condition` clamped.
 
-        ``mean=True`` returns the means that the last draws were made from, which make smoother pictures.
+        With ``method="pt"``, of parallel tempering at `n_replicas` temperatures, for models whose chains stay in one
+        mode (`sample_tempered`). ``mean=True`` returns the means that the last draws were made from, which make
+        smoother pictures ("pt": those given the hidden units at the end).
         """
         check_count("n", n, low=1)
         check_count("n_steps", n_steps, low=1)
+        check_choice("method", method, CHAINS)
         if condition is not None:
             check_clamp(self.visible, condition)
+        if method == "pt":
+            options: dict[str, Any] = {"n_steps": n_steps, "n_replicas": n_replicas, "mean": mean}
+            return sample_tempered(self, n, condition=condition, generator=generator, **options)
         kernel = BlockGibbs(self)
         state = kernel.init(n, generator=generator)
         state, info = run_chain(kernel, state, n_steps, clamp=condition, generator=generator)

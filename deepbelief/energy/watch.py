@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,13 +13,15 @@ from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.pseudolikelihood import pseudo_log_likelihood
 from deepbelief.energy.rbm import RBM
+from deepbelief.energy.running_likelihood import RUNNING, RunningLikelihood
 from deepbelief.errors import InvalidArgumentError, check_choice
 from deepbelief.rng import make_generator
 from deepbelief.training.processes import joined
 from deepbelief.types import Bound
 
 OF_THE_MODEL = ("reconstruction_error", "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation")
-QUANTITIES = (*OF_THE_MODEL, *CHAIN_QUANTITIES)
+OF_LEARNING = (*CHAIN_QUANTITIES, RUNNING)  # of the chains that learning has, and of the weights that they follow
+QUANTITIES = (*OF_THE_MODEL, *OF_LEARNING)
 
 
 def reconstruction_error(rbm: RBM, v: Tensor, generator: torch.Generator) -> float:
@@ -49,6 +51,8 @@ class Looks:
     ) -> None:
         self.rbm, self.train, self.held_out = rbm, train, held_out
         self.quantities, self.seed, self.betas = quantities, seed, betas
+        cases = train if held_out is None else held_out
+        self.running = RunningLikelihood(rbm, train, cases, seed=seed) if RUNNING in quantities else None
 
     @torch.no_grad()
     def __call__(self, *_: object) -> dict[str, Any]:
@@ -57,7 +61,7 @@ class Looks:
         generator = make_generator(self.seed, cases.device)
         numbers: dict[str, Any] = {}
         for name in self.quantities:
-            if name in CHAIN_QUANTITIES:
+            if name in OF_LEARNING:
                 continue
             value = _measure(name, self.rbm, self.train, cases, self.held_out is not None, generator, self.betas)
             if value is not None:
@@ -67,10 +71,22 @@ class Looks:
     def look_at_learning(self, procedure: object, epoch: int) -> dict[str, Any]:
         """The numbers of the chains that `procedure` leans on, with the weights that they follow (not averaged)."""
         names = [name for name in self.quantities if name in CHAIN_QUANTITIES]
-        if not names:
-            return {}
-        negative, generator = getattr(procedure, "negative", None), make_generator(self.seed, self.train.device)
-        return dict(measure_chains(self.rbm, negative, self.train, quantities=names, generator=generator))
+        negative, found = getattr(procedure, "negative", None), {}
+        if names:
+            generator = make_generator(self.seed, self.train.device)
+            found = measure_chains(self.rbm, negative, self.train, quantities=names, generator=generator)
+        if self.running is not None:
+            found[RUNNING] = self.running.look(negative, epoch)
+        return dict(found)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later looks depend on: the running log Z, where it is watched."""
+        return {} if self.running is None else self.running.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put `state` back."""
+        if self.running is not None:
+            self.running.load_state_dict(state)
 
 
 def make_watch(
@@ -87,7 +103,8 @@ def make_watch(
     ``free_energy_gap`` is the mean free energy of the held-out cases minus that of the training cases: it grows when
     the model learns its training cases by heart (Hinton 2010, section 6). ``log_likelihood`` is exact or by AIS both
     ways with `betas` temperatures. ``relaxation_time`` and ``chain_gap`` are of the chains that learning uses (see
-    `measure_chains`). Quantities that the units cannot have are left out.
+    `measure_chains`), ``running_log_likelihood`` carries log Z from look to look (`RunningLikelihood`). Quantities that
+    the units cannot have are left out.
     """
     for name in quantities:
         check_choice("quantities", name, QUANTITIES)

@@ -284,10 +284,12 @@ device, precision, checkpoint_dir, verbose, random_state
     ) -> Array:
         """Draws from the model: the ends of `n_samples` chains of `n_steps` sweeps; bits where columns were cut.
 
-        `method` is "gibbs" or "metropolis", as for the module. Without `random_state` the estimator's own is used.
+        `method` is "gibbs", "metropolis" or "pt" (parallel tempering at `n_replicas` temperatures), as for the module.
+        Without `random_state` the estimator's own is used.
         """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean, method=method)
+        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
+        return face.sample(self.module_, columns, n_samples, state, **options)
 
     @property
     def log_z_(self) -> Bound:

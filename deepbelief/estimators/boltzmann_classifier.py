@@ -204,10 +204,22 @@ max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
         columns = self._columns
         return through(self.module_, DBMNetwork.features, checked(self, X), columns.inward)
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_steps: int = 1000, mean: bool = False) -> Array:
-        """Draws from the generative model: the ends of `n_samples` chains of `n_steps` Gibbs sweeps."""
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        random_state: Any = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+        method: str = "gibbs",
+    ) -> Array:
+        """Draws from the generative model: the ends of `n_samples` chains of `n_steps` sweeps.
+
+        `method` is "gibbs" or "pt", as for `deepbelief.DeepBoltzmannMachine`.
+        """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        return face.sample(self.dbm_, columns, n_samples, state, n_steps=n_steps, mean=mean)
+        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
+        return face.sample(self.dbm_, columns, n_samples, state, **options)
 
     def complete(
         self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None

@@ -57,9 +57,10 @@ class DeepBoltzmannMachine(
     ----------
     hidden_layer_sizes : sequence of at least 2 int
         Numbers of hidden units from the bottom to the top.
-    learning : "pcd" or "pt"
-        The model's half by persistent chains, or by chains at `n_replicas` temperatures (parallel tempering), for data
-        whose modes plain chains do not leave; of the greedy pre-training, too.
+    learning : "pcd", "pt" or "ptt"
+        The model's half by persistent chains, by chains at `n_replicas` temperatures (parallel tempering), for data
+        whose modes plain chains do not leave, or by chains at checkpoints of the training (trajectory tempering), where
+        temperatures do not reach them either; of the greedy pre-training, too.
     k, n_chains, n_replicas : int
         Gibbs sweeps per update, persistent chains, and temperatures.
     mean_field_steps : int
@@ -174,7 +175,7 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
     def _check_settings(self) -> None:
         sizes = layer_sizes(self.hidden_layer_sizes)
         check(len(sizes) >= 2, f"hidden_layer_sizes must name at least 2 layers. Got {len(sizes)}. Use RBM for 1.")
-        check_choice("learning", self.learning, ["pcd", "pt"])
+        check_choice("learning", self.learning, ["pcd", "pt", "ptt"])
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("schedule", self.schedule, SCHEDULES)
         if self.epochs is not None:
@@ -225,10 +226,23 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         check_is_fitted(self, "module_")
         return face.decode(self.module_, self._columns, face.checked_codes(X, self._n_features_out))
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_steps: int = 1000, mean: bool = False) -> Array:
-        """Draws from the model: the ends of `n_samples` chains of `n_steps` Gibbs sweeps."""
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        random_state: Any = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+        method: str = "gibbs",
+    ) -> Array:
+        """Draws from the model: the ends of `n_samples` chains of `n_steps` Gibbs sweeps.
+
+        With ``method="pt"``, of parallel tempering of all layers at `n_replicas` temperatures. With `mean`, the means
+        that the last draws come from. Without `random_state` the estimator's own is used.
+        """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
+        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
+        return face.sample(self.module_, columns, n_samples, state, **options)
 
     @property
     def log_z_(self) -> Bound:

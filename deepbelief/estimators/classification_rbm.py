@@ -16,10 +16,8 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from deepbelief.belief.greedy import MOMENT_BATCHES
 from deepbelief.energy.classification_rbm import UNKNOWN
 from deepbelief.energy.classification_rbm import ClassificationRBM as ClassificationRBMModule
-from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.classification import ClassificationLearning
-from deepbelief.energy.gradients.negative import NegativePhase
-from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.settings import LearningSettings, make_negative
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_pair, checked_weight, in_type, through, without_weightless
@@ -68,8 +66,8 @@ class ClassificationRBM(
         Weight of the generative term of "hybrid", and of log p(x) for each unlabelled case.
     visible, hidden, n_values
         Kinds of units, as for `deepbelief.RBM`.
-    learning, k, n_chains
-        The model's half of the generative terms: "cd" or "pcd".
+    learning, k, n_chains, n_replicas
+        The model's half of the generative terms: "cd", "pcd", or "pt" (chains at `n_replicas` temperatures).
     epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, sparsity_cost, averaging, \
 binarization, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`; `optimizer` is "adam" or "sgd".
@@ -117,6 +115,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         learning: str = "cd",
         k: int = 1,
         n_chains: int = 100,
+        n_replicas: int = 10,
         epochs: int = 20,
         batch_size: int = 100,
         learning_rate: float = 0.01,
@@ -139,7 +138,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         self.n_components = n_components
         self.objective, self.alpha, self.beta = objective, alpha, beta
         self.visible, self.hidden, self.n_values = visible, hidden, n_values
-        self.learning, self.k, self.n_chains = learning, k, n_chains
+        self.learning, self.k, self.n_chains, self.n_replicas = learning, k, n_chains, n_replicas
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.schedule, self.momentum, self.optimizer = learning_rate, schedule, momentum, optimizer
         self.l1, self.l2, self.centred = l1, l2, centred
@@ -155,7 +154,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         check_basics(self)
         check_count("n_components", self.n_components, low=1)
         check_choice("objective", self.objective, OBJECTIVES)
-        check_choice("learning", self.learning, ["cd", "pcd"])
+        check_choice("learning", self.learning, ["cd", "pcd", "pt"])
         X, y = checked_pair(self, X, y)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
@@ -165,7 +164,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         columns = choose_columns(X, self.visible, weight)
         model = ClassificationRBMModule(
             columns.units(X, self.n_values),
-            make_units(self.hidden, self.n_components, name="hidden"),
+            make_units(self.hidden, self.n_components, n_values=self.n_values, name="hidden"),
             len(self.classes_),
             generator=make_generator(seed),
         ).to(parameter_type(self))
@@ -197,12 +196,10 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
     def _procedure(self, model: ClassificationRBMModule, *, unlabelled: bool) -> ClassificationLearning:
         discriminative = 0.0 if self.objective == "generative" else 1.0
         generative = {"hybrid": self.alpha, "discriminative": 0.0, "generative": 1.0}[self.objective]
-        negative: NegativePhase = (
-            ContrastiveDivergence(self.k) if self.learning == "cd" else PersistentChains(self.n_chains, self.k)
-        )
+        chains = {name: getattr(self, name) for name in ("learning", "k", "n_chains", "n_replicas")}
         return ClassificationLearning(
             model,
-            negative,
+            make_negative(LearningSettings(**chains)),
             discriminative=discriminative,
             generative=generative,
             unlabelled=self.beta if unlabelled else 0.0,
@@ -250,10 +247,14 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         random_state: Any = None,
         n_steps: int = 1000,
         mean: bool = False,
+        method: str = "gibbs",
     ) -> Array:
-        """Draws of cases; `label` is one class for all of them, or one for each."""
+        """Draws of cases; `label` is one class for all of them, or one for each.
+
+        With ``method="pt"``, by parallel tempering at `n_replicas` temperatures, where chains would stay in one mode.
+        """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        options: dict[str, Any] = {"n_steps": n_steps, "mean": mean}
+        options: dict[str, Any] = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
         if label is not None:
             wanted = np.broadcast_to(np.asarray(label), (n_samples,))
             unknown = [value for value in wanted.tolist() if value not in self.classes_.tolist()]

@@ -179,7 +179,7 @@ checkpoint_dir, verbose, random_state
             self.context_mean_, self.context_scale_ = contexts.mean(0), np.where(spread > 0, spread, 1.0)
         return ConditionalRBMModule(
             columns.units(frames, self.n_values),
-            make_units(self.hidden, self.n_components, name="hidden"),
+            make_units(self.hidden, self.n_components, n_values=self.n_values, name="hidden"),
             contexts.shape[1],
             generator=make_generator(seed),
         ).to(parameter_type(self))

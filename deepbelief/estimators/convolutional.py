@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from deepbelief.belief.convolutional_dbn import ConvolutionalDBN, train_convolutional
+from deepbelief.belief.convolutional_dbn import RULES, ConvolutionalDBN, train_convolutional
 from deepbelief.energy.convolutional_rbm import ConvolutionalRBM
 from deepbelief.errors import InvalidArgumentError, check_choice
 from deepbelief.estimators import generative as face
@@ -64,9 +64,10 @@ class ConvolutionalBeliefNetwork(
     all_layers : bool
         Whether `transform` gives the pooling units of all layers side by side, or those of the top alone.
     visible : "auto", "bernoulli" or "gaussian"
-    learning : "cd" or "pcd"
-    k, n_chains, epochs, batch_size, learning_rate, schedule, momentum, l2, centred, sparsity_target, sparsity_cost, \
-averaging, binarization, device, precision, checkpoint_dir, verbose, random_state
+    learning : "cd", "pcd" or "pt"
+        Contrastive divergence, persistent chains, or chains at `n_replicas` temperatures (parallel tempering).
+    k, n_chains, n_replicas, epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, \
+sparsity_cost, averaging, binarization, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`. Shared weights move by the mean over the places that share them.
 
     Attributes
@@ -103,6 +104,7 @@ averaging, binarization, device, precision, checkpoint_dir, verbose, random_stat
         learning: str = "cd",
         k: int = 1,
         n_chains: int = 100,
+        n_replicas: int = 10,
         epochs: int | Sequence[int] = 10,
         batch_size: int = 100,
         learning_rate: float | Sequence[float] = 0.5,
@@ -123,7 +125,8 @@ averaging, binarization, device, precision, checkpoint_dir, verbose, random_stat
     ) -> None:
         self.n_filters, self.filter_size, self.pool = n_filters, filter_size, pool
         self.image_shape, self.all_layers = image_shape, all_layers
-        self.visible, self.learning, self.k, self.n_chains = visible, learning, k, n_chains
+        self.visible, self.learning, self.k = visible, learning, k
+        self.n_chains, self.n_replicas = n_chains, n_replicas
         self.epochs, self.batch_size = epochs, batch_size
         self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
         self.l1, self.l2, self.centred = l1, l2, centred
@@ -136,7 +139,7 @@ averaging, binarization, device, precision, checkpoint_dir, verbose, random_stat
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, resume_from: str | Path | None = None) -> Self:
         """Learn from X: (n_samples, n_features) or pictures; `y` is not used."""
         check_basics(self)
-        check_choice("learning", self.learning, ["cd", "pcd"])
+        check_choice("learning", self.learning, RULES)
         check_choice("visible", self.visible, ["auto", "bernoulli", "gaussian"])
         given = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         X = checked(self, X, reset=True)
@@ -190,10 +193,22 @@ averaging, binarization, device, precision, checkpoint_dir, verbose, random_stat
         give = ConvolutionalDBN.features if self.all_layers else ConvolutionalDBN.encode
         return through(self.module_, give, checked(self, X), columns.inward)
 
-    def sample(self, n_samples: int = 1, *, random_state: Any = None, n_steps: int = 1000, mean: bool = False) -> Array:
-        """New pictures, in rows: `n_steps` sweeps of the top RBM, then down (see `ConvolutionalDBN.sample`)."""
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        random_state: Any = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+        method: str = "gibbs",
+    ) -> Array:
+        """New pictures, in rows: `n_steps` sweeps of the top RBM, then down (see `ConvolutionalDBN.sample`).
+
+        With ``method="pt"`` the top runs parallel tempering at `n_replicas` temperatures.
+        """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
+        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
+        return face.sample(self.module_, columns, n_samples, state, **options)
 
     @property
     def log_z_(self) -> Bound:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array
 from torch import Tensor
 
-from deepbelief.energy.kernels.tempering import sample_tempered as draw_tempered
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.estimators.arrays import (
@@ -55,12 +54,6 @@ def sample(module: Any, columns: Columns, n: int, random_state: Any, **options: 
     """`n` draws of the module, on the data's scale."""
     generator = make_generator(seed_of(random_state), device_of(module), stream=SAMPLE_STREAM)
     return columns.outward(module.sample(n, generator=generator, **options).cpu().numpy())
-
-
-def sample_tempered(module: Any, columns: Columns, n: int, random_state: Any, **options: Any) -> Array:
-    """`n` draws of an RBM by parallel tempering, on the data's scale."""
-    generator = make_generator(seed_of(random_state), device_of(module), stream=SAMPLE_STREAM)
-    return columns.outward(draw_tempered(module, n, generator=generator, **options).cpu().numpy())
 
 
 def known_entries(x: Array, known: Any) -> NDArray[np.bool_]:

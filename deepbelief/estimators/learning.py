@@ -200,8 +200,9 @@ class _WatchWhereItLearns(Watch):
 
     def on_start(self, trainer: Any) -> None:
         rbm, train, held, names, seed = self.cases
-        device = trainer.processes.device
+        device, state = trainer.processes.device, self.state_dict()  # which a checkpoint may have brought
         self.function = make_watch(rbm, train.to(device), None if held is None else held.to(device), names, seed=seed)
+        self.load_state_dict(state)
 
 
 def first_cases(source: BatchSource, generator: torch.Generator) -> Tensor:

@@ -18,7 +18,7 @@ from deepbelief.energy.gradients.settings import LearningSettings, make_procedur
 from deepbelief.energy.low_rank import check_span, learn_in_span, principal_directions
 from deepbelief.energy.partition.conservative import raise_log_likelihood
 from deepbelief.energy.rbm import RBM as RBMModule
-from deepbelief.errors import check_choice, check_count
+from deepbelief.errors import check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -88,7 +88,8 @@ class RBM(
         How grey levels in [0, 1] become bits while learning (and when scored).
     watch : sequence of names
         Numbers to measure about ten times in a training, kept in ``history_``: "reconstruction_error",
-        "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation", "relaxation_time", "chain_gap".
+        "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation", "relaxation_time", "chain_gap",
+        "running_log_likelihood".
     validation_fraction : float
         Share of the cases that are held out, for `watch`.
     device, precision
@@ -329,11 +330,8 @@ class RBM(
         so that an integer there gives the same samples every time.
         """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        check_choice("method", method, ["gibbs", "pt"])
-        if method == "gibbs":
-            return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
-        options = {"n_steps": n_steps, "mean": mean, "n_replicas": self.n_replicas}
-        return face.sample_tempered(self.module_, columns, n_samples, state, **options)
+        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
+        return face.sample(self.module_, columns, n_samples, state, **options)
 
     @property
     def log_z_(self) -> Bound:

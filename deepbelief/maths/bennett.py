@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from deepbelief.errors import check_range
+from deepbelief.errors import InvalidDataError, check_range
 
 
 def bennett(forward: Tensor, reverse: Tensor) -> tuple[float, float]:
@@ -25,10 +25,17 @@ def bennett(forward: Tensor, reverse: Tensor) -> tuple[float, float]:
     >>> value, stderr = bennett(torch.full((5,), 2.0), torch.full((5,), -2.0))
     >>> round(value, 6), round(stderr, 6)
     (2.0, 0.0)
+
+    Raises `InvalidDataError` for weights that are not finite, as of chains that ran away: such a model has no Z.
     """
     check_range("the number of forward weights", len(forward), low=1)
     check_range("the number of reverse weights", len(reverse), low=1)
     w = torch.cat([forward.double(), -reverse.double()]).detach()
+    if not w.isfinite().all():
+        raise InvalidDataError(
+            f"log weights must be finite. Got {int((~w.isfinite()).sum())} of {len(w)} that are not. Where chains run "
+            "away Z is infinite: use smaller weights, or units of bounded values in one of two layers."
+        )
     n_forward, n_reverse = len(forward), len(reverse)
     shift = torch.tensor(n_reverse / n_forward, dtype=torch.float64).log()
 

@@ -123,7 +123,8 @@ class Watch(Callback):
     `function` returns numbers and `Bound`s by name. It sees the averaged weights under averaging, a module in
     evaluation mode, and no gradients; with several processes the first one's numbers count. It must bring its own
     random generator, made anew from a seed and the epoch where a resumed training shall repeat it. If it has a method
-    ``look_at_learning(procedure, epoch)``, that is called too, with the weights as they are and the procedure's state.
+    ``look_at_learning(procedure, epoch)``, that is called too, with the weights as they are and the procedure's state;
+    if its looks depend on earlier ones, it has ``state_dict`` and ``load_state_dict``.
     """
 
     def __init__(
@@ -143,3 +144,10 @@ class Watch(Callback):
             found = {**self.function(epoch), **found}
         values = flat_numbers(found, f"{self.name}." if self.name else "")
         row.update(trainer.processes.share(values))
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = getattr(self.function, "state_dict", dict)()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.function.load_state_dict(state)  # type: ignore[attr-defined]

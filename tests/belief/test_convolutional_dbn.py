@@ -109,5 +109,17 @@ def test_layers_that_do_not_fit_get_a_sentence() -> None:
     below = ConvolutionalRBM((1, 8, 8), 3, 3, pool=2)
     with pytest.raises(InvalidArgumentError, match=r"layer 2 must have the image_shape \(3, 3, 3\)"):
         ConvolutionalDBN([below, ConvolutionalRBM((1, 3, 3), 4, 2)])
-    with pytest.raises(InvalidArgumentError, match="learning must be one of 'cd', 'pcd'"):
-        train_convolutional(small(), make_source(torch.rand(4, 64), batch_size=2), LearningSettings(learning="pl"))
+    source = make_source(torch.rand(4, 64), batch_size=2)
+    with pytest.raises(InvalidArgumentError, match="learning must be one of 'cd', 'pcd', 'pt'"):
+        train_convolutional(small(), source, LearningSettings(learning="pl"))
+    with pytest.raises(InvalidArgumentError, match="group_size must be None for learning filters"):
+        train_convolutional(small(), source, LearningSettings(group_size=2))
+
+
+def test_decay_reaches_the_filters_of_every_layer() -> None:
+    x, sizes = torch.rand(20, 64, generator=make_generator(3)).round(), []
+    for l1 in (0.0, 5.0):
+        dbn, plan = small(make_generator(0)), LearningSettings(learning="cd", epochs=2, l1=l1, learning_rate=0.01)
+        train_convolutional(dbn, make_source(x, batch_size=10), plan, trainer_options={"progress": False})
+        sizes.append([layer.filters.abs().mean().item() for layer in dbn.layers])
+    assert all(pulled < plain for plain, pulled in zip(*sizes, strict=True))

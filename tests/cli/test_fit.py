@@ -168,7 +168,14 @@ def test_the_verbs_use_a_deep_boltzmann_machine(call, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "method"), [("RBM", "pt"), ("DeepBeliefNetwork", "pt"), ("BoltzmannMachine", "metropolis")]
+    ("name", "method"),
+    [
+        ("RBM", "pt"),
+        ("DeepBeliefNetwork", "pt"),
+        ("BoltzmannMachine", "metropolis"),
+        ("BoltzmannMachine", "pt"),
+        ("DeepBoltzmannMachine", "pt"),
+    ],
 )
 def test_an_estimator_draws_by_each_of_its_methods(name, method, files, call, tmp_path):
     told(call("fit", name, files / "bits.csv", *FITS[name][1], "--out", tmp_path / "fit", "--json"))

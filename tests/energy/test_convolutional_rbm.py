@@ -189,9 +189,9 @@ def test_the_dense_gradient_agrees_where_nothing_is_shared(generator: torch.Gene
 def test_decay_and_sparsity_pull_as_they_say(rbm: ConvolutionalRBM, x: Tensor) -> None:
     batch, target = Batch(x), 0.5 / rbm.hidden.group_size
     plain = library_step(rbm, batch, centred=False)
-    pulled = library_step(rbm, batch, centred=False, l2=0.1, sparsity_target=target, sparsity_cost=2.0)
-    places = rbm.maps_shape[1] * rbm.maps_shape[2]
-    close(pulled["filters"] - plain["filters"], -0.1 * places * rbm.filters.detach())
+    pulled = library_step(rbm, batch, centred=False, l2=0.1, l1=0.3, sparsity_target=target, sparsity_cost=2.0)
+    places, filters = rbm.maps_shape[1] * rbm.maps_shape[2], rbm.filters.detach()
+    close(pulled["filters"] - plain["filters"], -places * (0.1 * filters + 0.3 * filters.sign()))
     active = rbm.maps(rbm.hidden_offset).mean((2, 3))[0]
     close(pulled["hidden.bias"] - plain["hidden.bias"], -2.0 * places * (active - target))
 

@@ -28,6 +28,7 @@ from deepbelief.storage import load_model, save_model
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch, Bound, Clamp
 from deepbelief.units.base import Units
+from deepbelief.units.poisson import Poisson
 from tests.oracle.checks import make_context, step_taken
 from tests.oracle.deep import STACKS, exact_log_p, tiny_dbm, twin
 from tests.oracle.joint import Joint
@@ -274,6 +275,13 @@ def test_saved_and_loaded(dbm: DBM, x: Tensor, tmp_path: Path) -> None:
 def test_too_few_layers_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="at least 2 hidden"):
         DBM([3, 2])
+
+
+def test_neighbours_without_a_law_are_refused() -> None:
+    """Two layers of counts without a limit: their log Z is infinite for any positive weight."""
+    with pytest.raises(InvalidArgumentError, match="poisson units must stand beside units of bounded values"):
+        DBM([3, Poisson(2), Poisson(2)])
+    assert DBM([Poisson(3), 2, Poisson(2)]).log_likelihood(torch.zeros(1, 3)).kind == "lower_bound"
 
 
 # -- planted bugs -------------------------------------------------------------------------------------------------

@@ -66,6 +66,16 @@ def test_every_objective_learns(objective: str) -> None:
     assert model.fit(X[:1200], Y[:1200]).score(X[1200:], Y[1200:]) > 0.3  # by chance 0.1
 
 
+def test_hidden_units_of_several_values_take_the_number_of_values() -> None:
+    """Units of two values 0 and 1, by two names, are one model."""
+    bits = X[:100] > 0.5
+    options = {"epochs": 1, "objective": "discriminative", "random_state": 0}
+    two = ClassificationRBM(4, hidden="binomial", n_values=2, **options).fit(bits, Y[:100])
+    plain = ClassificationRBM(4, **options).fit(bits, Y[:100])
+    np.testing.assert_allclose(two.predict_proba(bits), plain.predict_proba(bits), atol=1e-6)
+    assert ClassificationRBM(4, hidden="binomial", n_values=4, **options).fit(bits, Y[:100]).transform(bits).max() > 1
+
+
 def test_it_is_saved_and_resumed(tmp_path: Path) -> None:
     settings = {"n_components": 8, "epochs": 3, "learning": "pcd", "random_state": 0}
     model = ClassificationRBM(**settings, checkpoint_dir=tmp_path / "checkpoint").fit(X[:200], NAMES[Y[:200]])

@@ -85,6 +85,11 @@ def test_frames_are_scored_by_their_exact_density_where_a_layer_is_small(model: 
         model.score_samples(frames, contexts[:3])
 
 
+def test_hidden_units_of_several_values_take_the_number_of_values() -> None:
+    hidden = fitted(n_components=6, hidden="categorical", n_values=3, epochs=1).module_.rbm.hidden
+    assert (hidden.n_groups, hidden.n_values) == (2, 3)
+
+
 def test_it_is_saved_and_resumed(tmp_path: Path) -> None:
     model = fitted(epochs=3, checkpoint_dir=tmp_path / "checkpoint", learning="pcd")
     loaded = load_estimator(model.save(tmp_path / "model"))

@@ -1,4 +1,4 @@
-"""The RBM estimator learns and draws by tempering, and scores from below."""
+"""Estimators learn and draw by tempering, and an RBM scores from below."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,20 @@ import torch
 
 from deepbelief.energy.partition.conservative import raise_log_likelihood
 from deepbelief.errors import InvalidArgumentError
+from deepbelief.estimators.boltzmann import BoltzmannMachine
+from deepbelief.estimators.boltzmann_classifier import DeepBoltzmannClassifier
+from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
+from deepbelief.estimators.classification_rbm import ClassificationRBM
 from deepbelief.estimators.classifier import DeepBeliefClassifier
-from deepbelief.estimators.generative import LOG_Z_STREAM
+from deepbelief.estimators.convolutional import ConvolutionalBeliefNetwork
+from deepbelief.estimators.generative import LOG_Z_STREAM, SAMPLE_STREAM
 from deepbelief.estimators.learning import settings_of
 from deepbelief.estimators.rbm import RBM
 from deepbelief.rng import make_generator
 
 RATE = {"epochs": 40, "batch_size": 10, "learning_rate": 0.2}
 PATTERNS = np.repeat([[0.0, 0, 1, 1, 0, 1], [1, 1, 0, 0, 1, 0]], 50, axis=0)
+LABELS = np.repeat(["a", "b"], 50)
 
 
 @pytest.mark.parametrize("learning", ["fpcd", "pt", "ptt"])
@@ -34,6 +40,42 @@ def test_tempered_draws_find_both_patterns_under_the_estimators_seed() -> None:
     assert ((means > 0) & (means < 1)).all()
     with pytest.raises(InvalidArgumentError, match="method must be one of 'gibbs', 'pt'"):
         rbm.sample(1, method="ptt")
+
+
+ESTIMATORS = {
+    "dbm": (DeepBoltzmannMachine((3, 2), epochs=1, n_replicas=3, random_state=0), None),
+    "machine": (BoltzmannMachine(2, epochs=1, n_replicas=3, random_state=0), None),
+    "classes": (ClassificationRBM(3, epochs=1, n_replicas=3, random_state=0), LABELS),
+    "filters": (ConvolutionalBeliefNetwork(2, image_shape=(2, 3), filter_size=1, pool=1, n_replicas=3, epochs=1), None),
+    "classifier": (DeepBoltzmannClassifier((3, 2), epochs=1, fine_tune_epochs=1, n_replicas=3, random_state=0), LABELS),
+}
+
+
+@pytest.mark.parametrize("which", ESTIMATORS)
+def test_every_estimator_with_chains_to_temper_draws_what_its_module_draws(which: str) -> None:
+    estimator, y = ESTIMATORS[which]
+    estimator.fit(PATTERNS, y)
+    module = estimator.dbm_ if which == "classifier" else estimator.module_
+    wanted = module.sample(20, n_steps=5, method="pt", n_replicas=3, generator=make_generator(7, stream=SAMPLE_STREAM))
+    np.testing.assert_array_equal(estimator.sample(20, n_steps=5, method="pt", random_state=7), wanted.numpy())
+    assert not np.array_equal(estimator.sample(20, n_steps=5, random_state=7), wanted.numpy())
+    with pytest.raises(InvalidArgumentError, match="n_replicas must be at least 2"):
+        estimator.set_params(n_replicas=1).sample(2, method="pt")
+    estimator.set_params(n_replicas=3)
+
+
+def test_a_class_is_drawn_by_tempering_as_well() -> None:
+    settings = {
+        "learning": "pt",
+        "n_replicas": 3,
+        "epochs": 40,
+        "batch_size": 10,
+        "learning_rate": 0.05,
+        "random_state": 0,
+    }
+    model = ClassificationRBM(4, objective="generative", **settings)
+    drawn = model.fit(PATTERNS, LABELS).sample(50, label="b", method="pt", n_steps=40, random_state=0)
+    assert (drawn == PATTERNS[50]).mean() > 0.9
 
 
 def test_the_number_of_replicas_reaches_the_learning_where_an_estimator_has_it() -> None:

@@ -28,11 +28,11 @@ from deepbelief.types import Batch
 
 
 class ConvolutionalLearning:
-    """One update of a convolutional RBM per batch, for contrastive divergence or persistent chains; a `Procedure`.
+    """One update of a convolutional RBM per batch, with any way to the model's half; a `Procedure`.
 
-    ``l2`` decays the filters. ``sparsity_target`` pulls the mean activation of each map's detection units, a running
-    average, towards a target by the map's bias with strength ``sparsity_cost``: overcomplete maps need it (Lee et al.
-    2009). ``offset_rate`` is the speed of the running offsets.
+    ``l2`` and ``l1`` decay the filters. ``sparsity_target`` pulls the mean activation of each map's detection units, a
+    running average, towards a target by the map's bias with strength ``sparsity_cost``: overcomplete maps need it (Lee
+    et al. 2009). ``offset_rate`` is the speed of the running offsets.
     """
 
     def __init__(
@@ -45,18 +45,20 @@ class ConvolutionalLearning:
         momentum: float = 0.0,
         optimizer: Literal["sgd", "adam"] = "sgd",
         l2: float = 0.0,
+        l1: float = 0.0,
         centred: bool = True,
         offset_rate: float = 0.01,
         sparsity_target: float | None = None,
         sparsity_cost: float = 1.0,
     ) -> None:
         check_range("l2", l2, low=0)
+        check_range("l1", l1, low=0)
         check_range("offset_rate", offset_rate, low=0, high=1)
         if sparsity_target is not None:
             check_range("sparsity_target", sparsity_target, low=0, high=1 / rbm.hidden.group_size)
         self.module: torch.nn.Module = rbm
         self.rbm, self.negative = rbm, negative
-        self.l2, self.centred, self.offset_rate = l2, centred, offset_rate
+        self.l2, self.l1, self.centred, self.offset_rate = l2, l1, centred, offset_rate
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         self.update = Update(
             rbm, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
@@ -92,7 +94,7 @@ class ConvolutionalLearning:
         if self.centred:
             ascent -= rbm.filter_products(delta_v.unsqueeze(0), lambda_)
             ascent -= rbm.filter_products(mu, delta_h.unsqueeze(0))
-        ascent = ascent / places - self.l2 * rbm.filters
+        ascent = ascent / places - self.l2 * rbm.filters - self.l1 * rbm.filters.sign()
         delta_c = self._map_means(delta_h)
         if self.sparsity_target is not None:
             delta_c = delta_c - self.sparsity_cost * (self._map_means(rbm.hidden_offset) - self.sparsity_target)

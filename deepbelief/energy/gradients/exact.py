@@ -12,6 +12,7 @@ from deepbelief.energy.gradients.moments import Moments
 from deepbelief.energy.gradients.negative import PositivePhase
 from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.energy.partition.exact import exact_log_z
+from deepbelief.energy.two_layers import TwoLayers
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Generator
 
@@ -19,7 +20,11 @@ MOST_STATES = 1 << 16  # every step visits all of them
 
 
 class ExactModel:
-    """``<.>_model`` by enumeration: for layers of at most 16 binary units, as a teacher's or a test's yardstick."""
+    """``<.>_model`` by enumeration: for layers of at most 16 binary units, as a teacher's or a test's yardstick.
+
+    Watches ``log_likelihood``, the mean over the batch, of models whose visible units are all data: not of a DBM, whose
+    even layers are means of its inference above the data.
+    """
 
     name = "exact"
 
@@ -34,11 +39,11 @@ class ExactModel:
     def moments(
         self, rbm: Bipartite, positive: PositivePhase, generator: Generator
     ) -> tuple[Moments, Mapping[str, Tensor]]:
-        log_z = exact_log_z(rbm)
-        watched = {"log_likelihood": -rbm.free_energy(positive.v).mean() - float(log_z)}
+        log_z = float(exact_log_z(rbm))
+        watched = {"log_likelihood": _log_likelihood(rbm, positive, log_z)} if isinstance(rbm, TwoLayers) else {}
         if rbm.visible.n_states <= rbm.hidden.n_states:
-            return self._over_visible(rbm, float(log_z)), watched
-        return self._over_hidden(rbm, float(log_z)), watched
+            return self._over_visible(rbm, log_z), watched
+        return self._over_hidden(rbm, log_z), watched
 
     def _over_visible(self, rbm: Bipartite, log_z: float) -> Moments:
         v = torch.cat(list(rbm.visible.states()))
@@ -63,3 +68,10 @@ class ExactModel:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing lives from step to step."""
+
+
+def _log_likelihood(model: TwoLayers, positive: PositivePhase, log_z: float) -> Tensor:
+    """The mean of ``-F(v) - log Z`` over the cases of a batch, each with its weight."""
+    free = model.free_energy(positive.v)
+    weight = positive.weight
+    return -(free.mean() if weight is None else (weight.to(free) @ free) / weight.sum()) - log_z

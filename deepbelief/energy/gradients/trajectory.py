@@ -16,14 +16,21 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients.moments import Moments, moments
-from deepbelief.energy.gradients.negative import PositivePhase, as_rbm
+from deepbelief.energy.gradients.negative import PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains, check_alive
 from deepbelief.energy.kernels.exchange import ExchangeState
 from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.energy.kernels.tempering import even_betas
-from deepbelief.energy.kernels.trajectory import TrajectoryLadder, TrajectoryTempering, between, frozen, thawed
-from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_count, check_range
+from deepbelief.energy.kernels.trajectory import (
+    Rung,
+    TrajectoryLadder,
+    TrajectoryTempering,
+    between,
+    frozen,
+    thawed,
+    uncoupled,
+)
+from deepbelief.errors import InvalidArgumentError, check_count, check_range
 from deepbelief.protocols import Generator
 
 FLOOR = 0.1  # below this acceptance two rungs hardly exchange anything: a rung is put between them
@@ -32,7 +39,7 @@ START_STEPS = 10  # Gibbs steps after which a model that differs from its base s
 
 
 class TrajectoryChains:
-    """PTT-k: `n_chains` chains of the model, `k` sweeps per update, the last of them with swaps.
+    """PTT-k: `n_chains` chains of an RBM or of a DBM's ``even_odd()``, `k` sweeps an update, the last with swaps.
 
     `swap_acceptance` is the threshold at which a checkpoint is taken, `reservoir` how many times `n_chains` states each
     holds. A training that does not begin at the beginning (a model that differs from its base already) gets
@@ -61,7 +68,7 @@ class TrajectoryChains:
         self.n_chains, self.k = n_chains, k
         self.swap_acceptance, self.reservoir, self.ladder_every = swap_acceptance, reservoir, ladder_every
         self.n_replicas = n_replicas
-        self.rungs: list[RBM] = []
+        self.rungs: list[Rung] = []
         self._saved: list[Mapping[str, Tensor]] = []  # rungs as they were loaded, until a model shows their layers
         self.h = torch.empty(0)  # of the rungs: (rungs, reservoir x chains, n_hidden)
         self.from_base = torch.empty(0), torch.empty(0)  # of the rungs and of the model's chains
@@ -76,10 +83,10 @@ class TrajectoryChains:
 
     @torch.no_grad()
     def start(self, model: Bipartite, first: Tensor, generator: Generator, *, rank: int, world_size: int) -> None:
-        rbm = as_rbm(model, self.name)
+        rbm = as_rung(model)
         self.chains.start(rbm, first, generator, rank=rank, world_size=world_size)
-        self.rungs, self.acceptance, self.updates = [frozen(rbm.base())], 1.0, 0
-        n, device = len(self.chains.h), rbm.weight.device
+        self.rungs, self.acceptance, self.updates = [uncoupled(rbm)], 1.0, 0
+        n, device = len(self.chains.h), rbm.visible_offset.device
         self.h = self._base_states(n * self.reservoir, generator)
         none = torch.zeros(1, n * self.reservoir, dtype=torch.bool, device=device)
         self.from_base = ~none, torch.zeros(n, dtype=torch.bool, device=device)
@@ -93,7 +100,7 @@ class TrajectoryChains:
         units = self.rungs[0].hidden
         return units.sample(torch.zeros(n, units.size).to(units.bias), generator).unsqueeze(0)
 
-    def _differs_from_base(self, rbm: RBM, generator: Generator) -> bool:
+    def _differs_from_base(self, rbm: Rung, generator: Generator) -> bool:
         ladder = TrajectoryTempering(TrajectoryLadder([self.rungs[0], rbm]))
         state, seen = ladder.init(max(100, len(self.chains.h)), generator=generator), 0.0
         for step in range(2 * START_STEPS):
@@ -101,7 +108,7 @@ class TrajectoryChains:
             seen += float(info.acceptance[0]) * (step >= START_STEPS) / START_STEPS
         return seen < self.swap_acceptance
 
-    def _freeze(self, rbm: RBM) -> None:
+    def _freeze(self, rbm: Rung) -> None:
         """Make the model the last checkpoint; its reservoir begins with the states of the model's chains."""
         own, tags = self.chains.h.repeat(self.reservoir, 1), self.from_base[1].repeat(self.reservoir)
         if self.acceptance < FLOOR:
@@ -114,7 +121,7 @@ class TrajectoryChains:
         self._add(frozen(rbm), own, tags)
         self.acceptance = 1.0
 
-    def _add(self, rung: RBM, h: Tensor, tags: Tensor) -> None:
+    def _add(self, rung: Rung, h: Tensor, tags: Tensor) -> None:
         self.rungs.append(rung)
         self.h = torch.cat([self.h, h.unsqueeze(0)])
         self.from_base = torch.cat([self.from_base[0], tags.unsqueeze(0)]), self.from_base[1]
@@ -125,7 +132,7 @@ class TrajectoryChains:
     def moments(
         self, model: Bipartite, positive: PositivePhase, generator: Generator
     ) -> tuple[Moments, Mapping[str, Tensor]]:
-        rbm = as_rbm(model, self.name)
+        rbm = as_rung(model)
         if self._saved:
             self.rungs, self._saved = [thawed(rbm, state) for state in self._saved], []
         for _ in range(self.k - 1):
@@ -143,7 +150,7 @@ class TrajectoryChains:
             self._freeze(rbm)
         return found, watched
 
-    def _sweep(self, rbm: RBM, generator: Generator) -> tuple[Tensor, Tensor]:
+    def _sweep(self, rbm: Rung, generator: Generator) -> tuple[Tensor, Tensor]:
         """Move and swap the model's chains and as many states of each reservoir; the model's inputs and arrivals."""
         turn, off = divmod(self.updates, self.ladder_every)
         lowest = len(self.rungs) - 1 if off else 0
@@ -176,3 +183,17 @@ class TrajectoryChains:
         self.rungs, self._saved = [], list(state["rungs"])
         self.h, self.from_base = state["h"].clone(), (state["from_base"][0].clone(), state["from_base"][1].clone())
         self.acceptance, self.updates = state["acceptance"], state["updates"]
+
+
+def as_rung(model: Bipartite) -> Rung:
+    """`model` as one whose copies are rungs; a sentence for anything else.
+
+    >>> from deepbelief.energy.dbm import DBM
+    >>> as_rung(DBM([4, 3, 2]).even_odd()).visible.size  # both even layers
+    6
+    """
+    if not isinstance(model, Rung):
+        raise InvalidArgumentError(
+            f'learning="ptt" needs an RBM or a deep Boltzmann machine. Got {type(model).__name__}. Use "pt" instead.'
+        )
+    return model

@@ -14,7 +14,7 @@ learns; so betas are adapted in the burn-in and then frozen, or slowly while lea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 from deepbelief.units.base import Units
 
+CHAINS = ("gibbs", "pt")  # the ways to draw from two layers, by name
 LEAST_REJECTION = 1e-3  # of a pair, so that betas stay apart where all swaps are accepted
 
 
@@ -196,6 +197,30 @@ def burn_in(
 
 
 @torch.no_grad()
+def tempered_chains(
+    model: Annealable | HasRungs,
+    n: int,
+    *,
+    condition: Clamp | None = None,
+    n_steps: int = 1000,
+    n_replicas: int = 10,
+    generator: Generator = None,
+) -> ExchangeState:
+    """`n` chains at each of `n_replicas` temperatures after `n_steps` sweeps; the model's own are ``v[-1]``.
+
+    The first half of the sweeps adapts the temperatures. With `condition`, all replicas are clamped.
+    """
+    check_count("n", n, low=1)
+    check_count("n_steps", n_steps, low=1)
+    kernel = ParallelTempering(model, n_replicas)
+    state = kernel.init(n, generator=generator)
+    state, _ = burn_in(kernel, state, n_steps // 2, clamp=condition, generator=generator)
+    for _ in range(n_steps - n_steps // 2):
+        state, _ = kernel.step(state, clamp=condition, generator=generator)
+    return state
+
+
+@torch.no_grad()
 def sample_tempered(
     model: Annealable,
     n: int,
@@ -206,18 +231,13 @@ def sample_tempered(
     mean: bool = False,
     generator: Generator = None,
 ) -> Tensor:
-    """`n` visible states of the model by parallel tempering, where plain Gibbs chains would stay in one mode.
+    """`n` visible states of a model of two layers by parallel tempering, where plain Gibbs chains stay in one mode.
 
-    The first half of the sweeps adapts the temperatures. With `condition`, all replicas are clamped, and the draws come
-    from the model given it. ``mean=True`` returns the means of v given the last hidden states.
+    `tempered_chains` are run. With `condition` the draws come from the model given it. ``mean=True`` returns the means
+    of v given the last hidden states.
     """
-    check_count("n", n, low=1)
-    check_count("n_steps", n_steps, low=1)
-    kernel = ParallelTempering(model, n_replicas)
-    state = kernel.init(n, generator=generator)
-    state, _ = burn_in(kernel, state, n_steps // 2, clamp=condition, generator=generator)
-    for _ in range(n_steps - n_steps // 2):
-        state, _ = kernel.step(state, clamp=condition, generator=generator)
+    steps: dict[str, Any] = {"n_steps": n_steps, "n_replicas": n_replicas, "generator": generator}
+    state = tempered_chains(model, n, condition=condition, **steps)
     if not mean:
         return state.v[-1]
     means = model.visible.mean(model.input_v_from_h(state.h[-1]))

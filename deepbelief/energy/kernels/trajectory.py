@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from deepbelief.energy.even_odd import EvenOdd
 from deepbelief.energy.kernels.exchange import ReplicaExchange
 from deepbelief.energy.kernels.gibbs import BlockGibbs, check_chains
 from deepbelief.energy.rbm import RBM
@@ -21,33 +22,48 @@ from deepbelief.errors import check, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 
+Rung = RBM | EvenOdd  # a deep Boltzmann machine is a rung as the two layers that it is
 
-def frozen(rbm: RBM) -> RBM:
+
+def frozen(model: Rung) -> Rung:
     """A copy that no longer learns."""
-    copy = rbm.empty_like()
-    copy.load_state_dict(rbm.state_dict())
+    copy = model.empty_like()
+    copy.load_state_dict(model.state_dict())
     return copy.requires_grad_(False)
 
 
 @torch.no_grad()
-def between(low: RBM, high: RBM, share: float) -> RBM:
+def uncoupled(model: Rung) -> Rung:
+    """The model's base of independent units, as a model of its layers: the first rung."""
+    copy, base = model.empty_like(), model.base()
+    for weight in copy.weights:
+        weight.zero_()
+    copy.visible.load_state_dict(base.visible.state_dict())
+    copy.hidden.load_state_dict(base.hidden.state_dict())
+    return copy.requires_grad_(False)
+
+
+@torch.no_grad()
+def between(low: Rung, high: Rung, share: float) -> Rung:
     """The model with natural parameters ``(1 - share) low + share high``: a rung where two others are too far apart."""
-    rbm = frozen(high)
-    rbm.weight.copy_(torch.lerp(low.weight, high.weight, share))
+    model = frozen(high)
+    for weight, below, above in zip(model.weights, low.weights, high.weights, strict=True):
+        weight.copy_(torch.lerp(below, above, share))
     for layer in ("visible", "hidden"):
         units = getattr(low, layer).blend(getattr(high, layer), share)
-        getattr(rbm, layer).load_state_dict(units.state_dict())
-    return rbm
+        getattr(model, layer).load_state_dict(units.state_dict())
+    return model
 
 
 class TrajectoryLadder:
     """One model per rung, from the easiest to the wanted one.
 
-    Sampling after a training: ``TrajectoryTempering(TrajectoryLadder([*checkpoints, rbm]))``. `free_energy` with a
-    neighbour's rung is what Bennett's ratio and annealing along the trajectory need for log Z.
+    Sampling after a training: ``TrajectoryTempering(TrajectoryLadder([*checkpoints, rbm]))``; of a DBM the rungs are
+    its ``even_odd()`` views, and the visible states those of all even layers. `free_energy` with a neighbour's rung is
+    what Bennett's ratio and annealing along the trajectory need for log Z.
     """
 
-    def __init__(self, models: Sequence[RBM]) -> None:
+    def __init__(self, models: Sequence[Rung]) -> None:
         check(len(models) >= 2, f"models must hold at least 2 rungs. Got {len(models)}. Put rbm.base() first.")
         sizes = {(rbm.visible.size, rbm.hidden.size) for rbm in models}
         check(len(sizes) == 1, f"models must have layers of the same sizes. Got {sorted(sizes)}.")
@@ -89,16 +105,16 @@ class TrajectoryLadder:
         return {"rungs": [dict(rbm.state_dict()) for rbm in self.models]}
 
     @classmethod
-    def from_state(cls, like: RBM, state: Mapping[str, Any]) -> Self:
+    def from_state(cls, like: Rung, state: Mapping[str, Any]) -> Self:
         """The ladder of a `state_dict`; `like` is any model of these layers."""
         return cls([thawed(like, rung) for rung in state["rungs"]])
 
 
-def thawed(like: RBM, state: Mapping[str, Any]) -> RBM:
+def thawed(like: Rung, state: Mapping[str, Any]) -> Rung:
     """A frozen model of the layers of `like` with the parameters of `state`."""
-    rbm = like.empty_like()
-    rbm.load_state_dict(dict(state))
-    return rbm.requires_grad_(False)
+    model = like.empty_like()
+    model.load_state_dict(dict(state))
+    return model.requires_grad_(False)
 
 
 class TrajectoryTempering(ReplicaExchange):

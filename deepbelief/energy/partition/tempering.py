@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.kernels.exchange import ExchangeState
-from deepbelief.energy.kernels.tempering import ParallelTempering, burn_in
-from deepbelief.energy.partition.ais import Annealable, PathFromBase
+from deepbelief.energy.kernels.tempering import HasRungs, ParallelTempering, burn_in
+from deepbelief.energy.partition.ais import Annealable, path_to
 from deepbelief.errors import check_choice, check_count
 from deepbelief.maths.bennett import bennett
 from deepbelief.protocols import Generator
@@ -31,7 +31,7 @@ GROUPS = 10  # of chains, for the jackknife
 
 @torch.no_grad()
 def tempered_log_z(
-    model: Annealable,
+    model: Annealable | HasRungs,
     *,
     n_chains: int = 50,
     n_replicas: int = 20,
@@ -44,6 +44,7 @@ def tempered_log_z(
 
     `n_chains` ladders of `n_replicas` temperatures run for `n_steps` sweeps, of which the first half adapts the
     temperatures and is not looked at. All replicas begin at `start` (n_chains, n_visible), or at the base model.
+    The model has two layers (an RBM, a DBM's ``even_odd()``), or rungs of its own (a Boltzmann machine).
     "thermodynamic" takes the trapezoid instead of Bennett's ratio. The standard error is a jackknife over groups of
     ladders, which never touch each other, so it holds however slowly each of them moves, if all have found the modes.
 
@@ -58,6 +59,8 @@ def tempered_log_z(
     check_count("n_steps", n_steps, low=2)
     check_choice("method", method, ["bennett", "thermodynamic"])
     kernel = ParallelTempering(model, n_replicas)
+    if start is not None and hasattr(model, "kernel"):
+        start = model.kernel().start_at(start, generator=generator).v  # the states of all units
     state = kernel.init(n_chains, generator=generator) if start is None else kernel.start_at(start, generator=generator)
     state, _ = burn_in(kernel, state, n_steps // 2, generator=generator)
     up, down = [], []
@@ -67,7 +70,7 @@ def tempered_log_z(
         up.append(forward)
         down.append(reverse)
     forward, reverse = torch.stack(up, 1), torch.stack(down, 1)  # (pairs, sweeps, chains)
-    log_z_0 = PathFromBase(model).independent_log_z()
+    log_z_0 = path_to(model).independent_log_z()
     joined = _joined if method == "bennett" else _trapezoid
     name = "Bennett's acceptance ratio" if method == "bennett" else "thermodynamic integration"
     left, right = log_z_0 + forward.mean((1, 2)).sum().item(), log_z_0 - reverse.mean((1, 2)).sum().item()

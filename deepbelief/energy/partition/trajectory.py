@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,8 @@ from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
+
+SUMS = ("value", "low", "high", "variance", "widest_gap", "steps")
 
 
 class TrajectoryLogZ:
@@ -40,12 +44,18 @@ class TrajectoryLogZ:
         check_count("betas", betas, low=2)
         self.betas = betas
         self.model: RBM | None = None
+        self._saved: Mapping[str, Tensor] | None = None  # the model as it was loaded, until another shows its layers
         self.samples = torch.empty(0)
-        self.value, self.variance, self.widest_gap, self.steps = 0.0, 0.0, 0.0, 0
+        self.value, self.low, self.high = 0.0, 0.0, 0.0
+        self.variance, self.widest_gap, self.steps = 0.0, 0.0, 0
 
     @torch.no_grad()
     def update(self, rbm: RBM, samples: Tensor, *, generator: Generator = None) -> Bound:
         """log Z of `rbm`, in nats, given draws of it (n_chains, n_visible): an estimate."""
+        if self._saved is not None:
+            self.model = rbm.empty_like()
+            self.model.load_state_dict(dict(self._saved))
+            self._saved = None
         if self.model is None:
             self._start(rbm, len(samples), generator)
         assert self.model is not None
@@ -55,16 +65,31 @@ class TrajectoryLogZ:
         self.variance += step.stderr**2
         assert step.low is not None
         assert step.high is not None
+        self.low, self.high = self.low + step.low, self.high + step.high
         self.widest_gap = max(self.widest_gap, step.high - step.low)
         self.steps += 1
         return self.bound()
 
     def bound(self) -> Bound:
-        """What is known now. Errors of the steps add up as if independent, though neighbours share their draws."""
+        """What is known now. Errors of the steps add up as if independent, though neighbours share their draws.
+
+        ``low`` and ``high`` are the sums of the steps' one-sided estimates.
+        """
         method = f"Bennett's acceptance ratio along {self.steps} checkpoints, widest gap {self.widest_gap:.2f}"
-        return Bound(self.value, "estimate", math.sqrt(self.variance), method)
+        return Bound(self.value, "estimate", math.sqrt(self.variance), method, self.low, self.high)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last model, its draws and the sums, for `deepbelief.storage.write_state`."""
+        model = self._saved if self.model is None else dict(self.model.state_dict())
+        return {"model": model, "samples": self.samples, **{name: getattr(self, name) for name in SUMS}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state` at the next update."""
+        self.model, self._saved, self.samples = None, state["model"], state["samples"]
+        for name in SUMS:
+            setattr(self, name, state[name])
 
     def _start(self, rbm: RBM, n: int, generator: Generator) -> None:
         path = PathFromBase(rbm)
         self.model, self.samples = rbm.base(), path.draw_base(n, generator)
-        self.value = path.independent_log_z()
+        self.value = self.low = self.high = path.independent_log_z()

@@ -71,8 +71,8 @@ def can_anneal(part: Any) -> bool:
 
 
 def can_temper(part: Any) -> bool:
-    """Whether the rungs between independent units and `part` are models of two layers, as tempering needs."""
-    return has_products(part) and not hasattr(part, "annealing_path")
+    """Whether `part` has rungs between independent units and itself: two layers, or a ladder of its own."""
+    return hasattr(part, "temperature_ladder") or (has_products(part) and not hasattr(part, "annealing_path"))
 
 
 def can_expand(part: Any) -> bool:
@@ -93,8 +93,8 @@ def check_method(part: Any, name: str, method: str) -> None:
     >>> check_method(BoltzmannMachine(3), "BoltzmannMachine", "tap")
     Traceback (most recent call last):
     ...
-    deepbelief.errors.InvalidArgumentError: method must be 'auto', 'exact' or 'ais' for BoltzmannMachine. Got \
-method='tap'. Use log_z(model, 'auto') instead.
+    deepbelief.errors.InvalidArgumentError: method must be 'auto', 'exact', 'ais' or 'tempering' for \
+BoltzmannMachine. Got method='tap'. Use log_z(model, 'auto') instead.
     """
     able = {"auto": True, "exact": can_enumerate(part), "ais": can_anneal(part), "tempering": can_temper(part)}
     able |= dict.fromkeys(("mean_field", "tap"), can_expand(part))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from deepbelief.energy.dbm import DBM
+from deepbelief.energy.gradients.deep import DBMLearning
 from deepbelief.energy.gradients.exact import ExactModel
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.rbm import RBM
@@ -64,12 +66,21 @@ def test_the_gradient_vanishes_where_the_data_is_the_model(generator: torch.Gene
     assert max(value.abs().max().item() for value in gradient.values()) < ROUNDING
 
 
-def test_it_watches_the_exact_likelihood(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("weight", [None, [0.5, 2.0, 0.0, 1.0]], ids=["equal", "weighted"])
+def test_it_watches_the_exact_likelihood(weight: list[float] | None, generator: torch.Generator) -> None:
     rbm = tiny_rbm("spin", "spin", generator)
     x = some_cases(rbm, 4, generator)
-    before = mean_log_likelihood(rbm, x)
-    watched = LikelihoodLearning(rbm, ExactModel()).step(Batch(x), make_context(generator))
+    shares = None if weight is None else torch.tensor(weight).double()
+    before = mean_log_likelihood(rbm, x, shares)
+    watched = LikelihoodLearning(rbm, ExactModel()).step(Batch(x, weight=shares), make_context(generator))
     torch.testing.assert_close(watched["log_likelihood"], before)
+
+
+def test_it_watches_no_likelihood_where_the_batch_holds_means_of_hidden_layers(generator: torch.Generator) -> None:
+    dbm = DBM([3, 2, 2], generator=generator)
+    assert "log_likelihood" not in DBMLearning(dbm, ExactModel()).step(
+        Batch(torch.zeros(4, 3)), make_context(generator)
+    )
 
 
 def test_too_large_a_model_gets_a_sentence(generator: torch.Generator) -> None:

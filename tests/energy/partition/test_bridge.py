@@ -8,9 +8,11 @@ from scipy import stats
 
 from deepbelief.energy.partition.ais import anneal
 from deepbelief.energy.partition.bridge import PathBetween, log_z_ratio
+from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidArgumentError
+from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.maths.bennett import bennett
+from deepbelief.units.gaussian import Gaussian
 from tests.oracle.joint import Joint
 from tests.oracle.pvalues import FALSE_ALARM, means_p_value
 from tests.oracle.zoo import PAIRS, tiny_rbm
@@ -69,3 +71,12 @@ def test_both_ways_bracket_and_agree(generator: torch.Generator) -> None:
 def test_models_of_other_shapes_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="same units and sizes"):
         log_z_ratio(RBM(3, 2), RBM(3, 4), torch.zeros(2, 3), torch.zeros(2, 3))
+
+
+def test_chains_that_ran_away_get_a_sentence(generator: torch.Generator) -> None:
+    """Two Gaussian layers whose coupling outweighs their precisions: the density has no integral."""
+    rbm = RBM(Gaussian(2), Gaussian(2), weight_std=0.0)
+    with torch.no_grad():
+        rbm.weight.copy_(2 * torch.eye(2))
+    with pytest.raises(InvalidDataError, match=r"finite\. Got .* Where chains run away Z is infinite"):
+        log_z(rbm, n_chains=10, betas=50, burn_in=200, generator=generator)

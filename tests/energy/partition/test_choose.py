@@ -115,7 +115,7 @@ def test_what_the_sentences_name_serves() -> None:
 @pytest.mark.parametrize(
     ("model", "unable"),
     [
-        (lambda: BoltzmannMachine(4), {"tempering", "mean_field", "tap"}),
+        (lambda: BoltzmannMachine(4), {"mean_field", "tap"}),
         (lambda: DBM([4, 3, 2]), {"mean_field", "tap"}),
         (lambda: ConvolutionalRBM((1, 4, 4), 2, 3), {"mean_field", "tap"}),
         (lambda: DBN.of_sizes([4, 3, 2]), set()),
@@ -178,8 +178,8 @@ def test_temperatures_double_so_often_at_most(
     machine = BoltzmannMachine(6, coupling_std=3.0, generator=generator).double()
     found = log_z(machine, **FEW, tolerance=0.0, doublings=doublings, generator=generator)
     assert temperatures == [10 * 2**k for k in range(doublings + 1)]
-    assert found.method.endswith(f", best of {doublings + 1} attempts: wide" if doublings else ": wide")
-    assert "tempering" not in found.method  # which this machine cannot take
+    # and tempering once, if any further effort was allowed
+    assert found.method.endswith(f", best of {doublings + 2} attempts: wide" if doublings else ": wide")
 
 
 @pytest.mark.usefixtures("no_enumeration")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
+from deepbelief.energy.kernels.coloured_tempering import PairwiseLadder
 from deepbelief.energy.kernels.exchange import ExchangeState
 from deepbelief.energy.kernels.tempering import ParallelTempering
 from deepbelief.energy.partition import tempering
@@ -13,8 +14,10 @@ from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.partition.exact import exact_log_z
 from deepbelief.energy.partition.tempering import tempered_log_z, works
 from deepbelief.errors import InvalidArgumentError
+from tests.energy.kernels.test_coloured_tempering import law_of_rung
 from tests.oracle.joint import Joint
-from tests.oracle.ladders import tempered, two_modes, zeros
+from tests.oracle.ladders import BETAS, tempered, two_modes, zeros
+from tests.oracle.pairwise import law_of, tiny_machine
 from tests.oracle.pvalues import FALSE_ALARM, at_most_p_value, corrected, means_p_value
 from tests.oracle.zoo import PAIRS, tiny_rbm
 
@@ -94,3 +97,39 @@ def test_the_trapezoid_lies_between_its_ends(generator: torch.Generator) -> None
 def test_bad_arguments_get_a_sentence(bad: dict, generator: torch.Generator) -> None:
     with pytest.raises(InvalidArgumentError, match=f"{next(iter(bad))} must be"):
         tempered_log_z(two_modes(), generator=generator, **bad)
+
+
+# -- models with rungs of their own ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sort", ["spin", "potts", "chain of hidden"])
+def test_works_of_a_boltzmann_machine_average_to_the_ratios(sort: str, generator: torch.Generator) -> None:
+    machine = tiny_machine(sort, generator)
+    laws, kernel = [law_of_rung(machine, beta) for beta in BETAS], ParallelTempering(machine, BETAS)
+    x = torch.stack([law.draw(10_000, generator) for law in laws])
+    for k, (up, down) in enumerate(zip(*works(kernel, kernel.start_at(x, generator=generator)), strict=True)):
+        ratio = (laws[k + 1].log_z - laws[k].log_z).item()
+        assert (
+            corrected([means_p_value((up - ratio).exp(), 1.0), means_p_value((down + ratio).exp(), 1.0)]) > FALSE_ALARM
+        )
+
+
+@pytest.mark.parametrize("sort", ["mixed", "chain of hidden"])
+@pytest.mark.parametrize("started", [False, True], ids=["from the base", "from data"])
+def test_a_boltzmann_machine_has_its_log_z_by_tempering(sort: str, started: bool, generator: torch.Generator) -> None:
+    machine = tiny_machine(sort, generator, scale=1.0)
+    law = law_of(machine)
+    start = law.draw(40, generator)[:, : machine.visible.size] if started else None
+    found = log_z(machine, "tempering", n_chains=40, burn_in=60, samples=start, generator=generator)
+    assert found.kind == "estimate"
+    # Student's with the jackknife's nine degrees of freedom, beyond one chance in a million
+    assert abs(float(found) - law.log_z.item()) < 12 * found.stderr
+    assert found.stderr < 0.2
+
+
+def test_a_base_at_the_wrong_temperature_is_seen(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = tiny_machine("spin", generator, scale=1.0)
+    inputs = PairwiseLadder.inputs
+    monkeypatch.setattr(PairwiseLadder, "inputs", lambda self, *a, **o: machine.temperature * inputs(self, *a, **o))
+    found = log_z(machine, "tempering", n_chains=40, burn_in=60, generator=generator)
+    assert abs(float(found) - law_of(machine).log_z.item()) > 12 * found.stderr
