@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deepbelief.data.registry import SETS
 from deepbelief.data.sets import load_set
+from deepbelief.estimators.pictures import CHANNELS, with_channels
 from deepbelief.evaluation.measured import random_rows
 from deepbelief.recipes.fit_data import Part, read_fit_data
 from deepbelief.rng import make_generator
@@ -38,8 +39,10 @@ class Cases:
 
     @property
     def channels_first(self) -> tuple[int, ...] | None:
-        """The shape of a picture for a convolution, None for a table (and for colours, which lie last in a file)."""
-        return (1, *self.image_shape) if self.image_shape is not None and len(self.image_shape) == 2 else None
+        """The shape of a picture for a convolution, None for a table (and for an array with its colours last)."""
+        if self.image_shape is None or (len(self.image_shape) == 3 and self.image_shape[0] not in CHANNELS):
+            return None
+        return with_channels(self.image_shape)
 
 
 def read_cases(settings: CompareSettings) -> Cases:

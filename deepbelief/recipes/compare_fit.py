@@ -16,6 +16,7 @@ from torch import Tensor
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.evaluation.completion import completion_results
 from deepbelief.evaluation.feature_network import FeatureNetwork
+from deepbelief.evaluation.pictures import picture_half
 from deepbelief.evaluation.samples import COPIES, HELD_OUT
 from deepbelief.recipes.families import Family, build
 from deepbelief.recipes.model_rows import (
@@ -146,10 +147,18 @@ def reference_rows(cases: Cases, networks: Sequence[FeatureNetwork], generator: 
 
 def _completions(model: Any, cases: Cases, name: str, generator: torch.Generator) -> list[Result]:
     x = cases.test[:MOST_COMPLETED]
-    known = torch.arange(x.shape[1]) < x.shape[1] // 2
+    known = given_half(cases)
     options: dict[str, Any] = {"data": cases.name, "model_name": name, "generator": generator}
     loss: Any = "log_loss" if cases.bits else "squared_error"
     return completion_results(model, x, known, train=cases.train, loss=loss, k=min(10, len(cases.train)), **options)
+
+
+def given_half(cases: Cases) -> Tensor:
+    """Which entries are given: the first half, of colours the upper half of each: (features,)."""
+    if cases.image_shape is not None and len(cases.image_shape) == 3:
+        return picture_half(cases.image_shape, "top")
+    width = cases.test.shape[1]
+    return torch.arange(width) < width // 2
 
 
 class _Completer:
