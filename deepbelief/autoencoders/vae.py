@@ -128,6 +128,7 @@ class VAE(nn.Module):
 
         `lowest` spares ``posterior(0, x, c)`` where it is known.
         """
+        check_count("n", n, low=1)
         codes: list[Tensor] = []
         drawn, laws = [], []
         for level, size in enumerate(self.sizes):
@@ -196,6 +197,7 @@ class VAE(nn.Module):
 
         With `shared` noise all cases see the same random numbers: a score then depends on no other case.
         """
+        check_count("n_samples", n_samples, low=1)
         c = self.checked_condition(condition, len(x))
         noises = [normal_noise((n_samples, 1, size), self.visible.bias, generator) for size in self.sizes * shared]
 
@@ -215,6 +217,7 @@ class VAE(nn.Module):
         self, x: Tensor, *, condition: Condition = None, generator: Generator = None, n_samples: int = 10
     ) -> Bound:
         """The evidence lower bound, ``<log p(x, z) - log q(z | x)>`` over `n_samples` draws per case, in nats."""
+        check_count("n_samples", n_samples, low=1)
         c, model = self.checked_condition(condition, len(x)), self.settled()
         draws = torch.stack([model.log_weights(x, c=c, generator=generator)[0].double() for _ in range(n_samples)])
         spread = math.nan if n_samples == 1 else draws.var(0).sum().sqrt().item() / n_samples**0.5 / len(x)
@@ -254,6 +257,7 @@ class VAE(nn.Module):
         A model with a condition takes its vectors, (n_condition,) or (n, n_condition), as a tensor or a `Clamp`'s
         values. In another model a `Clamp` holds entries of the data: the rest is drawn by `n_steps` of `complete`.
         """
+        check_count("n", n, low=1)
         if isinstance(condition, Clamp) and self.n_condition == 0:
             x, known = (t.expand(n, self.visible.size) for t in (condition.values, condition.known))
             n_average = 1 if mean else 0
