@@ -293,11 +293,12 @@ class VAE(nn.Module):
         condition: Condition = None,
         generator: Generator = None,
         n_steps: int = 200,
-        n_average: int = 50,
+        n_average: int | None = None,
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False given the rest, by `complete_by_gibbs`.
 
-        Their conditional means over the last `n_average` steps, averaged; the last draw where that is 0.
+        Their conditional means over the last `n_average` steps (None: three quarters of them), averaged; the last draw
+        where that is 0.
         """
         c = self.checked_condition(condition, len(x))
         steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average}

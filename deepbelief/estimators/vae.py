@@ -256,7 +256,7 @@ class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, Trans
         y: Any = None,
         random_state: Any = None,
         n_steps: int = 200,
-        n_average: int = 50,
+        n_average: int | None = None,
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
         columns, state = self._columns, self.random_state if random_state is None else random_state
