@@ -118,6 +118,7 @@ class GAN(nn.Module):
 
     def latent(self, n: int, generator: Generator = None) -> Tensor:
         """Standard normal noise, and a code where there are codes: (n, n_latent + n_codes)."""
+        check_count("n", n, low=1)
         like = self.label_prior
         z = torch.randn((n, self.n_latent), dtype=like.dtype, device=like.device, generator=generator)
         if not self.n_codes:
@@ -127,6 +128,7 @@ class GAN(nn.Module):
 
     def draw_labels(self, n: int, generator: Generator = None) -> Tensor | None:
         """Labels from their frequencies in the data, or None for a GAN without labels."""
+        check_count("n", n, low=1)
         if self.n_classes is None:
             return None
         return torch.multinomial(self.label_prior, n, replacement=True, generator=generator)
@@ -146,6 +148,7 @@ class GAN(nn.Module):
         `condition` must be None: a generator fills in nothing. Raises `InvalidArgumentError`.
         """
         check(condition is None, "condition must be None. Got a clamp. A GAN clamps no entries: give labels instead.")
+        check_count("n", n, low=1)
         labels = self.draw_labels(n, generator) if labels is None else self._checked(labels).expand(n)
         z, training = self.latent(n, generator), self.training
         rows = [slice(first, first + CHUNK) for first in range(0, n, CHUNK)]
@@ -162,6 +165,7 @@ class GAN(nn.Module):
 
         On the great circle by default: points on the chord are shorter than any noise the generator has learned on.
         """
+        check_count("n", n, low=2)
         share = torch.linspace(0, 1, n, dtype=start.dtype, device=start.device).unsqueeze(1)
         path = great_circle(start, end, share) if spherical else torch.lerp(start, end, share)
         return self.generate(path, labels)

@@ -142,9 +142,9 @@ def temperatures(n: int) -> Tensor:
 
 
 def weights_of(vae: Any, x: Tensor, c: Tensor | None = None) -> LogWeights:
-    """``log w(e)`` of these cases; the encoder's lowest law, which no code changes, is computed once."""
+    """``log w(e)`` of these cases; what no code changes, the encoder's lowest law and the prior's, is computed once."""
     with torch.no_grad():
-        lowest = vae.posterior(0, x, c)
+        lowest, vae = vae.posterior(0, x, c), vae.settled()
 
     def log_w(e: Tensor) -> Tensor:
         noises = [part.unsqueeze(0) for part in e.split(list(vae.sizes), -1)]

@@ -126,8 +126,8 @@ class Autoencoder(nn.Module):
     # -- the two ways -----------------------------------------------------------------------------------------------
 
     def encode(self, x: Tensor) -> Tensor:
-        """The codes: (n, visible.size) -> (n, k)."""
-        return self.squash(self.encoder(x))
+        """The codes: (n, visible.size) -> (n, k), squashed in the type of `x`, as short numbers near 1 are coarse."""
+        return self.squash(self.encoder(x).to(x.dtype))
 
     def input_v_from_z(self, z: Tensor) -> Tensor:
         """What the units of the data receive from codes: (n, k) -> (n, visible.size).

@@ -58,6 +58,19 @@ def _log_weight(vae: Any, x: Tensor, codes: Codes, c: Tensor | None) -> Tensor:
     return vae.log_joint(x, codes, c) - log_q
 
 
+def steps_to_average(n_steps: int, n_average: int | None) -> int:
+    """How many steps at the end of a chain a completion averages: what is asked for, or all but the first quarter.
+
+    >>> steps_to_average(200, None), steps_to_average(200, 0)
+    (150, 0)
+    """
+    check_count("n_steps", n_steps, low=1)
+    if n_average is None:
+        return n_steps - n_steps // 4
+    check_count("n_average", n_average, low=0, high=n_steps)
+    return n_average
+
+
 def complete_by_gibbs(
     vae: Any,
     x: Tensor,
@@ -65,16 +78,15 @@ def complete_by_gibbs(
     *,
     c: Tensor | None = None,
     n_steps: int = 200,
-    n_average: int = 50,
+    n_average: int | None = None,
     generator: Generator = None,
 ) -> Tensor:
-    """`x` with its unknown entries filled: their mean given the codes of the last `n_average` steps, or the last draw.
+    """`x` with its unknown entries filled: their mean given the codes of the last `n_average` steps.
 
     The chain starts from a new case of the model. Its first quarter is pseudo-Gibbs, which comes in from afar where a
-    refusing chain would stay; the rest is exact in the limit.
+    refusing chain would stay; the rest is exact in the limit. See `steps_to_average`; where it is 0, the last draw.
     """
-    check_count("n_steps", n_steps, low=1)
-    check_count("n_average", n_average, low=0, high=n_steps)
+    n_average = steps_to_average(n_steps, n_average)
     vae.visible.check_known(known)
     clamp = Clamp(x, known)
     z, _ = vae.draw_codes(len(x), c, generator)

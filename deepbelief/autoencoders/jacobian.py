@@ -1,7 +1,8 @@
 """The squared Frobenius norm of an encoder's Jacobian, case by case: ``sum_ij (dz_j / dx_i)^2``.
 
-One layer ``z = s(W x + b)`` has it in closed form, ``sum_j s'(a_j)^2 sum_i W_ji^2``. Everything deeper takes the rows
-of the Jacobian by back-propagation, all of a batch at once, since a case's code depends on no other case.
+One layer ``z = s(W x + b)`` has it in closed form, ``sum_j s'(a_j)^2 sum_i W_ji^2``, and the usual squashings tell
+their slope by their value: ``s' = z (1 - z)`` for a sigmoid. Everything deeper takes the rows of the Jacobian by
+back-propagation, all of a batch at once, since a case's code depends on no other case.
 """
 
 from __future__ import annotations
@@ -16,10 +17,18 @@ from deepbelief.autoencoders.autoencoder import Autoencoder
 from deepbelief.networks.dense import DenseNetwork
 
 LARGEST_ROWS = 1 << 24  # numbers of the Jacobian that are held at a time before they are squared
+SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {  # s'(a) by z = s(a)
+    nn.Identity: torch.ones_like,
+    nn.ReLU: lambda z: (z > 0).to(z.dtype),
+    nn.Sigmoid: lambda z: z * (1 - z),
+    nn.Tanh: lambda z: 1 - z * z,
+}
 
 
-def squared_jacobian_norms(module: Any, x: Tensor) -> Tensor:
+def squared_jacobian_norms(module: Any, x: Tensor, z: Tensor | None = None) -> Tensor:
     """``||d encode(x) / dx||_F^2`` of each case: (n, inputs) -> (n,), differentiable in the parameters.
+
+    `z` are the codes of `x` where they are known, which spare a single layer's pass.
 
     >>> from deepbelief.units.bernoulli import Bernoulli
     >>> net = Autoencoder.dense(Bernoulli(3), [2])
@@ -28,7 +37,12 @@ def squared_jacobian_norms(module: Any, x: Tensor) -> Tensor:
     True
     """
     layer = _only_layer(module)
-    return norms_by_rows(module.encode, x) if layer is None else _norms_of_layer(layer, module.squash, x)
+    if layer is None:
+        return norms_by_rows(module.encode, x)
+    slope_at = SLOPES.get(type(module.squash))
+    if slope_at is None:
+        return _norms_of_layer(layer, module.squash, x)
+    return slope_at(module.encode(x) if z is None else z).square() @ layer.weight.square().sum(1)
 
 
 def _only_layer(module: Any) -> nn.Linear | None:
@@ -40,8 +54,10 @@ def _only_layer(module: Any) -> nn.Linear | None:
 
 
 def _norms_of_layer(layer: nn.Linear, squash: nn.Module, x: Tensor) -> Tensor:
+    """By the slope of any squashing."""
     with torch.enable_grad():
-        a = layer(x.detach().requires_grad_())  # (n, k)
+        a = layer(x)  # (n, k)
+        a = a if a.requires_grad else a.requires_grad_()
         (slope,) = torch.autograd.grad(squash(a).sum(), a, create_graph=True)
     return slope.square() @ layer.weight.square().sum(1)
 

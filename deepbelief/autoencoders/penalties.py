@@ -124,4 +124,4 @@ class Contraction:
 
     def price(self, module: nn.Module, x: Tensor, z: Tensor, share: Tensor, joint: Joint = itself) -> Tensor:
         """The mean squared norm of the encoder's Jacobian."""
-        return share @ squared_jacobian_norms(module, x)
+        return share @ squared_jacobian_norms(module, x, z)

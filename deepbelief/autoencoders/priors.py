@@ -50,6 +50,10 @@ class Prior(nn.Module, ABC):
         """``KL(q || p)`` in nats where it has a closed form: (..., size) -> (...)."""
         return None
 
+    def settled(self, posterior: Posterior) -> Prior:
+        """This law with all that it asks of the encoder worked out: for as long as no weight changes."""
+        return self
+
     def config(self) -> dict[str, Any]:
         """What makes this prior again, as JSON."""
         return {"kind": self.kind, "size": self.size}
@@ -140,7 +144,8 @@ class VampPrior(_Components):
     """A mixture of the encoder's own laws at learned pseudo-inputs (Tomczak & Welling 2018).
 
     ``p(z) = sum_k w_k q(z | u_k)``. The pseudo-inputs stand where the top encoder's inputs do, `n_inputs` wide; with
-    `unit_interval` they pass through a sigmoid, as befits pixels. `start` (cases of data) gives their first values.
+    `unit_interval` they pass through a sigmoid, as befits pixels, all but the last `n_beside`, a condition's numbers.
+    `start` (cases of data) gives their first values.
     """
 
     kind = "vamp"
@@ -152,16 +157,27 @@ class VampPrior(_Components):
         n_inputs: int,
         *,
         unit_interval: bool = False,
+        n_beside: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(size, n_components)
-        self.n_inputs, self.unit_interval = n_inputs, unit_interval
+        check_count("n_beside", n_beside, low=0, high=n_inputs)
+        self.n_inputs, self.unit_interval, self.n_beside = n_inputs, unit_interval, n_beside
         self.pseudo_inputs = nn.Parameter(torch.randn(n_components, n_inputs, generator=generator))
 
     @property
     def inputs(self) -> Tensor:
         """What the encoder sees: (n_components, n_inputs)."""
-        return torch.sigmoid(self.pseudo_inputs) if self.unit_interval else self.pseudo_inputs
+        return self._on_data(torch.sigmoid, self.pseudo_inputs)
+
+    def _on_data(self, squash: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """`rows` with the part that lies in [0, 1] squashed or stretched, and what stands beside it as it is."""
+        if not self.unit_interval:
+            return rows
+        if self.n_beside == 0:
+            return squash(rows)
+        data, beside = rows.split([self.n_inputs - self.n_beside, self.n_beside], 1)
+        return torch.cat([squash(data), beside], 1)
 
     @torch.no_grad()
     def start(self, rows: Tensor) -> None:
@@ -169,13 +185,32 @@ class VampPrior(_Components):
         which = torch.arange(self.n_components, device=rows.device) % len(rows)
         chosen = rows[which].to(self.pseudo_inputs)
         # greyer than the data: a sigmoid learns nothing far out
-        self.pseudo_inputs.copy_(torch.logit(0.1 + 0.8 * chosen) if self.unit_interval else chosen)
+        self.pseudo_inputs.copy_(self._on_data(lambda x: torch.logit(0.1 + 0.8 * x), chosen))
 
     def components(self, posterior: Posterior) -> Diagonal:
         return posterior(self.inputs)
 
+    def settled(self, posterior: Posterior) -> Prior:
+        return _Settled(self, posterior)
+
     def config(self) -> dict[str, Any]:
-        return super().config() | {"n_inputs": self.n_inputs, "unit_interval": self.unit_interval}
+        own = {"n_inputs": self.n_inputs, "unit_interval": self.unit_interval, "n_beside": self.n_beside}
+        return super().config() | own
+
+
+class _Settled(_Components):
+    """A mixture with the components that another has for the encoder of this moment."""
+
+    kind = "settled"
+
+    def __init__(self, other: _Components, posterior: Posterior) -> None:
+        super().__init__(other.size, other.n_components)
+        self.logits = other.logits
+        with torch.no_grad():
+            self.parts = other.components(posterior)
+
+    def components(self, posterior: Posterior) -> Diagonal:
+        return self.parts
 
 
 class ConditionalNormal(Prior):

@@ -48,7 +48,7 @@ def rate_distortion(
     check_count("n_samples", n_samples, low=1)
     vae.visible.check_shape(x, "x")
     vae.visible.check_values(x, "x")
-    c = vae.checked_condition(condition, len(x))
+    c, vae = vae.checked_condition(condition, len(x)), vae.settled()
     pairs = []
     for _ in range(n_samples):
         inferred = vae.infer(x, c=c, generator=generator)

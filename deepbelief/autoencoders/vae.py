@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, Self
 
 import torch
@@ -127,6 +128,7 @@ class VAE(nn.Module):
 
         `lowest` spares ``posterior(0, x, c)`` where it is known.
         """
+        check_count("n", n, low=1)
         codes: list[Tensor] = []
         drawn, laws = [], []
         for level, size in enumerate(self.sizes):
@@ -167,6 +169,18 @@ class VAE(nn.Module):
         inferred = self.infer(x, n, c=c, generator=generator, noises=noises, lowest=lowest)
         return self.log_joint(x, inferred.codes, c) - inferred.log_q()
 
+    def settled(self) -> Self:
+        """This model for many scores in a row: what its prior asks of the encoder is worked out once.
+
+        It shares all weights, and is right for as long as they do not change.
+        """
+        prior = self.prior.settled(self.top_posterior)
+        if prior is self.prior:
+            return self
+        twin = copy(self)
+        twin._modules = {**self._modules, "prior": prior}
+        return twin
+
     # -- capabilities -----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -183,6 +197,7 @@ class VAE(nn.Module):
 
         With `shared` noise all cases see the same random numbers: a score then depends on no other case.
         """
+        check_count("n_samples", n_samples, low=1)
         c = self.checked_condition(condition, len(x))
         noises = [normal_noise((n_samples, 1, size), self.visible.bias, generator) for size in self.sizes * shared]
 
@@ -190,9 +205,10 @@ class VAE(nn.Module):
             rows = x[cases]
             own = [e[draws].expand(-1, len(rows), -1) for e in noises] if shared else None
             given = None if c is None else c[cases]
-            return self.log_weights(rows, draws.stop - draws.start, c=given, generator=generator, noises=own)
+            return model.log_weights(rows, draws.stop - draws.start, c=given, generator=generator, noises=own)
 
         with quick_float32(self, n_samples):  # whatever the number of cases, so that a score is its case's own
+            model = self.settled()
             value, error = importance_weighted(draw, len(x), n_samples, shared=shared)
         return Bound(value, "lower_bound", error, f"importance-weighted bound, {n_samples} samples")
 
@@ -201,8 +217,9 @@ class VAE(nn.Module):
         self, x: Tensor, *, condition: Condition = None, generator: Generator = None, n_samples: int = 10
     ) -> Bound:
         """The evidence lower bound, ``<log p(x, z) - log q(z | x)>`` over `n_samples` draws per case, in nats."""
-        c = self.checked_condition(condition, len(x))
-        draws = torch.stack([self.log_weights(x, c=c, generator=generator)[0].double() for _ in range(n_samples)])
+        check_count("n_samples", n_samples, low=1)
+        c, model = self.checked_condition(condition, len(x)), self.settled()
+        draws = torch.stack([model.log_weights(x, c=c, generator=generator)[0].double() for _ in range(n_samples)])
         spread = math.nan if n_samples == 1 else draws.var(0).sum().sqrt().item() / n_samples**0.5 / len(x)
         return Bound(draws.mean(0), "lower_bound", spread, f"ELBO, {n_samples} samples")
 
@@ -240,6 +257,7 @@ class VAE(nn.Module):
         A model with a condition takes its vectors, (n_condition,) or (n, n_condition), as a tensor or a `Clamp`'s
         values. In another model a `Clamp` holds entries of the data: the rest is drawn by `n_steps` of `complete`.
         """
+        check_count("n", n, low=1)
         if isinstance(condition, Clamp) and self.n_condition == 0:
             x, known = (t.expand(n, self.visible.size) for t in (condition.values, condition.known))
             n_average = 1 if mean else 0
@@ -275,14 +293,16 @@ class VAE(nn.Module):
         condition: Condition = None,
         generator: Generator = None,
         n_steps: int = 200,
-        n_average: int = 50,
+        n_average: int | None = None,
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False given the rest, by `complete_by_gibbs`.
 
-        Their conditional means over the last `n_average` steps, averaged; the last draw where that is 0.
+        Their conditional means over the last `n_average` steps (None: three quarters of them), averaged; the last draw
+        where that is 0.
         """
         c = self.checked_condition(condition, len(x))
-        return complete_by_gibbs(self, x, known, c=c, n_steps=n_steps, n_average=n_average, generator=generator)
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average}
+        return complete_by_gibbs(self.settled(), x, known, c=c, generator=generator, **steps)
 
     def checked_condition(self, condition: Condition, n: int) -> Tensor | None:
         """The condition of `n` cases, (n, n_condition), or None for a model without one."""

@@ -30,9 +30,10 @@ def make_prior(
     activation: str = "auto",
     generator: torch.Generator | None,
 ) -> Prior:
-    """A prior by name: "normal", "mixture", "vamp" (of pseudo-inputs `n_inputs` wide) or "conditional".
+    """A prior by name: "normal", "mixture", "vamp" or "conditional".
 
-    The last hangs on `n_condition` numbers through a `network` with `hidden` units.
+    The VampPrior's pseudo-inputs are `n_inputs` wide, the last `n_condition` of them a condition's; the conditional
+    prior hangs on so many numbers through a `network` with `hidden` units.
     """
     check_choice("prior", kind, PRIORS)
     check(
@@ -47,7 +48,8 @@ def make_prior(
     if kind == "conditional":
         sizes: dict[str, Any] = {"output": 2 * size, "activation": activation, "generator": generator}
         return ConditionalNormal(size, n_condition, feed_forward(network, [n_condition, *hidden], **sizes))
-    return VampPrior(size, n_components, n_inputs, unit_interval=unit_interval, generator=generator)
+    beside: dict[str, Any] = {"unit_interval": unit_interval, "n_beside": n_condition}
+    return VampPrior(size, n_components, n_inputs, **beside, generator=generator)
 
 
 def dense_vae(

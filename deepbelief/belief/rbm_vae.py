@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deepbelief.autoencoders.completion import steps_to_average
 from deepbelief.autoencoders.importance import importance_weighted
 from deepbelief.autoencoders.vae import VAE
 from deepbelief.belief.bit_decoder import BitDecoder
@@ -226,16 +227,15 @@ class RBMVAE(nn.Module):
 
     @torch.no_grad()
     def complete(
-        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int = 50
+        self, x: Tensor, known: Tensor, *, generator: Generator = None, n_steps: int = 200, n_average: int | None = None
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False by pseudo-Gibbs sampling (Rezende et al. 2014).
 
         Bits from the encoder and data given them in turn, which is as right as the encoder is. Means over the last
-        `n_average` steps (averages of the draws where pixels hang on those before them), or the last draw where that
-        is 0.
+        `n_average` steps, three quarters of them by default (averages of the draws where pixels hang on those before
+        them), or the last draw where that is 0.
         """
-        check_count("n_steps", n_steps, low=1)
-        check_count("n_average", n_average, low=0, high=n_steps)
+        n_average = steps_to_average(n_steps, n_average)
         self.visible.check_known(known)
         clamp = Clamp(x, known)
         state = clamp.apply(self.sample(len(x), generator=generator, n_steps=50))

@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from deepbelief.autoencoders.completion import Codes, accepted, redraw_codes
+from deepbelief.autoencoders.completion import Codes, accepted, redraw_codes, steps_to_average
 from deepbelief.energy.kernels.clamped import check_clamp
-from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 from deepbelief.units.base import Units
@@ -122,17 +121,16 @@ def complete_by_chain(
     known: Tensor,
     *,
     n_steps: int = 200,
-    n_average: int = 50,
+    n_average: int | None = None,
     exact: bool = False,
     generator: Generator = None,
 ) -> Tensor:
-    """`x` with its unknown entries filled: their mean given h1 in the last `n_average` steps, or the last draw.
+    """`x` with its unknown entries filled: their mean given h1 in the last `n_average` steps (see `steps_to_average`).
 
     The chain starts from a new case of the stack. It is pseudo-Gibbs, or with `exact` only its first quarter, which
     comes in from afar where a refusing chain would stay; the rest is then exact in the limit.
     """
-    check_count("n_steps", n_steps, low=1)
-    check_count("n_average", n_average, low=0, high=n_steps)
+    n_average = steps_to_average(n_steps, n_average)
     clamp = Clamp(x, known)
     check_clamp(stack.visible, clamp)
     start = clamp.apply(stack.sample(len(x), generator=generator))

@@ -128,14 +128,14 @@ class VAEStack(nn.Module):
         *,
         generator: Generator = None,
         n_steps: int = 200,
-        n_average: int = 50,
+        n_average: int | None = None,
         exact: bool = False,
     ) -> Tensor:
         """Fill the entries of `x` where `known` is False given the rest, by `complete_by_chain`.
 
-        Their means given the lowest hidden units over the last `n_average` steps, averaged; the last draw where that
-        is 0. Pseudo-Gibbs sampling, which approximates the law given the known entries as well as the way up does;
-        with `exact` a chain that has this law, and needs more steps in wide stacks.
+        Their means given the lowest hidden units over the last `n_average` steps (None: three quarters of them),
+        averaged; the last draw where that is 0. Pseudo-Gibbs sampling, which approximates the law given the known
+        entries as well as the way up does; with `exact` a chain that has this law, and needs more steps in wide stacks.
         """
         steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average, "exact": exact}
         return complete_by_chain(self, x, known, generator=generator, **steps)

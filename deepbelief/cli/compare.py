@@ -35,6 +35,7 @@ def compare(
     seeds: Annotated[str, typer.Option(help="One fit of every family for each, with commas.")] = "0,1",
     width: Annotated[int, typer.Option(min=2, help="Units of every hidden layer.")] = 64,
     betas: Annotated[int, typer.Option(min=10, help="Temperatures of annealing, where log Z needs it.")] = 300,
+    sweeps: Annotated[int, typer.Option(min=4, help="Steps of the chains that fill in what is hidden.")] = 1000,
     tune: Annotated[
         bool, typer.Option("--tune/--no-tune", help="Choose each learning rate on held-out training cases.")
     ] = True,
@@ -70,7 +71,7 @@ def compare(
         rates: dict[str, Any] = {} if tune else {"rates": (1.0,)}
         sizes: dict[str, Any] = {"most": most, "most_test": most_test}
         budget: dict[str, Any] = {"epochs": epochs, "seconds": seconds, "seeds": _numbers(seeds)}
-        settings = CompareSettings(**given, **budget, width=width, betas=betas, **sizes, **rates)
+        settings = CompareSettings(**given, **budget, width=width, betas=betas, sweeps=sweeps, **sizes, **rates)
     with running(out, "compare"):
         results = run(settings, out, resume=resume)
     page = draw(out)
@@ -125,7 +126,8 @@ def command_of(settings: CompareSettings, out: str) -> str:
     quick = usual.quick(data=settings.data)
     if all(getattr(settings, name) == getattr(quick, name) for name in ("networks", "width", "epochs", "most")):
         words, usual = [*words, "--quick"], quick
-    for name in ("label", "key", "held_out", "epochs", "seconds", "seeds", "width", "betas", "most", "most_test"):
+    sizes = ("width", "betas", "sweeps", "most", "most_test")
+    for name in ("label", "key", "held_out", "epochs", "seconds", "seeds", *sizes):
         value = getattr(settings, name)
         if value != getattr(usual, name):
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -20,16 +20,18 @@ COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LA
 def read_image_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None, list[str] | None]:
     """All images below `folder`, in the order of their paths: (images, labels or None, class names or None).
 
-    Images are (n, h, w) bytes if all are grey and (n, h, w, 3) otherwise. All must have one size. With images in
+    Images are (n, h, w) bytes if all are grey and (n, 3, h, w) otherwise, as convolutions take them. All must have one
+    size. With images in
     subfolders only, the name of the first-level subfolder is the label.
     """
     paths = _find(folder)
     labels, class_names = _labels(folder, paths)
     size, grey = _inspect(paths, folder)
-    shape = (len(paths), size[1], size[0]) if grey else (len(paths), size[1], size[0], 3)
+    shape = (len(paths), size[1], size[0]) if grey else (len(paths), 3, size[1], size[0])
     images = np.empty(shape, dtype=np.uint8)
     for slot, path in zip(images, paths, strict=True):
-        slot[...] = _pixels(path, folder, "L" if grey else "RGB")
+        pixels = _pixels(path, folder, "L" if grey else "RGB")
+        slot[...] = pixels if grey else pixels.transpose(2, 0, 1)
     return images, labels, class_names
 
 

@@ -138,8 +138,9 @@ class AnomalyDetector(Savable, OutlierMixin, BaseEstimator):
     def _check_arguments(self) -> None:
         check_choice("method", self.method, self._methods)
         check_range("held_out", self.held_out, low=0, high=0.9)
+        check_range("contamination", self.contamination, high=0.5)
         check(
-            0 < self.contamination <= 0.5,
+            self.contamination > 0,
             f"contamination must be above 0 and at most 0.5. Got contamination={self.contamination}.",
         )
 

@@ -289,7 +289,9 @@ class GAN(Savable, BaseEstimator):
             return None
         if not self.conditional:
             raise InvalidArgumentError("label must be None. Got one. Fit with conditional=True and y.")
-        wanted = np.broadcast_to(np.asarray(label), (n,))
+        given = np.atleast_1d(label)
+        check(given.shape in ((1,), (n,)), f"label must be one class or {n}, one for each case. Got {given.shape}.")
+        wanted = np.broadcast_to(given, (n,))
         unknown = wanted[~np.isin(wanted, self.classes_)]
         if len(unknown):
             raise InvalidArgumentError(f"label must be one of {self.classes_.tolist()}. Got {unknown[0]!r}.")

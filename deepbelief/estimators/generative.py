@@ -72,7 +72,10 @@ def known_entries(x: Array, known: Any) -> NDArray[np.bool_]:
 
 
 def complete(estimator: Any, module: Any, columns: Columns, x: Any, known: Any, random_state: Any, **o: Any) -> Array:
-    """`x` with what is missing filled in by its mean given the rest; known entries come back as they were."""
+    """`x` with what is missing filled in by its mean given the rest; known entries come back as they were.
+
+    A `condition` among the options has a row for each of `x`.
+    """
     data = checked(estimator, x, allow_nan=True)
     data = data.toarray() if hasattr(data, "toarray") else data
     mask = known_entries(data, known)
@@ -80,11 +83,12 @@ def complete(estimator: Any, module: Any, columns: Columns, x: Any, known: Any, 
     dtype = working_type(data, device)
     twin = in_type(module, dtype)
     generator = make_generator(seed_of(random_state), device, stream=COMPLETE_STREAM)
-    parts = []
+    condition, parts = o.pop("condition", None), []
     for first in range(0, len(data), CHUNK):
         rows, there = data[first : first + CHUNK], mask[first : first + CHUNK]
         inner = to_tensor(np.nan_to_num(columns.inward(np.where(there, rows, 0))), dtype, device)
-        filled = twin.complete(inner, torch.tensor(there, device=device), generator=generator, **o)
+        own = {} if condition is None else {"condition": condition[first : first + CHUNK]}
+        filled = twin.complete(inner, torch.tensor(there, device=device), generator=generator, **own, **o)
         parts.append(np.where(there, rows, columns.outward(filled.cpu().numpy())))
     return np.concatenate(parts)
 

@@ -221,11 +221,11 @@ random_state
         return face.sample(self.module_, columns, n_samples, state, n_steps=n_steps, mean=mean)
 
     def complete(
-        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int = 50
+        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled by pseudo-Gibbs sampling, with means."""
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        steps = {"n_steps": n_steps, "n_average": min(n_average, n_steps)}
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average}
         return face.complete(self, self.module_, columns, X, known, state, **steps)
 
     @property

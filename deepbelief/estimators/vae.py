@@ -256,12 +256,12 @@ class VAE(OnColumns, Conditions, Savable, ClassNamePrefixFeaturesOutMixin, Trans
         y: Any = None,
         random_state: Any = None,
         n_steps: int = 200,
-        n_average: int = 50,
+        n_average: int | None = None,
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
         columns, state = self._columns, self.random_state if random_state is None else random_state
         steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average}
-        c = self._condition_of(y, len(X))
+        c = self._condition_of(y, X.shape[0] if hasattr(X, "shape") else len(X))
         if c is not None:
             steps["condition"] = self._tensor(c)
         return face.complete(self, self.module_, columns, X, known, state, **steps)

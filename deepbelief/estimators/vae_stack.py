@@ -197,7 +197,7 @@ class VAEStack(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutM
         *,
         random_state: Any = None,
         n_steps: int = 200,
-        n_average: int = 50,
+        n_average: int | None = None,
         exact: bool = False,
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest.
@@ -205,7 +205,7 @@ class VAEStack(Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutM
         By pseudo-Gibbs sampling, or with `exact` by a chain that has the stack's own law and mixes more slowly.
         """
         columns, state = self._columns, self.random_state if random_state is None else random_state
-        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": min(n_average, n_steps), "exact": exact}
+        steps: dict[str, Any] = {"n_steps": n_steps, "n_average": n_average, "exact": exact}
         return face.complete(self, self.module_, columns, X, known, state, **steps)
 
     def log_likelihood(self, X: Any) -> Bound:

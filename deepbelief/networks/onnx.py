@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,16 +83,18 @@ def _method_of(module: nn.Module, method: str) -> str:
 def _check_repeats(call: _Call, examples: _Examples, method: str) -> None:
     """Refuse what is no function of its inputs: a file holds fixed operations."""
     rows = examples.rows(3)
+    taken = " and ".join([f"(cases, {rows[0].shape[1]}) numbers", *call.also])
+    remedy = "Give the method, n_inputs and also= that belong together."
+    if next(iter(inspect.signature(getattr(call.inner, method)).parameters), "") == "n":
+        raise InvalidArgumentError(f"method must take {taken}. {method!r} does not, but how many cases. {remedy}")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             first, second = call(*rows), call(*rows)
         except DeepBeliefError:
             raise
         except Exception as error:
-            taken = " and ".join([f"(cases, {rows[0].shape[1]}) numbers", *call.also])
             raise InvalidArgumentError(
-                f"method must take {taken}. {method!r} does not: {_first_line(error)}. "
-                "Give the method, n_inputs and also= that belong together."
+                f"method must take {taken}. {method!r} does not: {_first_line(error)}. {remedy}"
             ) from error
     if not isinstance(first, Tensor) or len(first) != len(rows[0]) or not torch.equal(first, second):
         raise InvalidArgumentError(

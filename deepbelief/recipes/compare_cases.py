@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepbelief.estimators.pictures import CHANNELS, with_channels
+
 
 @dataclass(frozen=True)
 class Cases:
@@ -27,8 +29,10 @@ class Cases:
 
     @property
     def channels_first(self) -> tuple[int, ...] | None:
-        """The shape of a picture for a convolution, None for a table (and for colours, which lie last in a file)."""
-        return (1, *self.image_shape) if self.image_shape is not None and len(self.image_shape) == 2 else None
+        """The shape of a picture for a convolution, None for a table (and for an array with its colours last)."""
+        if self.image_shape is None or (len(self.image_shape) == 3 and self.image_shape[0] not in CHANNELS):
+            return None
+        return with_channels(self.image_shape)
 
 
 def in_unit_interval(x: Tensor) -> bool:

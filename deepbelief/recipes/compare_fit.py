@@ -16,6 +16,7 @@ from torch import Tensor
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.evaluation.completion import completion_results
 from deepbelief.evaluation.feature_network import FeatureNetwork
+from deepbelief.evaluation.pictures import picture_half
 from deepbelief.evaluation.samples import COPIES, HELD_OUT
 from deepbelief.recipes.compare_cases import Cases
 from deepbelief.recipes.compare_settings import CompareSettings
@@ -36,6 +37,7 @@ from deepbelief.types import Bound, Result
 
 SECONDS, MEMORY = "training time", "peak memory of training"
 PARAMETERS, PASSES = "parameters", "passes over the data"
+FILLING = "time to fill in 1,000 cases"
 MOST_COMPLETED, STEPS = 300, 500
 POLL = 0.02  # seconds between two looks at the memory
 
@@ -67,7 +69,7 @@ def fit_one(
     rows += likelihood_rows(estimator, family, settings, cases, name, generator)
     sampled, drawn = sample_rows(estimator, cases, networks, name, generator)
     rows += sampled + code_rows(estimator, cases, name, generator)
-    return rows + completion_rows(estimator, cases, name, generator), drawn
+    return rows + completion_rows(estimator, cases, name, generator, settings.sweeps), drawn
 
 
 def likelihood_rows(
@@ -121,12 +123,16 @@ def code_rows(estimator: Any, cases: Cases, name: str, generator: torch.Generato
     return feature_rows(codes, cases, name, generator)
 
 
-def completion_rows(estimator: Any, cases: Cases, name: str, generator: torch.Generator) -> list[Result]:
-    """The loss of the second half of the test cases' entries (of a picture, the lower half) given the first."""
+def completion_rows(estimator: Any, cases: Cases, name: str, generator: torch.Generator, sweeps: int) -> list[Result]:
+    """The loss of the second half of the test cases' entries (of a picture, the lower half) given the first, and the
+    seconds that 1,000 such completions take."""
     if not hasattr(estimator, "complete"):
         return []
-    rows = _completions(_Completer(estimator), cases, name, generator)
-    return [row for row in rows if row.model == name]
+    completer = _Completer(estimator, sweeps)
+    rows = _completions(completer, cases, name, generator)
+    seconds = completer.seconds * 1000 / len(cases.test[:MOST_COMPLETED])
+    taken = Result(FILLING, seconds, "measured", None, "s", cases.name, name)
+    return [*(row for row in rows if row.model == name), taken]
 
 
 def reference_rows(cases: Cases, networks: Sequence[FeatureNetwork], generator: torch.Generator) -> list[Result]:
@@ -144,21 +150,32 @@ def reference_rows(cases: Cases, networks: Sequence[FeatureNetwork], generator: 
 
 def _completions(model: Any, cases: Cases, name: str, generator: torch.Generator) -> list[Result]:
     x = cases.test[:MOST_COMPLETED]
-    known = torch.arange(x.shape[1]) < x.shape[1] // 2
+    known = given_half(cases)
     options: dict[str, Any] = {"data": cases.name, "model_name": name, "generator": generator}
     loss: Any = "log_loss" if cases.bits else "squared_error"
     return completion_results(model, x, known, train=cases.train, loss=loss, k=min(10, len(cases.train)), **options)
 
 
-class _Completer:
-    """An estimator's `complete` as the capability that the measure asks for."""
+def given_half(cases: Cases) -> Tensor:
+    """Which entries are given: the first half, of colours the upper half of each: (features,)."""
+    if cases.image_shape is not None and len(cases.image_shape) == 3:
+        return picture_half(cases.image_shape, "top")
+    width = cases.test.shape[1]
+    return torch.arange(width) < width // 2
 
-    def __init__(self, estimator: Any) -> None:
-        self.estimator = estimator
+
+class _Completer:
+    """An estimator's `complete` as the capability that the measure asks for, by chains of one length for all."""
+
+    def __init__(self, estimator: Any, sweeps: int) -> None:
+        self.estimator, self.sweeps, self.seconds = estimator, sweeps, 0.0
 
     def complete(self, x: Tensor, known: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        given = _known(self.estimator.complete, n_steps=STEPS // 5)
-        return torch.as_tensor(self.estimator.complete(x.numpy(), known.numpy(), **given))
+        given = _known(self.estimator.complete, n_steps=self.sweeps, n_average=3 * self.sweeps // 4)
+        start = time.perf_counter()
+        found = torch.as_tensor(self.estimator.complete(x.numpy(), known.numpy(), **given))
+        self.seconds += time.perf_counter() - start
+        return found
 
 
 class _MeanOf:

@@ -159,9 +159,20 @@ def build(family: Family, width: int, epochs: int, cases: Cases, seed: int, lear
     if cases.channels_first is not None:
         own["image_shape"] = cases.image_shape
     given = {name: value for name, value in own.items() if name in known} | family.of_width(width, bits=cases.bits)
+    if "pool" in given and cases.channels_first is not None:
+        given["pool"] = _pool(given["pool"], given["filter_size"], cases.channels_first)
     if learning_rate is not None:
         given[family.rate] = learning_rate
     return kind(**given, **dict.fromkeys(family.epochs, max(1, round(epochs / family.shares))))
+
+
+def _pool(wanted: int, filter_size: int, shape: Sequence[int]) -> int:
+    """Units pooled each way where blocks of so many fill the maps, else 1.
+
+    >>> _pool(2, 3, (1, 8, 8)), _pool(2, 3, (1, 8, 7))
+    (2, 1)
+    """
+    return wanted if all((side - filter_size + 1) % wanted == 0 for side in shape[1:]) else 1
 
 
 def _class_of(family: Family) -> Any:

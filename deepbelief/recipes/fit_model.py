@@ -16,11 +16,13 @@ from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
 from deepbelief.data.windows import frames_and_contexts
 from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError, check, check_choice
+from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.storage import ESTIMATORS
 from deepbelief.evaluation.classification import classification_results, regression_results
 from deepbelief.evaluation.measured import mean_result
 from deepbelief.files import atomic_write_text
 from deepbelief.recipes.fit_data import FitData, Part, read_fit_data
+from deepbelief.recipes.run_data import Preparation
 from deepbelief.recipes.run_folder import FIT_SETTINGS, MODEL, REPORT, RESULTS, how_far, places_in, write_results
 from deepbelief.training.processes import connect
 from deepbelief.types import Bound, Result
@@ -107,7 +109,7 @@ def fit_model(
         seed=settings.seed,
         data_dir=settings.data_dir,
     )
-    estimator = build(settings, folder, verbose)
+    estimator = build(settings, folder, verbose).set_params(**pictures_of(settings, data.how))
     _fit(estimator, data.train, folder / CHECKPOINTS if started else None)
     estimator.set_params(**{name: None for name in ("checkpoint_dir",) if name in estimator.get_params(deep=False)})
     results = scores(estimator, data)
@@ -140,6 +142,19 @@ def build(settings: FitSettings, folder: Path, verbose: int = 0) -> Any:
     known = kind().get_params(deep=False)
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in settings.arguments.items()}
     return kind(**{name: value for name, value in own.items() if name in known}, **given)
+
+
+def pictures_of(settings: FitSettings, how: Preparation) -> dict[str, Any]:
+    """The shape of the file's pictures, for an estimator that convolves and was told none.
+
+    Without it rows that are no squares would be taken for pictures of one line.
+    """
+    given = defaults(settings.estimator) | settings.arguments
+    names = [name for name in ("image_shape", "image_shape_of_y") if name in given and given[name] is None]
+    convolves = given.get("network", "convolutional") == "convolutional" or given.get("augment")
+    if how.image_shape is None or not (names and convolves):
+        return {}
+    return dict.fromkeys(names, picture_shape(None, how.image_shape, how.n_features))
 
 
 def scores(estimator: Any, data: FitData) -> list[Result]:

@@ -64,6 +64,7 @@ TABLES: tuple[tuple[str, str, str, dict[str, str]], ...] = (
         {
             "training time": "training s",
             "time to draw 1,000 samples": "1,000 samples s",
+            "time to fill in 1,000 cases": "1,000 completions s",
             "peak memory of training": "memory MB",
             "parameters": "parameters",
             "passes over the data": "passes",

@@ -282,6 +282,33 @@ def test_a_detector_scores_and_names_the_odd(name, data, more, first, files, cal
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 1 + len(scores)
 
 
+@pytest.mark.parametrize("name", ["Autoencoder", "CycleGAN", "ConvolutionalBeliefNetwork", "GAN", "VAE"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_networks_that_convolve_take_the_shape_of_the_pictures(name, mode, call, tmp_path):
+    shape, random = {"L": (6, 7), "RGB": (3, 6, 7)}[mode], np.random.default_rng(0)
+    for i in range(20):
+        picture = random.integers(0, 256, (6, 7, 3)).astype(np.uint8)
+        (tmp_path / "in" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).convert(mode).save(tmp_path / "in" / "ab"[i % 2] / f"{i}.png")
+    small = {"Autoencoder": "channels=[2]", "VAE": "channels=[2]", "GAN": "n_filters=[2]", "CycleGAN": "channels=[2]"}
+    words = ["--set", "filter_size=2", "--set", "n_filters=2", "--set", "pool=1"]
+    if name in small:
+        words = ["--set", "network=convolutional", "--set", small[name]]
+    told(call("fit", name, tmp_path / "in", *SHORT, *words, "--held-out", 0, "--out", tmp_path / "fit", "--json"))
+    estimator = load_estimator(tmp_path / "fit" / "model")
+    found = estimator.image_shape_ if hasattr(estimator, "image_shape_") else estimator.image_shape
+    assert tuple(found)[-len(shape) :] == shape
+    if name == "CycleGAN":
+        assert tuple(estimator.image_shape_of_y_)[-len(shape) :] == shape
+
+
+def test_an_array_with_its_colours_last_is_told_to_a_network_that_convolves(call, tmp_path):
+    np.save(tmp_path / "last.npy", np.random.default_rng(0).integers(0, 256, (20, 6, 7, 3)).astype(np.uint8))
+    words = ("fit", "GAN", tmp_path / "last.npy", *SHORT, "--out", tmp_path / "fit")
+    assert "its channels first" in call(*words, "--set", "network=convolutional").stderr
+    told(call(*words, "--json"))  # a dense one does not ask
+
+
 def test_a_refused_fit_can_be_asked_for_again(files, call, tmp_path):
     data, (wrong, right) = files / "flowers.csv", (["--set", f"pack={m}"] for m in (0, 1))
     options = ["--label", "species", *SHORT, "--set", "hidden_layer_sizes=[4]", "--out", tmp_path / "gan", "--json"]

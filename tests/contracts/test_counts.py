@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from deepbelief.adversarial.cycle_learning import CycleLearning
@@ -14,7 +15,7 @@ from deepbelief.adversarial.gan import GAN as GANModule
 from deepbelief.adversarial.learning import AdversarialLearning
 from deepbelief.autoencoders.autoencoder import Autoencoder as AutoencoderModule
 from deepbelief.autoencoders.elbo import ELBO
-from deepbelief.autoencoders.priors import Mixture
+from deepbelief.autoencoders.priors import Mixture, VampPrior
 from deepbelief.autoencoders.vae import VAE as VAEModule
 from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.belief.rbm_vae_builders import make_rbm_vae
@@ -35,6 +36,7 @@ from deepbelief.networks.dense import DenseNetwork
 from deepbelief.training.trainer import Trainer
 from deepbelief.units.bernoulli import Bernoulli
 from tests.contracts import wings
+from tests.contracts.counts import Count, check_refusals
 
 X = wings.bits().numpy()
 Y = np.arange(len(X)) % 2
@@ -86,6 +88,24 @@ FITTED: dict[str, list[tuple[Any, Any]]] = {
     "top_epochs": [(VAEStack(top_epochs=2.5), Y)],
     "history": [(CycleGAN(history=2.5), Y)],
 }
+
+ASKED: dict[str, Count] = {
+    "GAN.sample": ("n", 1, lambda n: gan().sample(n)),
+    "GAN.latent": ("n", 1, lambda n: gan().latent(n)),
+    "GAN.draw_labels": ("n", 1, lambda n: gan(n_classes=2).draw_labels(n)),
+    "GAN.interpolate": ("n", 2, lambda n: gan().interpolate(torch.ones(4), -torch.ones(4), n)),
+    "VAE.sample": ("n", 1, lambda n: vae().sample(n)),
+    "VAE.infer": ("n", 1, lambda n: vae().infer(wings.bits(), n)),
+    "VAE.elbo": ("n_samples", 1, lambda n: vae().elbo(wings.bits(), n_samples=n)),
+    "VAE.log_likelihood": ("n_samples", 1, lambda n: vae().log_likelihood(wings.bits(), n_samples=n)),
+    "VAE.complete": ("n_steps", 1, lambda n: vae().complete(wings.bits(), wings.bits() > 0, n_steps=n)),
+    "VampPrior": ("n_beside", 0, lambda n: VampPrior(2, 3, 4, n_beside=n)),
+}
+
+
+@pytest.mark.parametrize("place", ASKED)
+def test_what_is_asked_for(place: str) -> None:
+    check_refusals(*ASKED[place])
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -9,6 +9,7 @@ from PIL import Image
 from deepbelief.data.files import read_file
 from deepbelief.data.source import make_source
 from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError, MissingExtraError
+from deepbelief.report.tiles import to_pictures
 from deepbelief.rng import make_generator
 
 FRAME = pd.DataFrame({"age": [1, 2, 3], "height": [0.5, 1.5, 2.5], "kind": ["cat", "dog", "cat"]})
@@ -177,8 +178,16 @@ def test_one_colour_image_makes_all_colour(tmp_path):
     save_image(tmp_path / "a.png")
     save_image(tmp_path / "b.png", mode="RGB", value=(1, 2, 3))
     table = read_file(tmp_path)
-    assert table.image_shape == (3, 4, 3)
-    assert table.x[:, :3].tolist() == [[7, 7, 7], [1, 2, 3]]
+    assert table.image_shape == (3, 3, 4)
+    assert table.x[:, ::12].tolist() == [[7, 7, 7], [1, 2, 3]]  # the channels one after another
+
+
+def test_colours_of_a_folder_are_those_of_the_page(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 5, 7, 3)).astype(np.uint8)
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    table = read_file(tmp_path)
+    assert np.array_equal(to_pictures(table.x.numpy(), table.image_shape), pictures)
 
 
 def test_subfolders_are_class_labels(tmp_path):

@@ -115,8 +115,9 @@ def test_codes_are_saved_beside_the_model(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="contamination must be above 0"):
-        AnomalyDetector(small_rbm(), contamination=0.6).fit(NORMAL)
+    for share, sentence in ((0.6, "at most 0.5"), (0.0, "above 0"), ("auto", "a number")):
+        with pytest.raises(InvalidArgumentError, match=f"contamination must be {sentence}"):
+            AnomalyDetector(small_rbm(), contamination=share).fit(NORMAL)
     with pytest.raises(InvalidArgumentError, match="estimator must have free_energy"):
         AnomalyDetector(EmpiricalCovariance(), method="free_energy").fit(NORMAL)
     with pytest.raises(InvalidArgumentError, match="estimator must have free_energy or score_samples"):

@@ -46,6 +46,8 @@ def test_labels_of_any_kind() -> None:
     assert gan.interpolate(3, label="odd").shape == (3, 64)
     with pytest.raises(InvalidArgumentError, match="must be one of"):
         gan.sample(label="zero")
+    with pytest.raises(InvalidArgumentError, match="one class or 3, one for each case"):
+        gan.sample(3, label=["odd", "even"])
     with pytest.raises(InvalidArgumentError, match="conditional=True"):
         GAN(3, epochs=1, **SMALL).fit(X).sample(label=1)
 

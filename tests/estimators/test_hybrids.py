@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from scipy.special import logsumexp
 from sklearn.datasets import load_digits
 
-from deepbelief import RBMVAE, VAEStack, load_estimator
+from deepbelief import RBMVAE, VAE, VAEStack, load_estimator
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.training.optimization import Descent
 
@@ -45,6 +45,18 @@ LONG: dict[Any, dict[str, Any]] = {
     vae_stack: {"learning": "cd", "learning_rate": 1.0, "epochs": 60, "top_epochs": 60, "top_k": 3},
 }
 BOTH = pytest.mark.parametrize("make", [rbm_vae, vae_stack])
+
+
+@pytest.mark.parametrize(
+    "make", [rbm_vae, vae_stack, lambda: VAE(2, hidden_layer_sizes=(4,), epochs=1, random_state=0)]
+)
+def test_chains_of_any_length_average_their_last_three_quarters(make: Callable[..., Any]) -> None:
+    model, known = make().fit(X), X[:9] > 0
+    for n_steps, n_average in ((1, 1), (3, 3), (8, 6), (40, 30)):
+        told = model.complete(X[:9], known, n_steps=n_steps, n_average=n_average, random_state=0)
+        assert_array_equal(model.complete(X[:9], known, n_steps=n_steps, random_state=0), told)
+    with pytest.raises(InvalidArgumentError, match="n_average must be at least 0 and at most 8"):
+        model.complete(X[:9], known, n_steps=8, n_average=9)
 
 
 @BOTH

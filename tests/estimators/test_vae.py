@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import sparse, stats
 from sklearn.datasets import load_digits
 
 from deepbelief.autoencoders.elbo import ELBO
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
+from deepbelief.estimators import generative
 from deepbelief.estimators.storage import load_estimator
 from deepbelief.estimators.vae import VAE
 from tests.oracle.pvalues import FALSE_ALARM
@@ -110,6 +111,28 @@ def test_vectors_condition_too_and_real_columns_are_scored_on_their_own_scale(pr
     assert vae.score(x, c) - 6 * walked.stderr < float(walked) < best + 0.1
     draws = vae.sample(500, label=[0.5], random_state=0)
     assert np.allclose(draws.mean(0), [10, 0], atol=2)
+
+
+def test_completions_are_those_of_each_cases_own_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    x = np.repeat(y[:, None], 6, 1) * (rng.random((300, 6)) < 0.95)
+    vae = VAE(1, hidden_layer_sizes=(8,), conditional=True, epochs=30, learning_rate=1e-2, random_state=0).fit(x, y)
+    monkeypatch.setattr(generative, "CHUNK", 40)  # more cases than are filled in at a time
+    for cases in (x[:100], sparse.csr_matrix(x[:100])):
+        filled = vae.complete(cases, np.zeros(x[:100].shape, dtype=bool), y=y[:100], n_steps=20, n_average=20)
+        assert np.array_equal(filled.mean(1) > 0.5, y[:100])
+
+
+def test_pseudo_inputs_take_any_vector_as_their_condition() -> None:
+    c = 5 + 10 * np.random.default_rng(0).normal(size=(300, 2))  # far outside of the unit interval of the bits
+    x = (c[:, [0, 0, 1, 1]] > 5).astype(np.float32)
+    plan: dict[str, Any] = {"prior": "vamp", "n_prior_components": 4, "n_importance_samples": 20, "epochs": 1}
+    vae = VAE(2, hidden_layer_sizes=(8,), conditional=True, random_state=0, **plan).fit(x, c)
+    data, beside = np.split(vae.module_.prior.inputs.detach().numpy(), [4], axis=1)
+    assert 0 < data.min() < data.max() < 1
+    assert np.abs(c[:, None] - beside).max(2).min(0).max() < 0.5  # each stands at a case's own condition
+    assert np.isfinite(vae.score_samples(x, c)).all()
 
 
 def test_a_stopped_fit_goes_on_as_if_never_stopped(

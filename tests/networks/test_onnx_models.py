@@ -173,7 +173,8 @@ class Branching(nn.Module):
 REFUSED: list[tuple[Callable[[], nn.Module], str, int, Further, str]] = [
     (lambda: nn.Linear(2, 2), "encode", 2, {}, "method must be one that the module has.*Use 'forward'"),
     (gan, "forward", 5, {}, "method must be one that the module has. Got method='forward'. Use 'generate'"),
-    (gan, "sample", 5, {}, r"method must take \(cases, 5\) numbers. 'sample' does not"),
+    (gan, "sample", 5, {}, r"method must take \(cases, 5\) numbers. 'sample' does not, but how many cases"),
+    (hanging_pixels, "sample", 9, {}, r"method must take \(cases, 9\) numbers. 'sample' does not, but how many cases"),
     (gan, "generate", 4, {}, r"method must take \(cases, 4\) numbers. .*n_inputs and also= that belong together"),
     (lambda: gan(n_classes=4), "generate", 5, {}, "labels must be given to a conditional GAN"),
     (hanging_pixels, "decode", 5, {}, "decode of a RBMVAE must be made of operations that torch can export"),

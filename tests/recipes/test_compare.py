@@ -16,16 +16,17 @@ from deepbelief.estimators.rbm import RBM
 from deepbelief.recipes import compare as compare_file
 from deepbelief.recipes.compare import compare, over_seeds
 from deepbelief.recipes.compare_data import read_cases
-from deepbelief.recipes.compare_fit import MEMORY, SECONDS
+from deepbelief.recipes.compare_fit import FILLING, MEMORY, SECONDS, completion_rows
 from deepbelief.recipes.compare_settings import CompareSettings
 from deepbelief.recipes.compare_tuning import JUDGED, RATE, searched, tuned_rate
 from deepbelief.recipes.families import FAMILIES, build, usual_rate
 from deepbelief.recipes.model_rows import LIKELIHOOD
 from deepbelief.report.comparison import make_tables
+from deepbelief.rng import make_generator
 from deepbelief.types import Result
 from tests.report.test_page import Page
 
-TIMED = (SECONDS, MEMORY, "time to draw 1,000 samples")
+TIMED = (SECONDS, MEMORY, FILLING, "time to draw 1,000 samples")
 WITHOUT = {"autoencoder": (LIKELIHOOD, "coverage", "memorisation C_T")}
 WITHOUT |= dict.fromkeys(("gan", "dcgan"), (LIKELIHOOD, "linear probe accuracy"))
 HERE = tuple(name for name in FAMILIES if name not in ("wgan-gp", "hinge"))  # other losses: test_compare_own_data
@@ -173,6 +174,24 @@ def test_the_budget_is_shared_by_layers_and_may_be_in_seconds(monkeypatch: pytes
     monkeypatch.setattr(compare_fit.time, "perf_counter", lambda: next(times))
     monkeypatch.setattr(type(build(FAMILIES["dbn"], 4, 2, cases, 0)), "fit", lambda self, x: self)
     assert compare_fit.affordable(FAMILIES["dbn"], CompareSettings.quick(seconds=11.0), cases, 0) == 10
+
+
+@pytest.mark.parametrize("family", ["rbm", "boltzmann", "dbn", "dbm", "vae", "rbmvae", "vaestack"])
+def test_all_families_fill_in_by_chains_of_one_length(family: str) -> None:
+    cases = read_cases(CompareSettings.quick())
+    estimator, lengths = build(FAMILIES[family], 4, 1, cases, 0).fit(cases.train.numpy()), []
+    complete = type(estimator).complete
+
+    class Watched(type(estimator)):  # type: ignore[misc]
+        def complete(self, X: Any, known: Any, *, n_steps: int = 0, n_average: int = 0) -> Any:
+            lengths.append((n_steps, n_average))
+            return complete(self, X, known, n_steps=n_steps, n_average=n_average)
+
+    estimator.__class__ = Watched
+    rows = completion_rows(estimator, cases, family, make_generator(0), 8)
+    assert set(lengths) == {(8, 6)}
+    assert [row.quantity.split(" (")[0] for row in rows] == ["completion log-loss", FILLING]
+    assert all(row.value is not None and row.value > 0 for row in rows)
 
 
 def test_settings_are_checked_before_any_work() -> None:

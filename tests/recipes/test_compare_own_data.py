@@ -19,7 +19,7 @@ from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDa
 from deepbelief.recipes.compare import able, compare
 from deepbelief.recipes.compare_cases import Cases, standardized
 from deepbelief.recipes.compare_data import read_cases
-from deepbelief.recipes.compare_fit import reference_rows
+from deepbelief.recipes.compare_fit import given_half, reference_rows
 from deepbelief.recipes.compare_settings import CompareSettings
 from deepbelief.recipes.families import FAMILIES, build, usual_rate
 from deepbelief.recipes.model_rows import LIKELIHOOD, can_be_judged, independent_row
@@ -127,6 +127,20 @@ def test_bits_stay_bits_and_pictures_are_cut(tmp_path: Path) -> None:
     assert (pictures.name, pictures.channels_first) == ("pictures.npy, cut at 1/2", (1, 6, 6))
     assert set(np.unique(pictures.train.numpy())) == {0.0, 1.0}
     assert 0.4 < float(pictures.train.mean()) < 0.6
+
+
+def test_colours_are_pictures_too_where_their_channels_come_first(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 3, 5, 4)).astype(np.uint8)
+    np.save(tmp_path / "first.npy", pictures)
+    np.save(tmp_path / "last.npy", pictures.transpose(0, 2, 3, 1))
+    first, last = (read_cases(settings_of(str(tmp_path / f"{name}.npy"))) for name in ("first", "last"))
+    assert (first.channels_first, last.channels_first) == ((3, 5, 4), None)
+    assert able(settings_of("digits", models=("dcgan", "vae")), first) == ["dcgan", "vae"]
+    for family in ("dcgan", "convolutional"):
+        assert build(FAMILIES[family], 8, 1, first, 0).fit(first.train.numpy()).image_shape_ == (3, 5, 4)
+    for cases, order in ((first, (3, 5, 4)), (last, (5, 4, 3))):
+        upper = given_half(cases).view(order).float().movedim(order.index(5), 0).flatten(1).mean(1)
+        assert upper.tolist() == [1, 1, 0, 0, 0]
 
 
 def test_files_and_sets_are_told_apart_before_any_work(flowers: str, tmp_path: Path) -> None:
