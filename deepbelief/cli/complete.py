@@ -50,7 +50,7 @@ def complete(
     label: Label = None,
     condition: Condition = None,
     most: Annotated[int | None, typer.Option("--n", "-n", min=1, help="Only the first so many cases.")] = None,
-    steps: Annotated[int, typer.Option(min=50, help="Steps of the clamped chain.")] = 200,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the clamped chain.")] = 200,
     out: Annotated[
         Path | None, typer.Option(help="A .npy, .csv or .png file [default: csv on standard output].")
     ] = None,

@@ -161,7 +161,7 @@ def test_the_verbs_use_a_deep_boltzmann_machine(call, tmp_path):
     scored = told(call("score", folder, tmp_path / "x.npy", "--anomalies", 1, "--json"))
     assert (scored["kind"], len(scored["scores"]), len(scored["anomalies"])) == ("lower_bound", 6, 1)
     assert told(call("features", folder, tmp_path / "x.npy", "--json"))["units"] == 5
-    filled = told(call("complete", folder, tmp_path / "x.npy", "--mask", "left", "--steps", 50, "--json"))
+    filled = told(call("complete", folder, tmp_path / "x.npy", "--mask", "left", "--steps", 8, "--json"))
     assert np.shape(filled["cases"]) == (6, 64)
     done = call("predict", folder, tmp_path / "x.npy")
     assert (done.exit_code, "which predicts nothing" in done.stderr) == (1, True)
@@ -242,8 +242,8 @@ def test_a_stack_fills_in_what_is_missing(files, call, tmp_path):
     holes = np.loadtxt(files / "bits.csv", delimiter=",", skiprows=1, dtype=np.float32)[:4]
     holes[:, 1] = np.nan
     np.save(tmp_path / "holes.npy", holes)
-    filled = told(call("complete", tmp_path / "stack", tmp_path / "holes.npy", "--steps", 50, "--json"))["cases"]
-    wanted = load_estimator(tmp_path / "stack" / "model").complete(holes, n_steps=50, random_state=0)
+    filled = told(call("complete", tmp_path / "stack", tmp_path / "holes.npy", "--steps", 8, "--json"))["cases"]
+    wanted = load_estimator(tmp_path / "stack" / "model").complete(holes, n_steps=8, random_state=0)
     assert np.allclose(filled, wanted, atol=1e-5)
 
 
