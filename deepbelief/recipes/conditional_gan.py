@@ -145,9 +145,9 @@ RECIPE = Recipe(
     "ranks samplers of MNIST by its width (Theis, van den Oord & Bethge 2016); no published number for these measures",
     setting="DCGAN of three blocks (16, 32 and 64 maps), 64 numbers of noise, loss of pairs with slopes on both sides, "
     "3 epochs of 60,000 images; three classifiers with 32 features; 10,000 draws with the test set's labels",
-    reached="87.6, 87.3 and 88.2 % of draws show their label (seeds 0 to 2; 98.1 % of test digits), a classifier taught "
-    "by 20,000 draws names 84.8, 84.4 and 83.0 % of test digits (by as many real ones 95.8, 95.6 and 95.9), FD 22.3, 26.2 "
-    "and 24.6 (held-out digits 1.2)",
+    reached="87.6, 87.3 and 88.2 % of draws show their label (seeds 0 to 2; 98.1 % of test digits), a classifier "
+    "taught by 20,000 draws names 84.8, 84.4 and 83.0 % of test digits (by as many real ones 95.8, 95.6 and 95.9), "
+    "FD 22.3, 26.2 and 24.6 (held-out digits 1.2)",
     time="about 4 minutes of one core for each seed",
     reproduce=reproduce,
 )
