@@ -73,7 +73,7 @@ def check_count(name: str, value: float, low: int | None = None, high: int | Non
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
         near = isinstance(value, Real) and abs(value) < math.inf  # neither NaN nor infinity
-        hint = f" Use {name}={max(math.floor(value), low or 0)}." if near else ""
+        hint = f" Use {_told(name, str(max(math.floor(value), low or 0)))}." if near else ""
         raise InvalidArgumentError(f"{name} must be a whole number. Got {_told(name, repr(value))}.{hint}")
     check_range(name, int(value), low, high, remedy=remedy)
 

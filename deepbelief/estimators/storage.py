@@ -220,8 +220,9 @@ def _read(folder: Path) -> dict[str, Any]:
 def _checksum(folder: Path) -> Any:
     inner = folder / INNER_FOLDER
     if inner.is_dir():
-        if not (inner / ESTIMATOR_FILE).exists():  # a pipeline's steps
-            return "-".join(str(_checksum(step)) for step in sorted(inner.iterdir()))
+        steps = sorted((place for place in inner.iterdir() if place.name.isdigit()), key=lambda place: int(place.name))
+        if steps:  # of a pipeline
+            return "-".join(str(_checksum(step)) for step in steps)
         folder = inner
     try:
         return json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("weights_sha256")

@@ -90,13 +90,14 @@ class AdamW:
     def state_dict(self) -> dict[str, Any]:
         """The moments of every parameter that took a step, by its place among all."""
         places = {p: str(place) for place, p in enumerate(self._parameters())}
-        return {places[p]: dict(zip(MOMENTS, moments, strict=True)) for p, moments in self.moments.items()}
+        own = {places[p]: dict(zip(MOMENTS, moments, strict=True)) for p, moments in self.moments.items()}
+        return {"moments": own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
         parameters = self._parameters()
         self.moments = {}
-        for place, moments in state.items():
+        for place, moments in state["moments"].items():
             p = parameters[int(place)]
             steps, means, squares = (moments[name].to(p.device, copy=True) for name in MOMENTS)
             self.moments[p] = steps, means, squares

@@ -16,8 +16,13 @@ Count = tuple[str, int, Callable[[Any], Any]]  # what the sentence calls it, the
 def check_refusals(name: str, least: int, take: Callable[[Any], Any]) -> None:
     """What is no whole number, and a number below the least, get one sentence."""
     for value in (2.5, "3", True, float("nan")):
-        sentence = rf"^{name} must be a whole number\. Got {name}={re.escape(repr(value))}\."
+        sentence = rf"^{name} must be a whole number\. Got {told(name)}{re.escape(repr(value))}\."
         with pytest.raises(InvalidArgumentError, match=sentence):
             take(value)
-    with pytest.raises(InvalidArgumentError, match=rf"^{name} must be at least {least}.*Got {name}={least - 1}\b"):
+    with pytest.raises(InvalidArgumentError, match=rf"^{name} must be at least {least}.*Got {told(name)}{least - 1}\b"):
         take(least - 1)
+
+
+def told(name: str) -> str:
+    """What stands before a value: words are no setting."""
+    return "" if " " in name else f"{name}="

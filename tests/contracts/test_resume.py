@@ -36,7 +36,7 @@ def test_resumed_is_never_stopped(name: str, tmp_path: Path) -> None:
     [
         ("gan, wgan", AdversarialLearning, {"critic_steps": 0}),
         ("cycle gan, convolutional, averaged", CycleLearning, {"steps": 0}),
-        ("vae, two layers", Descent, {"state": {}}),
+        ("vae, two layers", Descent, {"moments": {}}),
         ("rbm vae, relaxed", RBMVAELearning, {"chains": None}),
     ],
 )

@@ -54,7 +54,7 @@ ESTIMATORS = [
     ConvolutionalBeliefNetwork(3, filter_size=1, pool=1, epochs=3, learning="pcd", precision="fp64"),
     DeepBeliefNetwork((6,), epochs=3, precision="fp64"),
     DeepBeliefNetwork((6, 5), epochs=3),
-    DeepBoltzmannMachine((6, 5), epochs=3, precision="fp64"),
+    DeepBoltzmannMachine((6, 5), epochs=3, batch_size=100, precision="fp64"),
     ReplicatedSoftmax(8, epochs=3),
     GAN(4, hidden_layer_sizes=(8,), epochs=1, conditional=True),
     GAN(4, network="convolutional", n_filters=(4,), epochs=1, augment=("translation",)),
