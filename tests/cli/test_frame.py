@@ -35,6 +35,23 @@ def test_the_program_and_the_module_are_one():
     assert (done.returncode, done.stdout.split()[0]) == (0, "deepbelief")
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, {"GOMP_SPINCOUNT": main_file.PATIENCE}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+    ],
+)
+def test_threads_sleep_soon_unless_told_otherwise(given, kept, monkeypatch):
+    """Before torch is imported, whose threads would otherwise turn for milliseconds beside a program that is busy."""
+    environment = dict(given)
+    monkeypatch.setattr(main_file.os, "environ", environment)
+    monkeypatch.setattr(main_file, "app", lambda prog_name: None)
+    main_file.main()
+    assert environment == kept
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_help_teaches_with_an_example(call, verb):
     done = call(verb, "--help")
