@@ -14,6 +14,7 @@ from functools import partial
 
 import torch
 from _measure import interleaved, parser, print_table, ratio
+from rbm_step import BATCHES, bare
 from torch import Tensor
 
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
@@ -23,8 +24,7 @@ from deepbelief.rng import make_generator
 from deepbelief.types import Batch
 
 SHAPES = [(784, 4096, 4096), (784, 1000, 500), (784, 500, 100)]  # visible, hidden, batch
-UPDATES = 20
-GPU, HALF = torch.device("cuda"), torch.bfloat16
+GPU, HALF = "cuda", torch.bfloat16
 LIMIT, LOOP = "limit: five bare products, bf16", "plain PyTorch, bf16 products, CD-1"
 Way = Callable[[], object]
 
@@ -32,23 +32,6 @@ Way = Callable[[], object]
 def rows(n_visible: int, batch: int) -> Tensor:
     """A batch of bits."""
     return (torch.rand(batch, n_visible, generator=make_generator(0)) < 0.3).float().to(GPU)
-
-
-def bare(n_visible: int, n_hidden: int, batch: int) -> Way:
-    """v W, h W', v W and the two halves of the gradient, into memory that is there already."""
-    shapes = (n_visible, n_hidden), (batch, n_visible), (batch, n_hidden)
-    w, v, h = (torch.rand(shape, device=GPU).to(HALF) for shape in shapes)
-    to_v, to_h, step = torch.empty_like(v), torch.empty_like(h), torch.empty_like(w)
-
-    def run() -> None:
-        for _ in range(UPDATES):
-            torch.mm(v, w, out=to_h)
-            torch.mm(h, w.T, out=to_v)
-            torch.mm(v, w, out=to_h)
-            torch.mm(v.T, h, out=step)
-            step.addmm_(v.T, h, alpha=-1)
-
-    return run
 
 
 def plain_torch(n_visible: int, n_hidden: int, batch: int) -> Way:
@@ -59,7 +42,7 @@ def plain_torch(n_visible: int, n_hidden: int, batch: int) -> Way:
 
     def run() -> None:
         with torch.autocast("cuda", HALF):
-            for _ in range(UPDATES):
+            for _ in range(BATCHES):
                 p = torch.sigmoid(x @ w + c)
                 v = torch.bernoulli(torch.sigmoid(torch.bernoulli(p) @ w.T + b))
                 q = torch.sigmoid(v @ w + c)
@@ -80,7 +63,7 @@ def ours(learning: str, shape: tuple[int, int, int], *, half: bool) -> Way:
     autocast = partial(torch.autocast, "cuda", HALF, enabled=half)
 
     def run() -> None:
-        for step in range(UPDATES):
+        for step in range(BATCHES):
             rule.step(Batch(x), StepContext(step, 0, 0.5, generator, lambda tensors: None, autocast))
 
     return run
@@ -101,14 +84,14 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     for shape in SHAPES:
         ways = {
-            LIMIT: bare(*shape),
+            LIMIT: bare(*shape, HALF, GPU),
             "deepbelief PCD-1, bf16 products": ours("pcd", shape, half=True),
             "deepbelief CD-1, bf16 products": ours("cd", shape, half=True),
             "deepbelief PCD-1, float32": ours("pcd", shape, half=False),
             LOOP: plain_torch(*shape),
         }
         seconds = interleaved(ways, options.rounds, clock)
-        print_table("RBM {}-{}, batch {}: one update".format(*shape), seconds, limit=LIMIT, per=UPDATES)
+        print_table("RBM {}-{}, batch {}: one update".format(*shape), seconds, limit=LIMIT, per=BATCHES)
         share = 1 / ratio(seconds, "deepbelief PCD-1, bf16 products", LIMIT)
         print(f"  deepbelief PCD-1 runs at {share:.0%} of the bare products' rate (goal 70 % at 784-4096)")
         print(f"  {LOOP} takes {ratio(seconds, LOOP, 'deepbelief CD-1, bf16 products'):.1f} times ours (goal 5)")

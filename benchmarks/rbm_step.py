@@ -36,10 +36,10 @@ def rows(n_visible: int, batch: int) -> list[Tensor]:
     return list((torch.rand(BATCHES, batch, n_visible, generator=make_generator(0)) < 0.3).float())
 
 
-def bare(n_visible: int, n_hidden: int, batch: int, dtype: torch.dtype = torch.float32) -> Way:
+def bare(n_visible: int, n_hidden: int, batch: int, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Way:
     """v W, h W', v W and the two halves of the gradient, into memory that is there already."""
     shapes = (n_visible, n_hidden), (batch, n_visible), (batch, n_hidden)
-    w, v, h = (torch.rand(shape).to(dtype) for shape in shapes)
+    w, v, h = (torch.rand(shape, device=device).to(dtype) for shape in shapes)
     to_v, to_h, step = torch.empty_like(v), torch.empty_like(h), torch.empty_like(w)
 
     def run() -> None:

@@ -21,8 +21,7 @@ def read_image_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64
     """All images below `folder`, in the order of their paths: (images, labels or None, class names or None).
 
     Images are (n, h, w) bytes if all are grey and (n, 3, h, w) otherwise, as convolutions take them. All must have one
-    size. With images in
-    subfolders only, the name of the first-level subfolder is the label.
+    size. With images in subfolders only, the name of the first-level subfolder is the label.
     """
     paths = _find(folder)
     labels, class_names = _labels(folder, paths)

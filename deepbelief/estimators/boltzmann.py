@@ -38,7 +38,7 @@ from deepbelief.estimators.learning import (
     trainer_options,
 )
 from deepbelief.estimators.seeds import seed_of
-from deepbelief.estimators.shared import Filling, Scored
+from deepbelief.estimators.shared import Drawing, Filling, Scored
 from deepbelief.estimators.storage import Savable
 from deepbelief.protocols import BatchSource
 from deepbelief.rng import make_generator
@@ -58,7 +58,7 @@ def _has_hidden(estimator: Any) -> bool:
     return estimator.n_components > 0
 
 
-class BoltzmannMachine(Filling, Scored, Savable, DensityMixin, BaseEstimator):
+class BoltzmannMachine(Drawing, Filling, Scored, Savable, DensityMixin, BaseEstimator):
     """A Boltzmann machine over the columns of a table: exact or bracketed densities, samples, completions, structure.
 
     Parameters
@@ -272,24 +272,6 @@ device, precision, checkpoint_dir, verbose, random_state
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Array:
         """`fit`, then `transform` of the same cases."""
         return self.fit(X, y, **fit_params).transform(X)
-
-    def sample(
-        self,
-        n_samples: int = 1,
-        *,
-        random_state: Any = None,
-        n_steps: int = 1000,
-        mean: bool = False,
-        method: str = "gibbs",
-    ) -> Array:
-        """Draws from the model: the ends of `n_samples` chains of `n_steps` sweeps; bits where columns were cut.
-
-        `method` is "gibbs", "metropolis" or "pt" (parallel tempering at `n_replicas` temperatures), as for the module.
-        Without `random_state` the estimator's own is used.
-        """
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
-        return face.sample(self.module_, columns, n_samples, state, **options)
 
     @property
     def log_z_(self) -> Bound:

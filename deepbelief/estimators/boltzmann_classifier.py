@@ -13,13 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from deepbelief.energy.dbm import DBM
 from deepbelief.energy.dbm_network import DBMNetwork
 from deepbelief.errors import check_count
-from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, through
 from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
 from deepbelief.estimators.classes import Classes
 from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.learning import folder_to_keep
 from deepbelief.estimators.seeds import seed_of
+from deepbelief.estimators.shared import Drawing, Filling
 from deepbelief.estimators.storage import Savable
 from deepbelief.estimators.supervised import OUTPUT_STREAM, check_fine_tuning, fine_tune, stacked, unlabelled
 from deepbelief.rng import make_generator
@@ -34,7 +34,14 @@ OF_THE_MACHINE = (
 
 
 class DeepBoltzmannClassifier(
-    Classes, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+    Drawing,
+    Filling,
+    Classes,
+    Savable,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseEstimator,
 ):
     """A deep Boltzmann machine fine-tuned to classify (Salakhutdinov & Hinton 2009, section 3.3).
 
@@ -73,6 +80,8 @@ max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
     >>> model.fit(X[::10], y[::10], X_unlabeled=X).predict(X[[0, 50]]).tolist()
     ['right', 'left']
     """
+
+    _generative = "dbm_"
 
     _stored = ("visible_", "mean_", "scale_", "history_", "fine_tune_history_", "_seed", "classes_")
 
@@ -203,31 +212,6 @@ max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
         """The last hidden layer of the fine-tuned network: (n_samples, n_features) -> (n_samples, units)."""
         columns = self._columns
         return through(self.module_, DBMNetwork.features, checked(self, X), columns.inward)
-
-    def sample(
-        self,
-        n_samples: int = 1,
-        *,
-        random_state: Any = None,
-        n_steps: int = 1000,
-        mean: bool = False,
-        method: str = "gibbs",
-    ) -> Array:
-        """Draws from the generative model: the ends of `n_samples` chains of `n_steps` sweeps.
-
-        `method` is "gibbs" or "pt", as for `deepbelief.DeepBoltzmannMachine`.
-        """
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
-        return face.sample(self.dbm_, columns, n_samples, state, **options)
-
-    def complete(
-        self, X: Any, known: Any = None, *, random_state: Any = None, n_steps: int = 200, n_average: int | None = None
-    ) -> Array:
-        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        steps = {"n_steps": n_steps, "n_average": n_average}
-        return face.complete(self, self.dbm_, columns, X, known, state, **steps)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

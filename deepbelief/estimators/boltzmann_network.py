@@ -32,7 +32,7 @@ from deepbelief.estimators.learning import (
     trainer_options,
 )
 from deepbelief.estimators.seeds import seed_of
-from deepbelief.estimators.shared import Filling, OnColumns, Scored, SparseIn
+from deepbelief.estimators.shared import Drawing, Filling, OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.protocols import BatchSource
 from deepbelief.rng import make_generator
@@ -47,7 +47,15 @@ UPDATES, LARGE_SET = 3000, 5000  # of joint learning at least, where epochs are 
 
 
 class DeepBoltzmannMachine(
-    Filling, Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    Drawing,
+    Filling,
+    Scored,
+    OnColumns,
+    SparseIn,
+    Savable,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """A deep Boltzmann machine (Salakhutdinov & Hinton 2009): deep features, samples, completions, a likelihood bound.
 
@@ -194,8 +202,8 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
 
     def _new_module(self, x: Any, columns: Columns, source: BatchSource, seed: int) -> DBM:
         """The machine with small random weights and the moments of the first cases."""
-        kind, sizes = {"n_values": self.n_values, "name": "hidden"}, layer_sizes(self.hidden_layer_sizes)
-        hidden = [make_units(self.hidden, n, **kind) for n in sizes]  # type: ignore[arg-type]
+        sizes = layer_sizes(self.hidden_layer_sizes)
+        hidden = [make_units(self.hidden, n, n_values=self.n_values, name="hidden") for n in sizes]
         dbm = DBM([columns.units(x, self.n_values), *hidden], generator=make_generator(seed)).to(parameter_type(self))
         start_layer(dbm, source, make_generator(seed))
         return dbm
@@ -225,24 +233,6 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         """The means of the data given the top layer."""
         check_is_fitted(self, "module_")
         return face.decode(self.module_, self._columns, face.checked_codes(X, self._n_features_out))
-
-    def sample(
-        self,
-        n_samples: int = 1,
-        *,
-        random_state: Any = None,
-        n_steps: int = 1000,
-        mean: bool = False,
-        method: str = "gibbs",
-    ) -> Array:
-        """Draws from the model: the ends of `n_samples` chains of `n_steps` Gibbs sweeps.
-
-        With ``method="pt"``, of parallel tempering of all layers at `n_replicas` temperatures. With `mean`, the means
-        that the last draws come from. Without `random_state` the estimator's own is used.
-        """
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
-        return face.sample(self.module_, columns, n_samples, state, **options)
 
     @property
     def log_z_(self) -> Bound:

@@ -31,7 +31,7 @@ from deepbelief.estimators.learning import (
 )
 from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
-from deepbelief.estimators.shared import Filling, OnColumns, SparseIn
+from deepbelief.estimators.shared import Drawing, Filling, OnColumns, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
 from deepbelief.types import Bound
@@ -47,7 +47,7 @@ def _is_one_layer(estimator: Any) -> bool:
 
 
 class ConvolutionalBeliefNetwork(
-    Filling, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    Drawing, Filling, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Convolutional RBMs with probabilistic max-pooling, one over the other (Lee, Grosse, Ranganath & Ng 2009).
 
@@ -192,23 +192,6 @@ sparsity_cost, averaging, binarization, device, precision, checkpoint_dir, verbo
         columns = self._columns
         give = ConvolutionalDBN.features if self.all_layers else ConvolutionalDBN.encode
         return through(self.module_, give, checked(self, X), columns.inward)
-
-    def sample(
-        self,
-        n_samples: int = 1,
-        *,
-        random_state: Any = None,
-        n_steps: int = 1000,
-        mean: bool = False,
-        method: str = "gibbs",
-    ) -> Array:
-        """New pictures, in rows: `n_steps` sweeps of the top RBM, then down (see `ConvolutionalDBN.sample`).
-
-        With ``method="pt"`` the top runs parallel tempering at `n_replicas` temperatures.
-        """
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
-        return face.sample(self.module_, columns, n_samples, state, **options)
 
     @property
     def log_z_(self) -> Bound:

@@ -34,7 +34,7 @@ from deepbelief.estimators.learning import (
     watch_of,
 )
 from deepbelief.estimators.seeds import seed_of
-from deepbelief.estimators.shared import Filling, OnColumns, Scored, SparseIn
+from deepbelief.estimators.shared import Drawing, Filling, OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator
@@ -50,7 +50,15 @@ PARTIAL_STREAM = 105
 
 
 class RBM(
-    Filling, Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    Drawing,
+    Filling,
+    Scored,
+    OnColumns,
+    SparseIn,
+    Savable,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """A restricted Boltzmann machine: features, samples, completions and log-likelihoods of tables and images.
 
@@ -313,25 +321,6 @@ class RBM(
         """The means of the data given hidden units: (n_samples, n_components) -> (n_samples, n_features)."""
         check_is_fitted(self, "module_")
         return face.decode(self.module_, self._columns, face.checked_codes(X, self._n_features_out))
-
-    def sample(
-        self,
-        n_samples: int = 1,
-        *,
-        random_state: Any = None,
-        n_steps: int = 1000,
-        mean: bool = False,
-        method: str = "gibbs",
-    ) -> Array:
-        """Draws from the model: the ends of `n_samples` chains of `n_steps` Gibbs sweeps.
-
-        With ``method="pt"``, of parallel tempering with `n_replicas` temperatures, for models whose chains stay in one
-        mode. With `mean`, the means that the last draws come from. Without `random_state` the estimator's own is used,
-        so that an integer there gives the same samples every time.
-        """
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
-        return face.sample(self.module_, columns, n_samples, state, **options)
 
     @property
     def log_z_(self) -> Bound:

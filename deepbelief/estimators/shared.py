@@ -35,8 +35,35 @@ class SparseIn:
         return tags
 
 
+class Drawing:
+    """For modules whose `sample` runs chains, plain ones or tempered at the estimator's `n_replicas` temperatures."""
+
+    _generative = "module_"  # the fitted module that draws
+
+    def sample(
+        self: Any,
+        n_samples: int = 1,
+        *,
+        random_state: Any = None,
+        n_steps: int = 1000,
+        mean: bool = False,
+        method: str = "gibbs",
+    ) -> Array:
+        """Draws from the model: the ends of `n_samples` chains of `n_steps` sweeps, as the module's `sample` runs them.
+
+        With ``method="pt"``, of parallel tempering at `n_replicas` temperatures, for models whose chains stay in one
+        mode (a Boltzmann machine knows "metropolis" too). With `mean`, the means that the last draws come from. Without
+        `random_state` the estimator's own is used, so that an integer there gives the same samples every time.
+        """
+        columns, state = self._columns, self.random_state if random_state is None else random_state
+        options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
+        return face.sample(getattr(self, self._generative), columns, n_samples, state, **options)
+
+
 class Filling:
     """For modules whose `complete` runs a clamped chain."""
+
+    _generative = "module_"  # the fitted module that fills in
 
     def complete(
         self: Any,
@@ -50,7 +77,7 @@ class Filling:
         """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
         columns, state = self._columns, self.random_state if random_state is None else random_state
         steps = {"n_steps": n_steps, "n_average": n_average}
-        return face.complete(self, self.module_, columns, X, known, state, **steps)
+        return face.complete(self, getattr(self, self._generative), columns, X, known, state, **steps)
 
 
 class Scored:

@@ -23,7 +23,7 @@ from deepbelief.evaluation.measured import mean_result
 from deepbelief.files import atomic_write_text
 from deepbelief.recipes.fit_data import FitData, Part, read_fit_data
 from deepbelief.recipes.run_data import Preparation
-from deepbelief.recipes.run_folder import FIT_SETTINGS, MODEL, REPORT, RESULTS, how_far, places_in, write_results
+from deepbelief.recipes.run_folder import FIT_SETTINGS, MODEL, REPORT, RESULTS, list_places, write_results
 from deepbelief.training.processes import connect
 from deepbelief.types import Bound, Result
 
@@ -66,9 +66,10 @@ class FitSettings:
             raise DataNotFoundError(f"the settings file must exist. Got {str(path)!r}. Check the path.")
         try:
             return cls(**yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, TypeError) as error:
+        except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+            place = " ".join(str(error).split())
             raise InvalidArgumentError(
-                f"{path} must hold the settings of a fit. Got others ({error}). Start from --print-settings."
+                f"{path} must hold the settings of a fit. Got others ({place}). Start from --print-settings."
             ) from error
 
 
@@ -122,11 +123,12 @@ def fit_model(
 
 def list_fits(folder: Path) -> list[dict[str, str]]:
     """The fits in `folder` and in the folders just below it, as `list_runs` lists runs."""
-    plans = {place: FitSettings.from_file(place / FIT_SETTINGS) for place in places_in(folder, FIT_SETTINGS)}
-    return [
-        {"folder": str(place), "model": plan.estimator, "data": plan.data, **how_far(place)}
-        for place, plan in plans.items()
-    ]
+    return list_places(folder, FIT_SETTINGS, _names)
+
+
+def _names(place: Path) -> dict[str, str]:
+    plan = FitSettings.from_file(place / FIT_SETTINGS)
+    return {"model": plan.estimator, "data": plan.data}
 
 
 def _target(settings: FitSettings) -> str:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepbelief.errors import InvalidArgumentError, StorageError
+from deepbelief.errors import DeepBeliefError, InvalidArgumentError, StorageError
 from deepbelief.files import atomic_write_text
 from deepbelief.recipes.settings import RunSettings, read_settings, write_settings
 from deepbelief.types import Result
@@ -95,23 +95,33 @@ def read_results(folder: Path) -> list[Result]:
 
 def list_runs(folder: Path) -> list[dict[str, str]]:
     """The runs in `folder` and in the folders just below it: what each is and how far it came."""
-    return [_describe(place) for place in places_in(folder, SETTINGS)]
+    return list_places(folder, SETTINGS, _names)
 
 
-def places_in(folder: Path, settings: str) -> list[Path]:
-    """`folder` and the folders just below it, where they hold such a file of settings."""
-    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    return [place for place in places if (place / settings).is_file()]
-
-
-def _describe(folder: Path) -> dict[str, str]:
+def _names(folder: Path) -> dict[str, str]:
     plan = read_settings(folder / SETTINGS)
     sizes = "-".join(map(str, plan.model.layers))
-    named = {"folder": str(folder), "model": f"{plan.model.kind.upper()} {sizes}", "data": plan.data.name}
-    return {**named, **how_far(folder)}
+    return {"model": f"{plan.model.kind.upper()} {sizes}", "data": plan.data.name}
 
 
-def how_far(folder: Path) -> dict[str, str]:
+def list_places(folder: Path, settings: str, names: Callable[[Path], dict[str, str]]) -> list[dict[str, str]]:
+    """`folder` and the folders just below it, where they hold such a file of settings: model, data and how far each is.
+
+    One that cannot be read does not hide the others: its state is "damaged", and its number is what was wrong.
+    """
+    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    return [_describe(place, names) for place in places if (place / settings).is_file()]
+
+
+def _describe(place: Path, names: Callable[[Path], dict[str, str]]) -> dict[str, str]:
+    row = {"folder": str(place), "model": "", "data": ""}
+    try:
+        return row | names(place) | _how_far(place)
+    except DeepBeliefError as error:
+        return {**row, "state": "damaged", "number": str(error)}
+
+
+def _how_far(folder: Path) -> dict[str, str]:
     """Whether a run or a fit is finished, and its main number."""
     done = (folder / RESULTS).exists()
     wanted = ("test error rate", "test log-likelihood")

@@ -218,11 +218,11 @@ class RunSettings:
         return to_tree(self)
 
     @classmethod
-    def from_yaml(cls, text: str, source: str = "the settings") -> RunSettings:
+    def from_yaml(cls, text: str | bytes, source: str = "the settings") -> RunSettings:
         """Settings from YAML text; names left out take their defaults."""
         try:
             values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             place = " ".join(str(error).split())
             raise InvalidArgumentError(f"{source} must be YAML. Got: {place}.") from error
         return cls.from_dict({} if values is None else values)
@@ -254,7 +254,7 @@ def read_settings(path: str | Path) -> RunSettings:
     path = Path(path)
     if not path.is_file():
         raise DataNotFoundError(f"the settings file must exist. Got {str(path)!r}. Check the path.")
-    return RunSettings.from_yaml(path.read_text(encoding="utf-8"), str(path))
+    return RunSettings.from_yaml(path.read_bytes(), str(path))
 
 
 def write_settings(settings: RunSettings, path: str | Path) -> None:

@@ -150,4 +150,6 @@ class Watch(Callback):
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.function.load_state_dict(state)  # type: ignore[attr-defined]
+        load: Callable[[Mapping[str, Any]], None] | None = getattr(self.function, "load_state_dict", None)
+        if load is not None:
+            load(state)

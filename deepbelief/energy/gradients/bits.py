@@ -65,9 +65,9 @@ def update_of_bits(
     centred: bool,
     offset_rate: float | None,
 ) -> UpdateOfBits | None:
-    """Draw the model's states and move the weights; None, with nothing drawn, where the batch is not of bits.
+    """Draw the model's states and move the weights; None, with nothing drawn, where neither serves.
 
-    With an `offset_rate` biases and offsets move too, and nothing is left to do.
+    A GPU takes any batch, a CPU one of bits. With an `offset_rate` biases and offsets move too: nothing is left to do.
     """
     if bits_on_gpu.serves(rbm, batch):
         how: dict[str, Any] = {"rate": rate, "l2": l2, "centred": centred, "offset_rate": offset_rate}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.negative import NegativePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.rbm import RBM
@@ -89,10 +90,11 @@ def update_on_gpu(
         above = sweeps.up(below.state, 2 * negative.k + 1)
         negative.take(rbm, below.state.to(x.dtype), above.state, x)
     else:
+        assert isinstance(negative, ContrastiveDivergence)
         data = sweeps.up(x, 0)
         below = sweeps.down(data.state, 1, mean=True)
         watched["reconstruction_error"] = (x - below.mean).square().sum(-1).mean()
-        for k in range(1, negative.k):  # type: ignore[attr-defined]
+        for k in range(1, negative.k):
             h = gpu.layer(below.state, sweeps.w, rbm.hidden.bias, state=torch.uint8, key=sweeps.key, draw=2 * k).state
             below = sweeps.down(h, 2 * k + 1)
         above = sweeps.up(below.state)
