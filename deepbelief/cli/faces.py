@@ -122,7 +122,7 @@ class Face:
         """The class of each case with its probability, or its value."""
         guess = self._method("predict", "predicts nothing", bar=("context",))
         if not hasattr(self.estimator, "predict_proba"):
-            return [{"value": value} for value in guess(x).tolist()]
+            return value_rows(guess(x))
         p = self.estimator.predict_proba(x)
         classes = [self._class_name(value) for value in self.estimator.classes_.tolist()]
         return [
@@ -179,3 +179,9 @@ def find_face(folder: Path) -> Face | None:
 
 def _known(method: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in inspect.signature(method).parameters}
+
+
+def value_rows(values: Any) -> list[dict[str, Any]]:
+    """Predicted values, (n,) or (n, k), by the names of their columns: value, or value_0, value_1 and so on."""
+    rows = values.reshape(len(values), -1).tolist()
+    return [{f"value_{i}" if len(row) > 1 else "value": v for i, v in enumerate(row)} for row in rows]

@@ -32,7 +32,9 @@ Source = Annotated[
 def fit(
     estimator: Estimator = None,
     source: Source = None,
-    label: Annotated[str | None, typer.Option(help="The column (or npz array) with classes, values, ratings.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The column (or npz array) with classes, ratings or values; a,b for several.")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="The array of an npz with the cases.")] = None,
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="The share of a file to score by.")] = 0.1,
     change: Annotated[

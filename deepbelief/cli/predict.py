@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepbelief.cli.faces import find_face
+from deepbelief.cli.faces import find_face, value_rows
 from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_classifier, read_cases
 from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
 
@@ -65,7 +65,7 @@ def predictions(outputs: Tensor, how: Preparation) -> list[dict[str, Any]]:
 
     if how.task == "value":
         values = outputs * how.target_spread + how.target_shift
-        return [{f"value_{i}" if len(row) > 1 else "value": v for i, v in enumerate(row)} for row in values.tolist()]
+        return value_rows(values)
     sureness, guess = torch.softmax(outputs, 1).max(1)
     names = how.class_names or [str(i) for i in range(outputs.shape[1])]
     return [

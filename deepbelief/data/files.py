@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from deepbelief.data.images import read_image_folder
 from deepbelief.data.memmap import open_npy
 from deepbelief.data.npz import load_npz
 from deepbelief.data.tables import encode_labels, matrix_of_columns, read_csv_columns, read_parquet_columns
-from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError, check_choice
+from deepbelief.errors import DataNotFoundError, InvalidArgumentError, InvalidDataError, check, check_choice
 
 DATA_KEYS = ("x", "X", "data", "images", "features", "arr_0")
 LABEL_KEYS = ("y", "Y", "label", "labels", "target", "targets")
@@ -28,8 +29,9 @@ class Table:
     """What a file holds: cases ``x`` (n, d), and where it tells, labels, names and the shape of an image.
 
     ``x`` is a tensor (bytes stay bytes), or a `numpy.memmap` when the file is large; `make_source` takes either. ``y``
-    holds class numbers where there are ``class_names`` (-1: no label), else float targets. ``scale`` is what brings
-    grey levels into [0, 1]. Columns of a table that are no numbers never get here: they are an error.
+    holds class numbers where there are ``class_names`` (-1: no label), else float targets, (n, k) of k columns.
+    ``scale`` is what brings grey levels into [0, 1]. Columns of a table that are no numbers never get here: they are an
+    error.
     """
 
     x: Tensor | np.memmap[Any, Any]
@@ -54,11 +56,12 @@ def read_file(
 ) -> Table:
     """Read a file or a folder of images, by its suffix.
 
-    ``label`` names the column (csv, parquet) or array (npz) with the labels, ``key`` the array of an npz with the
-    cases. ``target`` says what labels are: "class", "value" (a regression target), or "auto": text, booleans and whole
-    numbers are classes, other numbers values; an empty label is class -1, unlabelled. ``allow_nan`` keeps empty entries
-    as NaN instead of refusing them. A ``.npy`` file above ``map_above`` bytes is mapped, not read, and so is an
-    array of an ``.npz`` that was stored without compression (`numpy.savez`); compressed ones are read whole.
+    ``label`` names the column (csv, parquet) or array (npz) with the labels, or several columns of values with commas
+    between them; ``key`` names the array of an npz with the cases. ``target`` says what labels are: "class", "value" (a
+    regression target), or "auto": text, booleans and whole numbers are classes, other numbers values; an empty label is
+    class -1, unlabelled. ``allow_nan`` keeps empty entries as NaN instead of refusing them. A ``.npy`` file above
+    ``map_above`` bytes is mapped, not read, and so is an array of an ``.npz`` that was stored without compression
+    (`numpy.savez`); compressed ones are read whole.
 
     Raises `DataNotFoundError` where there is no such file, and `InvalidDataError` for what cannot be read as cases.
     """
@@ -126,12 +129,21 @@ def _pick_key(arrays: Mapping[str, NDArray[Any]], key: str | None, path: Path) -
 def _from_columns(
     columns: dict[str, NDArray[Any]], path: Path, label: str | None, target: str, allow_nan: bool
 ) -> Table:
-    y_column = None
-    if label is not None:
-        check_choice(f"label (a column of {path.name})", label, columns)
-        y_column = columns.pop(label)
+    names = [] if label is None else [label] if label in columns else [name.strip() for name in label.split(",")]
+    for name in names:
+        check_choice(f"label (a column of {path.name})", name, columns)
+    check(
+        len(names) < 2 or target != "class",
+        f"label must be one column where it names classes. Got label={label!r}. Take one of them.",
+    )
+    targets = {name: columns.pop(name) for name in dict.fromkeys(names)}
     x = as_matrix(matrix_of_columns(columns, path.name), name=path.name, allow_nan=allow_nan, names=list(columns))
-    y, class_names = (None, None) if y_column is None else encode_labels(y_column, len(x), target, label or "label")
+    if len(targets) > 1:
+        values = [encode_labels(column, len(x), "value", name)[0] for name, column in targets.items()]
+        return Table(x, torch.stack(values, 1), list(columns))
+    y, class_names = None, None
+    for name, column in targets.items():
+        y, class_names = encode_labels(column, len(x), target, name)
     return Table(x, y, list(columns), class_names)
 
 

@@ -96,6 +96,7 @@ def gather(
     some = random_rows(len(test), plan.scored_cases, generator).to(test.device)
     states = as_states(dbn.visible, test[some], generator, binarize)
     bounds = named_bounds(dbn, states, plan, generator) if bounds is None else dict(bounds)
+    colours = None if y_test is None or y_test.ndim > 1 else y_test[some.to(y_test.device)]  # several values have none
     steps = geometric_steps(plan.steps, plan.frames)
     frames = chain_frames(dbn, states[: plan.chains], steps, generator=generator)
     gallery = Gallery(
@@ -112,7 +113,7 @@ def gather(
         class_samples=class_samples(dbn, plan.samples_per_class, plan.steps, generator=generator),
         completions=completions(dbn, test[some[: plan.cases]], image_shape, generator=generator),
         reconstructions=reconstructions(dbn, test[some[: plan.cases]]),
-        code_map=code_map(encode_in_chunks(dbn, test[some]), _at(y_test, some), generator=generator, most=plan.codes),
+        code_map=code_map(encode_in_chunks(dbn, test[some]), colours, generator=generator, most=plan.codes),
         **{"data_facts": data_facts(train, test, y_train), **texts},
     )
     gallery.filters, gallery.filter_notes = layer_filters(dbn, most=plan.units)
@@ -216,7 +217,3 @@ def _on_device(x: Tensor, dbn: BeliefStack, name: str) -> Tensor:
         raise InvalidDataError(f"{name} must hold at least 2 cases. Got {len(x)}.")
     dbn.visible.check_shape(x, name)
     return x.to(dbn.top.weight)
-
-
-def _at(values: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if values is None else values[rows.to(values.device)]

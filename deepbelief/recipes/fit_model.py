@@ -222,13 +222,19 @@ def _fit(estimator: Any, train: Part, resume_from: Path | None) -> None:
     named = type(estimator).__name__ in ("RatingsRBM", "CycleGAN")
     supervised = named or is_classifier(estimator) or is_regressor(estimator)
     y = condition_of(train) if conditional else train.y if supervised else None
+    takes_values = is_regressor(estimator) or (conditional and type(estimator).__name__ != "GAN")
+    if y is not None and y.ndim > 1 and not takes_values:
+        raise InvalidArgumentError(
+            f"{type(estimator).__name__} must be given one label for each case, a class. Got {y.shape[1]} values. "
+            "Name one column of classes with --label."
+        )
     estimator.fit(train.x, y, **more)
 
 
 def condition_of(part: Part) -> Any:
-    """What conditional models are given with each case: class numbers, or values as rows of one number."""
+    """What conditional models are given with each case: class numbers, or values as rows of numbers."""
     if part.y is None or part.y.dtype.kind == "f":
-        return None if part.y is None else part.y[:, None]
+        return None if part.y is None else part.y.reshape(len(part), -1)
     if (part.y < 0).any():
         raise InvalidDataError(
             f"every case must have a label to be its condition. Got {int((part.y < 0).sum())} without."

@@ -95,6 +95,31 @@ def test_numbers_are_a_condition_too(garden, call):
     assert np.shape(told(call("complete", garden / "numbers", garden / "x.npy", *options))["cases"]) == (9, 2)
 
 
+def test_several_columns_are_a_condition_together(garden, tmp_path, call):
+    u, v = RNG.normal(size=(2, 300))
+    cases = np.column_stack([3 * u - v, u + 2 * v]) + RNG.normal(0, 0.3, (300, 2))
+    write(tmp_path / "field.csv", ["a", "u", "b", "v"], np.column_stack([cases[:, 0], u, cases[:, 1], v]).round(4))
+    sets = [
+        f"--set={text}" for text in ("n_components=1", "hidden_layer_sizes=[32]", "epochs=80", "learning_rate=0.01")
+    ]
+    words = ["fit", "VAE", tmp_path / "field.csv", "--label", "u,v", "--set=conditional=true", *sets]
+    assert call(*words, "--out", tmp_path / "field").exit_code == 0
+    drawn = told(call("sample", tmp_path / "field", "-n", 50, "--condition", "1,0.5", "--json"))["samples"]
+    assert np.allclose(np.mean(drawn, 0), [2.5, 2], atol=0.5)
+    right = told(call("score", tmp_path / "field", tmp_path / "field.csv", "--json"))["mean"]  # its own columns
+    assert (
+        told(call("score", tmp_path / "field", tmp_path / "field.csv", "--condition", "0,0", "--json"))["mean"] < right
+    )
+    fitted = ["fit", "DeepBeliefRegressor", tmp_path / "field.csv", "--label", "u, v", "--out", tmp_path / "values"]
+    assert call(*fitted).exit_code == 0
+    rows = told(call("predict", tmp_path / "values", tmp_path / "field.csv", "--json"))["predictions"]
+    assert np.abs(np.array([[row["value_0"], row["value_1"]] for row in rows]) - np.column_stack([u, v])).mean() < 0.2
+    assert call("report", tmp_path / "values").exit_code == 0
+    for model, more in (("DeepBeliefClassifier", []), ("GAN", ["--set=conditional=true"])):
+        done = call("fit", model, tmp_path / "field.csv", "--label", "u,v", *more, "--out", tmp_path / model)
+        assert f"{model} must be given one label for each case, a class. Got 2 values." in done.stderr
+
+
 def test_annealing_scores_a_vae_no_looser_than_samples(garden, flowers, call):
     words = ["score", garden / "numbers", garden / "x.npy", "--condition", garden / "c.npy", "--json"]
     plain, annealed = told(call(*words)), told(call(*words, "--annealed", "40", "--seed", "3"))
@@ -150,6 +175,11 @@ def test_frames_of_a_sequence_are_scored_in_their_rows(garden, call):
         (["score", "context", "x.npy", "--annealed", "9"], "is for a VAE or an RBM of `fit`. Got ConditionalRBM"),
         (["sample", "context"], "--condition must name the condition of a ConditionalRBM: 1 numbers"),
         (["score", "context", "x.npy"], "a conditional ConditionalRBM must be given a condition"),
+        (
+            ["fit", "VAE", "flowers.csv", "--label", "a,species", "--set", "conditional=true"],
+            "species must hold numbers",
+        ),
+        (["fit", "VAE", "flowers.csv", "--label", "a,c", "--set", "conditional=true", "--out", "new"], "Got 'c'"),
         (["fit", "VAE", "bare.csv", "--set", "conditional=true", "--out", "new"], "Name their column with --label"),
     ],
 )
