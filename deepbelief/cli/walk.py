@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepbelief.cli.conditions import Condition, condition_of_cases, refuse_condition
+from deepbelief.cli.conditions import Condition, condition_of_cases, given_condition, refuse_condition
 from deepbelief.cli.faces import Face, find_face
-from deepbelief.cli.models import CasesFile, Label, ModelFolder, load_stack, read_cases, write_rows
-from deepbelief.cli.shared import Json, bold, print_json, tell
+from deepbelief.cli.models import Label, ModelFolder, load_stack, read_cases, write_rows
+from deepbelief.cli.shared import Json, Seed, bold, print_json, tell
 from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ class Ground:
 
 def walk(
     model: ModelFolder,
-    file: CasesFile,
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="FILE", help="A file or a named set to walk in; none for a GAN, which walks in noise."),
+    ] = None,
     rows: Annotated[
         str, typer.Option(help="Rows of FILE, from 0: a walk goes from each to the next; others start at each.")
     ] = "0,1",
@@ -70,6 +73,10 @@ def walk(
         ),
     ] = None,
     n: Annotated[int, typer.Option("--n", "-n", min=2, help="Steps of a walk, both ends included.")] = 8,
+    walks: Annotated[
+        int | None, typer.Option(min=1, help="How many walks between draws of a GAN's noise [default: 4].")
+    ] = None,
+    seed: Seed = 0,
     label: Label = None,
     condition: Condition = None,
     out: Annotated[
@@ -77,7 +84,7 @@ def walk(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Walk through codes: between cases, along an attribute, or along one number of the code at a time.
+    """Walk through codes: between cases, along an attribute, along one number of the code, or through a GAN's noise.
 
     In the picture each walk in codes stands over its twin in pixels; one that looks no better shows nothing.
 
@@ -88,8 +95,17 @@ def walk(
     - `deepbelief walk runs/VAE-digits digits --add 8 --less 3 --rows 13,23 --out eights.png`
 
     - `deepbelief walk runs/VAE-digits digits --unit 0,1 --rows 0 --out numbers.png`
+
+    - `deepbelief walk runs/GAN-digits --walks 4 --out noise.png`
     """
     _check_options(path, add, less, unit, values, out)
+    if file is None:
+        check(None is add is unit, "--add and --unit must go with a FILE. Got none. Name the cases to start from.")
+        pair, ground = _through_noise(model, walks or 4, n, path, condition, seed)
+        _check_picture(out, ground.image_shape)
+        _write(*pair, ground, out, json=json)
+        return
+    check(walks is None, f"--walks is for a GAN without a FILE. Got --walks {walks}. Name cases by --rows.")
     chosen, steps = _whole_numbers("--rows", rows), None if values is None else _numbers("--values", values)
     ground = _ground(model, file, label, condition, out)
     for row in chosen:
@@ -158,6 +174,26 @@ def _traversal(
     return torch.cat(walks), torch.cat(fades)
 
 
+def _through_noise(
+    model: Path, walks: int, n: int, path: Way | None, condition: str | None, seed: int
+) -> tuple[tuple[Tensor, Tensor], Ground]:
+    """Walks between pairs of draws of the noise, on arcs unless told, over the lines in pixels between their ends."""
+    import torch
+
+    from deepbelief.evaluation.latent import PixelSpace, cross_fade
+
+    face = find_face(model)
+    if face is None or not hasattr(face.estimator, "interpolate"):
+        raise InvalidArgumentError("FILE must name the cases to walk between. Got none. Only a GAN walks without.")
+    label = None if condition is None else given_condition(face, condition, 1)
+    way: dict[str, Any] = {"label": label, "spherical": path is not Way.straight}
+    drawn = [face.estimator.interpolate(n, random_state=seed + walk, **way) for walk in range(walks)]
+    found = torch.stack([torch.as_tensor(cases).float() for cases in drawn])
+    shape = _shape_of(face, face.how)
+    ground = Ground(PixelSpace(), face.how, found.flatten(0, 1), None, shape, lambda walks: walks)
+    return (found, cross_fade(found, torch.linspace(0, 1, n))), ground
+
+
 def _range(z: Tensor, n: int) -> list[float]:
     """`n` values between the quantiles of one number of the cases' codes."""
     import torch
@@ -174,14 +210,22 @@ def _range(z: Tensor, n: int) -> list[float]:
 def _ground(model: Path, file: str, label: str | None, condition: str | None, out: Path | None) -> Ground:
     face = find_face(model)
     how = load_stack(model)[1] if face is None else face.how
-    shape = how.image_shape or list(getattr(getattr(face, "estimator", None), "image_shape_", None) or []) or None
-    if out is not None and out.suffix == ".png" and shape is None:
-        raise InvalidArgumentError(f"--out must end in .npy or .csv for data that are no pictures. Got {str(out)!r}.")
+    shape = _shape_of(face, how)
+    _check_picture(out, shape)
     if face is not None:
         return _face_ground(face, file, label, condition, shape)
     refuse_condition(condition)
     x = how.shown(read_cases(file, how, label))
     return Ground(load_stack(model)[0], how, x, None, shape, how.raw)
+
+
+def _shape_of(face: Face | None, how: Preparation) -> list[int] | None:
+    return how.image_shape or list(getattr(getattr(face, "estimator", None), "image_shape_", None) or []) or None
+
+
+def _check_picture(out: Path | None, shape: list[int] | None) -> None:
+    if out is not None and out.suffix == ".png" and shape is None:
+        raise InvalidArgumentError(f"--out must end in .npy or .csv for data that are no pictures. Got {str(out)!r}.")
 
 
 def _face_ground(face: Face, file: str, label: str | None, condition: str | None, shape: list[int] | None) -> Ground:
@@ -190,6 +234,10 @@ def _face_ground(face: Face, file: str, label: str | None, condition: str | None
 
     from deepbelief.estimators.coder import EstimatorCoder
 
+    check(
+        not hasattr(face.estimator, "interpolate"),
+        f"FILE must be left out for a GAN, which finds no codes of cases but walks through its noise. Got {file!r}.",
+    )
     coder = EstimatorCoder(face.estimator)
     cases = face.cases(file, label)
     x = torch.as_tensor(cases.toarray() if hasattr(cases, "toarray") else cases).float()

@@ -108,6 +108,32 @@ def test_a_traversal_sets_one_number_over_a_fade_of_its_ends(models, call):
     np.testing.assert_allclose(fade[1], 0.75 * walk[0] + 0.25 * walk[2], atol=1e-5)
 
 
+@pytest.mark.parametrize("path", [None, *PATHS])
+def test_a_gan_walks_between_draws_of_its_noise(path, models, call, tmp_path):
+    words = ["walk", models / "gan", "--walks", 3, "-n", 5, "--seed", 7, *(["--path", path] if path else [])]
+    found = told(call(*words, "--json"))
+    gan = load_estimator(models / "gan")
+    for walk, (drawn, fade) in enumerate(zip(np.array(found["codes"]), np.array(found["pixels"]), strict=True)):
+        wanted = gan.interpolate(5, random_state=7 + walk, spherical=path != "straight")
+        np.testing.assert_allclose(drawn, wanted, atol=1e-6)
+        np.testing.assert_allclose(fade, np.linspace(wanted[0], wanted[-1], 5), atol=1e-6)
+    assert not np.allclose(found["codes"][0], found["codes"][1])
+    assert "3 walks of 5 steps" in call(*words, "--out", tmp_path / "w.csv").stderr
+    Preparation(64, 1 / 16, image_shape=[8, 8]).write(models / "gan")
+    assert call(*words, "--out", tmp_path / "w.png").exit_code == 0
+    assert Image.open(tmp_path / "w.png").size[0] % 5 == 0
+
+
+def test_a_conditional_gan_walks_within_a_class(models, call):
+    train = load_set("digits", split="train")
+    GAN(2, hidden_layer_sizes=(4,), conditional=True, **SMALL).fit(
+        train.scaled()[:200].numpy(), train.y[:200].numpy()
+    ).save(models / "classes")
+    found = told(call("walk", models / "classes", "--walks", 1, "--condition", "4", "--json"))
+    wanted = load_estimator(models / "classes").interpolate(8, label=4, random_state=0)
+    np.testing.assert_allclose(found["codes"][0], wanted, atol=1e-6)
+
+
 def test_the_picture_shows_each_walk_over_its_twin(models, trained, call, tmp_path):
     done = call("walk", trained, "digits", "--rows", "0,1,2", "-n", 5, "--out", tmp_path / "w.png")
     assert "2 walks of 5 steps" in done.stderr
@@ -142,7 +168,11 @@ def test_rows_name_their_walk_their_step_and_their_space(models, call, tmp_path)
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["gan", "x.npy"], "must have encode and decode. Got GAN"),
+        (["gan", "x.npy"], "FILE must be left out for a GAN"),
+        (["gan", "--unit", "0"], "--add and --unit must go with a FILE"),
+        (["gan", "--condition", "4"], "for GAN, which takes none"),
+        (["vae"], "FILE must name the cases to walk between. Got none"),
+        (["vae", "x.npy", "--walks", "2"], "--walks is for a GAN without a FILE. Got --walks 2"),
         (["conditional", "x.npy"], "a conditional VAE must be given a condition. Got none"),
         (["vae", "x.npy", "--condition", "4"], "for VAE, which takes none"),
         (["vae", "x.npy", "--rows", "0"], "--rows must name 2 cases or more"),
