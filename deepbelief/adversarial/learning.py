@@ -20,7 +20,7 @@ from deepbelief.training.optimization import Descent
 from deepbelief.training.schedules import Schedule, make_schedule
 from deepbelief.types import Batch
 
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+Augmentation = Callable[[Tensor, torch.Generator, float], Tensor]
 CRITIC_STEPS = {"wgan": 5, "wgan-gp": 5}  # for each step of the generator; 1 for the others
 
 
@@ -48,8 +48,8 @@ class AdversarialLearning:
         all generated: a generator that lacks modes then shows it in every pair (Lin, Khetan, Fanti & Oh 2018, PacGAN).
         For a GAN without labels; cases of a batch that fill no row are left out.
     augment
-        ``augment(x, generator)``: a random, differentiable change of the cases that the critic sees, data and generated
-        alike (Zhao et al. 2020).
+        ``augment(x, generator, progress)``: a random, differentiable change of the cases that the critic sees, data and
+        generated alike (Zhao et al. 2020). `progress` runs from 0 to 1 over the training.
     averaging
         Decay of the running average of the generator, which draws the samples; 0 keeps the generator itself.
 
@@ -228,7 +228,8 @@ class AdversarialLearning:
 
     def _seen(self, x: Tensor, context: StepContext) -> Tensor:
         """Cases as the critic sees them: changed at random, and several to a row."""
-        return packed(x if self.augment is None else self.augment(x, context.generator), self.pack)
+        seen = x if self.augment is None else self.augment(x, context.generator, context.progress)
+        return packed(seen, self.pack)
 
     def _weight_of_rows(self, weight: Tensor | None) -> Tensor | None:
         return None if weight is None else packed(weight.unsqueeze(1), self.pack).mean(1)

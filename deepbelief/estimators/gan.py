@@ -74,8 +74,9 @@ class GAN(Savable, BaseEstimator):
     pack : int
         Cases that the critic sees at once (Lin et al. 2018), against lost modes; 1 where there are labels.
     instance_noise : float
-        The widest normal noise on what the critic sees, data and generated cases alike: modes that stand apart then
-        overlap for the critic. In the columns' standard deviations where these are standardized; 0 for none.
+        The widest normal noise on what the critic sees, data and generated cases alike, at the start of the training;
+        at its end there is none. Modes that stand apart overlap for the critic at first, and are learned sharply later.
+        In the columns' standard deviations where these are standardized; 0 for none.
     augment : sequence of "translation", "cutout" and "color"
         Differentiable augmentation of pictures (Zhao et al. 2020), for small data.
     averaging : float

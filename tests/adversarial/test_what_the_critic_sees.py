@@ -12,8 +12,10 @@ from deepbelief.adversarial.augmentation import InstanceNoise
 from deepbelief.adversarial.gan import GAN
 from deepbelief.adversarial.learning import AdversarialLearning, packed
 from deepbelief.adversarial.rejection import CriticRejection
+from deepbelief.data.source import ArraySource
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.networks.dense import DenseNetwork
+from deepbelief.training.trainer import Trainer
 from deepbelief.types import Batch
 from tests.adversarial.test_learning import TINY_RATE, small_batch, small_gan
 from tests.oracle.checks import make_context
@@ -36,6 +38,29 @@ def test_the_noise_has_the_moments_of_its_widths_and_lets_gradients_through() ->
     for wrong in (1.0, 2.0):
         off = (float(squares.mean()) - scale**2 / (2 * wrong + 1)) / ((fourth - second**2) / n) ** 0.5
         assert 2 * norm.sf(abs(off)) < FALSE_ALARM
+
+
+def test_the_noise_fades_over_the_training() -> None:
+    x = torch.zeros(50, 2)
+    at = lambda progress, **how: InstanceNoise(0.7, **how)(x, torch.Generator().manual_seed(0), progress)
+    torch.testing.assert_close(at(1 / 3), 0.75 * at(0.0))
+    torch.testing.assert_close(at(2 / 3), 0.25 * at(0.0))
+    assert bool((at(1.0) == 0).all())
+    assert torch.equal(at(1.0, fading=False), at(0.0))
+
+
+def test_what_changes_the_cases_is_told_the_progress_of_the_training() -> None:
+    told: list[float] = []
+
+    def change(x: Tensor, generator: torch.Generator, progress: float) -> Tensor:
+        told.append(progress)
+        return x
+
+    source = ArraySource(torch.randn(20, 2), batch_size=10)
+    Trainer(epochs=2, progress=False, device="cpu").fit(
+        AdversarialLearning(small_gan().float(), augment=change), source
+    )
+    assert told == [progress for progress in (0.0, 0.25, 0.5, 0.75) for _ in ("generated", "data", "generator's")]
 
 
 def test_noise_of_no_width_is_refused() -> None:
