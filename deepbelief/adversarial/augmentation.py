@@ -57,25 +57,27 @@ class InstanceNoise:
     al. 2017, Arjovsky & Bottou 2017), and the generator is still told the data from their narrow side (Wang et al.
     2023, Diffusion-GAN, who tell the critic the width as well).
 
-    ``fade = (1 + cos(pi progress)) / 2`` takes the noise away over the training: what the critic cannot tell apart
-    the generator does not learn, and with noise to the end narrow modes stay blurred. `fading` False keeps it.
+    ``fade = last + (1 - last) (1 + cos(pi progress)) / 2`` takes the noise away over the training, but for the share
+    `last`: what the critic cannot tell apart the generator does not learn, so noise to the end leaves narrow modes
+    blurred; where a loss needs a slope far from all data to the end (Wasserstein, hinge), a share of it serves.
 
     >>> x = torch.zeros(4, 2)
     >>> InstanceNoise(0.5)(x, torch.Generator().manual_seed(0)).shape
     torch.Size([4, 2])
     """
 
-    def __init__(self, scale: float, *, power: float = 3.0, fading: bool = True) -> None:
+    def __init__(self, scale: float, *, power: float = 3.0, last: float = 0.0) -> None:
         check(scale > 0, f"scale must be above 0. Got scale={scale}. Try the distance between modes.")
         check(power > 0, f"power must be above 0. Got power={power}. Try 3.")
-        self.scale, self.power, self.fading = scale, power, fading
+        check(0 <= last <= 1, f"last must be at least 0 and at most 1. Got last={last}. Try 0.")
+        self.scale, self.power, self.last = scale, power, last
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None, progress: float = 0.0) -> Tensor:
         """(n, columns) -> the same shape."""
-        scale = self.scale * (1 + math.cos(math.pi * progress)) / 2 if self.fading else self.scale
+        fade = self.last + (1 - self.last) * (1 + math.cos(math.pi * progress)) / 2
         width = torch.rand((len(x), 1), dtype=x.dtype, device=x.device, generator=generator) ** self.power
         noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
-        return x + scale * width * noise
+        return x + fade * self.scale * width * noise
 
 
 def in_turn(changes: Sequence[Change]) -> Change | None:

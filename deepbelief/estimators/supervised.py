@@ -46,6 +46,7 @@ from deepbelief.training.trainer import Trainer
 Array = NDArray[Any]
 OUTPUT_STREAM = 106
 SMALLEST_BATCH, STEPS_PER_EPOCH = 8, 20
+LARGE_SET = 5000  # labelled cases that batches of 100 serve where the size is left open
 UNKNOWN = -1  # the label of an unlabelled case
 
 
@@ -193,7 +194,7 @@ def fine_tune(
         of_held = None if weight is None else weight[held]
         measure = _validation(net, columns.inward, part_of(x, held), target[held], of_held)
         callbacks = [Watch(1, measure), EarlyStopping("validation_loss", estimator.patience)]
-    options = {"seed": seed, "checkpoint_dir": folder, **trainer_options(estimator, net)}
+    options = {"seed": seed, "checkpoint_dir": folder, **trainer_options(estimator, net, size)}
     trainer = Trainer(epochs=estimator.fine_tune_epochs, callbacks=callbacks, **options)
     saved = folder if resume and folder is not None and (folder / LATEST).exists() else None
     return trainer.fit(procedure, source, resume_from=saved).history
@@ -226,12 +227,13 @@ def stacked(x: Any, weight: Any, more: Any) -> tuple[Any, Any]:
 
 
 def _batch_size(estimator: Any, n_labelled: int) -> int:
-    """Cases per step of fine-tuning."""
+    """Cases per step of fine-tuning: at most those of the learning before; few for small sets where it is left open."""
     if estimator.optimizer == "lbfgs":
         return n_labelled
     if estimator.fine_tune_batch_size is not None:
         return int(estimator.fine_tune_batch_size)
-    return min(estimator.batch_size, max(SMALLEST_BATCH, n_labelled // STEPS_PER_EPOCH))
+    most = estimator.batch_size or (100 if n_labelled >= LARGE_SET else 20)
+    return min(most, max(SMALLEST_BATCH, n_labelled // STEPS_PER_EPOCH))
 
 
 def _validation(

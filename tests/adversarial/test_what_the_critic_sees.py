@@ -46,7 +46,9 @@ def test_the_noise_fades_over_the_training() -> None:
     torch.testing.assert_close(at(1 / 3), 0.75 * at(0.0))
     torch.testing.assert_close(at(2 / 3), 0.25 * at(0.0))
     assert bool((at(1.0) == 0).all())
-    assert torch.equal(at(1.0, fading=False), at(0.0))
+    torch.testing.assert_close(at(1.0, last=0.2), 0.2 * at(0.0))
+    torch.testing.assert_close(at(0.5, last=0.2), 0.6 * at(0.0))
+    torch.testing.assert_close(at(0.5, last=1.0), at(0.0))
 
 
 def test_what_changes_the_cases_is_told_the_progress_of_the_training() -> None:
@@ -68,6 +70,8 @@ def test_noise_of_no_width_is_refused() -> None:
         InstanceNoise(0.0)
     with pytest.raises(InvalidArgumentError, match="power must be above 0"):
         InstanceNoise(0.5, power=0.0)
+    with pytest.raises(InvalidArgumentError, match="last must be at least 0 and at most 1"):
+        InstanceNoise(0.5, last=1.5)
 
 
 # -- several cases to a row -----------------------------------------------------------------------------------------

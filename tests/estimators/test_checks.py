@@ -60,7 +60,7 @@ ESTIMATORS = [
     GAN(4, network="convolutional", n_filters=(4,), epochs=1, augment=("translation",)),
     DeepBeliefClassifier((12,), precision="fp64", **QUICK),
     DeepBeliefRegressor((16,), precision="fp64", **QUICK),
-    DeepBoltzmannClassifier((30, 20), epochs=2, precision="fp64", **OF_TWO_LAYERS),
+    DeepBoltzmannClassifier((30, 20), epochs=2, batch_size=100, precision="fp64", **OF_TWO_LAYERS),
     VAE(2, hidden_layer_sizes=(4,), epochs=2, n_importance_samples=20),
     RBMVAE((4, 3), hidden_layer_sizes=(4,), epochs=2, n_importance_samples=20),
     VAEStack(2, hidden_layer_sizes=(6,), top_hidden_layer_sizes=(4,), epochs=2, top_epochs=2, n_importance_samples=20),
