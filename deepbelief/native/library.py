@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.errors import check
+from deepbelief.native.memory import keep_freed_memory
 
 SMALLEST = 4096  # elements; below, the call costs more than it saves
 GRAIN = 1 << 15  # elements that are worth a thread
@@ -62,11 +63,13 @@ class Kernels:
 def library() -> Kernels | None:
     """The kernels for this processor, or None.
 
+    The first call lets the process keep freed memory too: it comes before any work that would pay for fresh pages.
     ``DEEPBELIEF_NATIVE=0`` in the environment turns them off, ``DEEPBELIEF_NATIVE=8`` keeps to vectors of 8 numbers.
     """
     wanted = os.environ.get("DEEPBELIEF_NATIVE", "")
     known = ("", "0", "8")
     check(wanted in known, f"DEEPBELIEF_NATIVE must be 0 (no kernels), 8 (lanes) or unset. Got {wanted!r}.")
+    keep_freed_memory()
     if wanted == "0":
         return None
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:

@@ -15,6 +15,7 @@ from torch import nn
 
 from deepbelief.errors import DivergenceError, InvalidDataError, check, check_choice, check_count, check_range
 from deepbelief.maths.float32 import quick_float32
+from deepbelief.native.memory import keep_freed_memory
 from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator
 from deepbelief.training import checkpoint
@@ -123,6 +124,7 @@ class Trainer:
         after a Ctrl-C was served: the checkpoint is written and ``trainer.record`` is complete.
         """
         self._prepare(procedure, source)
+        keep_freed_memory()
         with self._surroundings() as interrupts:
             try:
                 if resume_from is not None:
