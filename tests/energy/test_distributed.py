@@ -100,6 +100,15 @@ def test_annealed_chains_are_split_and_differ(two: list[dict[str, Any]], small: 
     assert abs(log_z - truth) < FALSE_ALARM_Z * stderr + stderr**2  # stderr^2: the bias of a logarithm is half of it
 
 
+def test_ladders_are_split_and_joined(two: list[dict[str, Any]]) -> None:
+    truth = float(exact_log_z(rebuilt(two[0]["exact"])))
+    assert two[0]["tempered"] == two[1]["tempered"]
+    for value, stderr, low, high in two[0]["tempered"]:
+        assert abs(value - truth) < T_OF_TEN * stderr  # a jackknife over ten groups
+        assert low < truth < high
+        assert stderr < 0.05
+
+
 def test_documents_of_many_lengths_are_annealed_by_both(two: list[dict[str, Any]], small: dict[str, Any]) -> None:
     truth = log_z_of_lengths(small["topics"](), torch.tensor(small["LENGTHS"]), "exact").value
     for mine, theirs in zip(*(outcome["lengths"].values() for outcome in two), strict=True):

@@ -11,13 +11,14 @@ from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.partition.ais import ais, reverse_ais
 from deepbelief.energy.partition.lengths import anneal_up, log_z_of_lengths
+from deepbelief.energy.partition.tempering import tempered_log_z
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.replicated_softmax import ReplicatedSoftmax
 from deepbelief.rng import make_generator
 from deepbelief.storage import write_state
 from deepbelief.training.processes import Processes, connect
 from deepbelief.training.trainer import Trainer
-from deepbelief.types import Batch
+from deepbelief.types import Batch, Bound
 
 N_CHAINS, BETAS = 400, 30
 LENGTHS = (1, 3, 8, 20, 60)
@@ -79,6 +80,12 @@ def lengths_in_turn(processes: Processes) -> dict[str, Any]:
     return {"up": list(up), "from the ends": ends[0], "from documents": ends[1]}
 
 
+def log_z_by_ladders(rbm: RBM, processes: Processes, start: torch.Tensor | None) -> Bound:
+    """log Z from 41 ladders of both processes, from given states or from the base model."""
+    options: dict[str, Any] = {"start": start, "generator": make_generator(21), "processes": processes}
+    return tempered_log_z(rbm, n_chains=41, n_replicas=4, n_steps=200, **options)
+
+
 def main(out: str) -> None:
     """Train by every rule and anneal; each process writes what it holds."""
     processes = connect("cpu")
@@ -86,6 +93,7 @@ def main(out: str) -> None:
     generator = make_generator(5)
     forward = ais(exact, n_chains=N_CHAINS, betas=BETAS, generator=generator, processes=processes)
     reverse = reverse_ais(exact, forward.v, betas=BETAS, generator=generator, processes=processes)
+    tempered = [log_z_by_ladders(exact, processes, start) for start in (None, forward.v[:41])]
     lengths = lengths_in_turn(processes)
     procedure = make_procedure(exact, LearningSettings(n_chains=41))
     procedure.start(Batch(data()), make_generator(9), rank=processes.rank, world_size=processes.world_size)
@@ -97,6 +105,7 @@ def main(out: str) -> None:
         "in turns": train_in_turns(seed=3).state_dict(),
         "forward": [forward.log_z, forward.stderr, forward.log_weights],
         "reverse": [reverse.log_z, reverse.stderr, reverse.log_weights],
+        "tempered": [[z.value, z.stderr, z.low, z.high] for z in tempered],
         "lengths": lengths,
         "chains": procedure.negative.state_dict()["h"].shape[0],
     }

@@ -13,7 +13,7 @@ learns; so betas are adapted in the burn-in and then frozen, or slowly while lea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -180,9 +180,13 @@ def burn_in(
     *,
     clamp: Clamp | None = None,
     rounds: int = 5,
+    seen: Callable[[SwapMeter], Tensor] = lambda meter: meter.acceptance,
     generator: Generator,
 ) -> tuple[ExchangeState, SwapMeter]:
-    """`n_steps` sweeps in `rounds` of doubling length, each followed by an adaptation; and what the last round saw."""
+    """`n_steps` sweeps in `rounds` of doubling length, each followed by an adaptation; and what the last round saw.
+
+    `seen` is the acceptance to adapt by: where ladders are split over processes, that of all.
+    """
     check_count("n_steps", n_steps, low=0)
     check_count("rounds", rounds, low=1)
     meter = SwapMeter(len(kernel.ladder) - 1)
@@ -192,7 +196,7 @@ def burn_in(
             state, info = kernel.step(state, clamp=clamp, generator=generator)
             meter.add(info, state.v.shape[1])
         if i + 1 < rounds:
-            kernel.adapt(meter.acceptance)
+            kernel.adapt(seen(meter))
     return state, meter
 
 

@@ -90,6 +90,7 @@ def _found(part: Any, method: str, effort: Effort, tolerance: float, doublings: 
         return mean_field_log_z(part, effort.samples, order=1 if method == "mean_field" else 2)
     if method == "tempering":
         options: dict[str, Any] = {"start": effort.samples, "generator": effort.generator}
+        options["processes"] = effort.processes
         found = tempered_log_z(part, n_chains=effort.n_chains, n_steps=2 * effort.burn_in, **options)
         return with_verdict(found, tolerance)
     if method == "ais":

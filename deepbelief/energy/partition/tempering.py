@@ -13,17 +13,19 @@ annealing, which passes each temperature once, these chains stay and swap, so mo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from deepbelief.energy.kernels.exchange import ExchangeState
+from deepbelief.energy.kernels.exchange import ExchangeState, SwapMeter
 from deepbelief.energy.kernels.tempering import HasRungs, ParallelTempering, burn_in
-from deepbelief.energy.partition.ais import Annealable, path_to
+from deepbelief.energy.partition.ais import Annealable, path_to, share_chains
 from deepbelief.errors import check_choice, check_count
 from deepbelief.maths.bennett import bennett
 from deepbelief.protocols import Generator
+from deepbelief.training.processes import Processes
 from deepbelief.types import Bound
 
 GROUPS = 10  # of chains, for the jackknife
@@ -39,6 +41,7 @@ def tempered_log_z(
     start: Tensor | None = None,
     method: Literal["bennett", "thermodynamic"] = "bennett",
     generator: Generator = None,
+    processes: Processes | None = None,
 ) -> Bound:
     """``log Z`` in nats: an estimate, with the left and the right sums as ``low`` and ``high``.
 
@@ -47,6 +50,8 @@ def tempered_log_z(
     The model has two layers (an RBM, a DBM's ``even_odd()``), or rungs of its own (a Boltzmann machine).
     "thermodynamic" takes the trapezoid instead of Bennett's ratio. The standard error is a jackknife over groups of
     ladders, which never touch each other, so it holds however slowly each of them moves, if all have found the modes.
+    With `processes` (all of them must call), each runs its share of the ladders at the temperatures that suit all, and
+    all get the same bound: a ladder stays whole, for swaps within it would wait for a message at every sweep.
 
     >>> from deepbelief.energy.rbm import RBM
     >>> rbm, generator = RBM(6, 3, weight_std=0.0), torch.Generator().manual_seed(0)
@@ -54,22 +59,28 @@ def tempered_log_z(
     >>> found.kind, round(float(found), 1)  # 9 units without couplings have 512 states of equal weight
     ('estimate', 6.2)
     """
-    check_count("n_chains", n_chains, low=2)
+    peers, generator = share_chains(processes, generator)
+    check_count("n_chains", n_chains, low=max(2, peers.world_size))
     check_count("n_replicas", n_replicas, low=2)
     check_count("n_steps", n_steps, low=2)
     check_choice("method", method, ["bennett", "thermodynamic"])
     kernel = ParallelTempering(model, n_replicas)
     if start is not None and hasattr(model, "kernel"):
         start = model.kernel().start_at(start, generator=generator).v  # the states of all units
-    state = kernel.init(n_chains, generator=generator) if start is None else kernel.start_at(start, generator=generator)
-    state, _ = burn_in(kernel, state, n_steps // 2, generator=generator)
+    mine = range(peers.rank, n_chains, peers.world_size)
+    if start is None:
+        state = kernel.init(len(mine), generator=generator)
+    else:
+        state = kernel.start_at(start[list(mine)], generator=generator)
+    state, _ = burn_in(kernel, state, n_steps // 2, seen=partial(_seen_by_all, peers), generator=generator)
     up, down = [], []
     for _ in range(n_steps - n_steps // 2):
         state, _ = kernel.step(state, generator=generator)
         forward, reverse = works(kernel, state)
         up.append(forward)
         down.append(reverse)
-    forward, reverse = torch.stack(up, 1), torch.stack(down, 1)  # (pairs, sweeps, chains)
+    parts = peers.gather([torch.stack(up, 1), torch.stack(down, 1)])  # (pairs, sweeps, chains)
+    forward, reverse = (torch.cat([part[way] for part in parts], 2) for way in (0, 1))
     log_z_0 = path_to(model).independent_log_z()
     joined = _joined if method == "bennett" else _trapezoid
     name = "Bennett's acceptance ratio" if method == "bennett" else "thermodynamic integration"
@@ -82,6 +93,13 @@ def tempered_log_z(
         min(left, right),  # the two may cross by noise where the model is hardly more than its base
         max(left, right),
     )
+
+
+def _seen_by_all(processes: Processes, meter: SwapMeter) -> Tensor:
+    """The acceptance of each pair over the ladders of every process, so that all move to the same temperatures."""
+    parts = processes.gather([meter.total, meter.tried])
+    total, tried = (torch.stack([part[k] for part in parts]).sum(0) for k in (0, 1))
+    return total / tried
 
 
 def works(kernel: ParallelTempering, state: ExchangeState) -> tuple[Tensor, Tensor]:

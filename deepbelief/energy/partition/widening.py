@@ -55,7 +55,8 @@ def tempered(model: Any, effort: Effort) -> Bound:
     """Parallel tempering on as many ladders, for twice the burn-in."""
     n = effort.n_chains if effort.samples is None else len(effort.samples)
     steps = max(2, 2 * effort.burn_in)
-    return tempered_log_z(model, n_chains=n, n_steps=steps, start=effort.samples, generator=effort.generator)
+    options: dict[str, Any] = {"start": effort.samples, "generator": effort.generator, "processes": effort.processes}
+    return tempered_log_z(model, n_chains=n, n_steps=steps, **options)
 
 
 def widened(model: Any, effort: Effort, tolerance: float, doublings: int) -> Bound:
@@ -63,7 +64,7 @@ def widened(model: Any, effort: Effort, tolerance: float, doublings: int) -> Bou
 
     First `effort` as it is; then twice the temperatures, up to `doublings` times, with the chains that feed the reverse
     runs moving on; last, if `doublings` allows any further effort at all, parallel tempering where the model can take
-    it. Several processes leave tempering out, for it does not split its chains.
+    it.
     """
     found, ends = annealed(model, effort)
     tried = [found]
@@ -72,8 +73,7 @@ def widened(model: Any, effort: Effort, tolerance: float, doublings: int) -> Bou
         effort = replace(effort, betas=2 * effort.betas, samples=moved)
         found, ends = annealed(model, effort)
         tried.append(found)
-    alone = effort.processes is None or effort.processes.world_size == 1
-    if doubt(best) > tolerance and doublings and alone and can_temper(model):
+    if doubt(best) > tolerance and doublings and can_temper(model):
         tried.append(tempered(model, effort))
     return with_verdict(min(tried, key=doubt), tolerance, len(tried))
 

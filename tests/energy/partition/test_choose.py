@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -216,8 +215,6 @@ def test_the_narrowest_bracket_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert say([3.0, 2.0, 5.0], 4.0) == "try 1; bracket 2.00 nats, error 0.10, best of 4 attempts: wide"
     assert say([3.0, 2.0], 1.5) == "try 0; bracket 1.50 nats, error 0.10, best of 3 attempts: wide"
     assert say([math.nan, 2.0], 3.0) == "try 1; bracket 2.00 nats, error 0.10, best of 3 attempts: wide"
-    two = SimpleNamespace(world_size=2)  # who would each temper for themselves
-    assert say([3.0, 2.0], 0.5, processes=two) == "try 1; bracket 2.00 nats, error 0.10, best of 2 attempts: wide"
 
 
 @pytest.mark.parametrize("given", [True, False])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from scipy import stats
@@ -133,3 +135,25 @@ def test_a_base_at_the_wrong_temperature_is_seen(generator: torch.Generator, mon
     monkeypatch.setattr(PairwiseLadder, "inputs", lambda self, *a, **o: machine.temperature * inputs(self, *a, **o))
     found = log_z(machine, "tempering", n_chains=40, burn_in=60, generator=generator)
     assert abs(float(found) - law_of(machine).log_z.item()) > 12 * found.stderr
+
+
+def acceptances(other: float | None, patch: pytest.MonkeyPatch) -> torch.Tensor:
+    """What the temperatures are adapted by where another process saw this share of its swaps succeed, or nobody did."""
+    found: list[torch.Tensor] = []
+
+    def gather(state: list[torch.Tensor]) -> list[list[torch.Tensor]]:
+        counts = other is not None and state[0].ndim == 1  # else it is the works of the chains
+        return [state, [other * state[1], state[1]]] if counts else [state]  # type: ignore[operator]
+
+    peers = SimpleNamespace(rank=0, world_size=1, gather=gather)
+    with patch.context() as here:
+        here.setattr(ParallelTempering, "adapt", lambda self, acceptance: found.append(acceptance))
+        here.setattr(tempering, "share_chains", lambda processes, generator: (peers, generator))
+        tempered_log_z(two_modes(), n_chains=20, n_replicas=4, n_steps=60, generator=torch.Generator().manual_seed(0))
+    return torch.stack(found)
+
+
+def test_temperatures_follow_the_swaps_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = acceptances(None, monkeypatch)
+    torch.testing.assert_close(acceptances(0.0, monkeypatch), alone / 2)
+    torch.testing.assert_close(acceptances(1.0, monkeypatch), (alone + 1) / 2)
