@@ -223,6 +223,7 @@ def _fit(estimator: Any, train: Part, resume_from: Path | None) -> None:
     supervised = named or is_classifier(estimator) or is_regressor(estimator)
     y = condition_of(train) if conditional else train.y if supervised else None
     takes_values = is_regressor(estimator) or (conditional and type(estimator).__name__ != "GAN")
+    takes_values |= type(estimator).__name__ == "CycleGAN"  # to which they are the cases of the other side
     if y is not None and y.ndim > 1 and not takes_values:
         raise InvalidArgumentError(
             f"{type(estimator).__name__} must be given one label for each case, a class. Got {y.shape[1]} values. "
