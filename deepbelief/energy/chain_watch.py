@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deepbelief.energy.kernels.gibbs import BlockGibbs, ChainState
 from deepbelief.energy.kernels.traces import FREE_ENERGY, Scalars, run_chains
+from deepbelief.energy.kernels.trajectory import Rung
 from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_count
 from deepbelief.maths.autocorrelation import slowest
@@ -24,7 +25,7 @@ CHAIN_QUANTITIES = ("relaxation_time", "chain_gap")
 MOST_CHAINS, SWEEPS = 100, 100
 
 
-def learning_chains(rbm: RBM, negative: Any, train: Tensor, generator: torch.Generator) -> ChainState:
+def learning_chains(rbm: Rung, negative: Any, train: Tensor, generator: torch.Generator) -> ChainState:
     """A copy of the states that the model's half of the gradient is taken at, at most `MOST_CHAINS`.
 
     Persistent chains where there are some, of a tempered rule those of the model itself; else chains that begin at

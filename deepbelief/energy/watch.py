@@ -1,4 +1,4 @@
-"""What to look at while an RBM learns: numbers at chosen epochs, none of them for free, each with its kind."""
+"""What to look at while a model learns: numbers at chosen epochs, none of them for free, each with its kind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.chain_watch import CHAIN_QUANTITIES, measure_chains
+from deepbelief.energy.dbm import DBM
 from deepbelief.energy.kernels.gibbs import Bipartite
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.pseudolikelihood import pseudo_log_likelihood
@@ -22,6 +23,7 @@ from deepbelief.types import Bound
 OF_THE_MODEL = ("reconstruction_error", "pseudo_likelihood", "free_energy_gap", "log_likelihood", "saturation")
 OF_LEARNING = (*CHAIN_QUANTITIES, RUNNING)  # of the chains that learning has, and of the weights that they follow
 QUANTITIES = (*OF_THE_MODEL, *OF_LEARNING)
+OF_DBM = ("log_likelihood", RUNNING)  # what a deep Boltzmann machine can have of them
 
 
 def reconstruction_error(rbm: RBM, v: Tensor, generator: torch.Generator) -> float:
@@ -47,9 +49,10 @@ class Looks:
     """What `make_watch` makes: call it for numbers of the model; `look_at_learning` adds those of learning's chains."""
 
     def __init__(
-        self, rbm: RBM, train: Tensor, held_out: Tensor | None, quantities: Sequence[str], seed: int, betas: int
+        self, rbm: RBM | DBM, train: Tensor, held_out: Tensor | None, quantities: Sequence[str], seed: int, betas: int
     ) -> None:
-        self.rbm, self.train, self.held_out = rbm, train, held_out
+        self.rbm: Any = rbm
+        self.train, self.held_out = train, held_out
         self.quantities, self.seed, self.betas = quantities, seed, betas
         cases = train if held_out is None else held_out
         self.running = RunningLikelihood(rbm, train, cases, seed=seed) if RUNNING in quantities else None
@@ -90,7 +93,7 @@ class Looks:
 
 
 def make_watch(
-    rbm: RBM,
+    rbm: RBM | DBM,
     train: Tensor,
     held_out: Tensor | None = None,
     quantities: Sequence[str] = ("reconstruction_error", "pseudo_likelihood", "free_energy_gap"),
@@ -104,10 +107,10 @@ def make_watch(
     the model learns its training cases by heart (Hinton 2010, section 6). ``log_likelihood`` is exact or by AIS both
     ways with `betas` temperatures. ``relaxation_time`` and ``chain_gap`` are of the chains that learning uses (see
     `measure_chains`), ``running_log_likelihood`` carries log Z from look to look (`RunningLikelihood`). Quantities that
-    the units cannot have are left out.
+    the units cannot have are left out. A deep Boltzmann machine has the two log-likelihoods, as lower bounds.
     """
     for name in quantities:
-        check_choice("quantities", name, QUANTITIES)
+        check_choice("quantities", name, OF_DBM if isinstance(rbm, DBM) else QUANTITIES)
     return Looks(rbm, train, held_out, tuple(quantities), seed, betas)
 
 

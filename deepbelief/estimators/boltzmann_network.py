@@ -17,6 +17,7 @@ from deepbelief.energy.dbm import DBM
 from deepbelief.energy.gradients.deep import DBMLearning
 from deepbelief.energy.gradients.settings import make_negative
 from deepbelief.energy.pretraining import pretrain
+from deepbelief.energy.watch import OF_DBM
 from deepbelief.errors import check, check_choice, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
@@ -30,6 +31,7 @@ from deepbelief.estimators.learning import (
     settings_of,
     source_of,
     trainer_options,
+    watch_of,
 )
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.shared import Drawing, Filling, OnColumns, Scored, SparseIn
@@ -76,6 +78,9 @@ class DeepBoltzmannMachine(
     epochs, batch_size : int or None
         None for 10 passes in batches of 100. Below 5,000 cases the batches are of 20, and wherever that makes fewer
         than 3,000 updates there are more passes, up to 40: with fewer updates all layers stay near independent units.
+    watch : sequence of "log_likelihood" and "running_log_likelihood"
+        Lower bounds on training cases, measured about ten times in the joint learning, kept in ``history_``: log Z is
+        annealed anew at each look, or carried from look to look along the training.
     pretrain_epochs : int
         Epochs of greedy pre-training of each pair of layers before; centred learning needs none.
     visible, hidden, n_values, learning_rate, schedule, momentum, l1, l2, centred, \
@@ -128,6 +133,7 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         sparsity_target: float | None = None,
         averaging: float | None = None,
         binarization: str = "none",
+        watch: Sequence[str] = (),
         device: str = "auto",
         precision: str = "fp32",
         checkpoint_dir: str | Path | None = None,
@@ -144,6 +150,7 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         self.sparsity_target, self.averaging = sparsity_target, averaging
         self.binarization, self.device, self.precision = binarization, device, precision
         self.checkpoint_dir, self.verbose, self.random_state = checkpoint_dir, verbose, random_state
+        self.watch = watch
 
     # -- learning ---------------------------------------------------------------------------------------------------
 
@@ -175,7 +182,9 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         joint = None if folder is None else folder / "joint"
         options = {"seed": seed, "checkpoint_dir": joint, "averaging": self.averaging, **how}
         saved = joint if resume and joint is not None and (joint / LATEST).exists() else None
-        self.history_ += Trainer(epochs=epochs, **options).fit(procedure, source, resume_from=saved).history
+        looks = watch_of(self, dbm, source, None, seed, epochs)
+        trainer = Trainer(epochs=epochs, callbacks=looks, **options)
+        self.history_ += trainer.fit(procedure, source, resume_from=saved).history
         self.module_, self._seed, self._log_z = dbm, seed, None
         self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
         return self
@@ -192,6 +201,8 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         if self.batch_size is not None:
             check_count("batch_size", self.batch_size, low=1)
         check_count("mean_field_steps", self.mean_field_steps, low=1)
+        for name in self.watch:
+            check_choice("watch", name, OF_DBM)
 
     def _effort(self, n_cases: int) -> tuple[int, int]:
         """Epochs and batch size, those that were left open by the number of cases."""

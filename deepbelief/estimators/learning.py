@@ -18,6 +18,7 @@ from deepbelief.data.binarize import Binarizer, make_binarizer
 from deepbelief.data.order import holdout
 from deepbelief.data.part import is_mapped
 from deepbelief.data.source import make_source
+from deepbelief.energy.dbm import DBM
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.watch import QUANTITIES, make_watch
@@ -177,14 +178,23 @@ def folder_to_keep(estimator: Any, resume_from: str | Path | None) -> Path | Non
     return folder
 
 
-def watch_of(estimator: Any, rbm: RBM, source: BatchSource, held_out: BatchSource | None, seed: int) -> list[Callback]:
-    """The callback that measures ``estimator.watch`` about ten times in a training."""
+def watch_of(
+    estimator: Any,
+    rbm: RBM | DBM,
+    source: BatchSource,
+    held_out: BatchSource | None,
+    seed: int,
+    epochs: int | None = None,
+) -> list[Callback]:
+    """The callback that measures ``estimator.watch`` about ten times in a training of so many epochs."""
     if not estimator.watch:
         return []
-    generator = torch.Generator(device=rbm.weight.device).manual_seed(seed)
-    train = first_cases(source, generator).to(rbm.weight)
-    held = None if held_out is None else first_cases(held_out, generator).to(rbm.weight)
-    epochs = estimator.pretrain_epochs if hasattr(estimator, "pretrain_epochs") else estimator.epochs
+    like = next(rbm.parameters())
+    generator = torch.Generator(device=like.device).manual_seed(seed)
+    train = first_cases(source, generator).to(like)
+    held = None if held_out is None else first_cases(held_out, generator).to(like)
+    if epochs is None:
+        epochs = estimator.pretrain_epochs if hasattr(estimator, "pretrain_epochs") else estimator.epochs
     every = max(1, most_epochs(epochs) // 10)
     return [_WatchWhereItLearns(every, rbm, train, held, estimator.watch, seed)]
 
@@ -193,7 +203,7 @@ class _WatchWhereItLearns(Watch):
     """`Watch` that takes its cases along to the device that the trainer chose."""
 
     def __init__(
-        self, every: int, rbm: RBM, train: Tensor, held: Tensor | None, names: Sequence[str], seed: int
+        self, every: int, rbm: RBM | DBM, train: Tensor, held: Tensor | None, names: Sequence[str], seed: int
     ) -> None:
         self.cases = (rbm, train, held, names, seed)
         super().__init__(every, make_watch(rbm, train, held, names, seed=seed))

@@ -17,6 +17,8 @@ from deepbelief.energy.partition.trajectory import TrajectoryLogZ
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.running_likelihood import RUNNING, RunningLikelihood
 from deepbelief.energy.watch import make_watch
+from deepbelief.errors import InvalidArgumentError
+from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
 from deepbelief.estimators.rbm import RBM as RBMEstimator
 from deepbelief.rng import make_generator
 from deepbelief.training.callbacks import Watch
@@ -133,3 +135,56 @@ def test_the_estimator_watches_it_and_goes_on(tmp_path: Path) -> None:
     again = RBMEstimator(3, epochs=6, **options).fit(x, resume_from=tmp_path)
     assert [row[RUNNING] for row in again.history_] == [row[RUNNING] for row in whole.history_]
     assert len(again.history_) == 6
+
+
+# -- deep Boltzmann machines ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("learning", ["pcd", "pt"])
+def test_a_deep_machine_has_its_bound_at_every_look(learning: str) -> None:
+    """Both ends lie around mean field's bound with the exact log Z, which is below the exact likelihood."""
+    plan: dict[str, Any] = {"epochs": 10, "batch_size": 5, "n_chains": 20, "n_replicas": 3, "learning_rate": 0.3}
+    watched = ("log_likelihood", RUNNING)
+    settings = {**plan, "schedule": "constant", "learning": learning, "random_state": 0}
+    estimator = DeepBoltzmannMachine((4, 3), watch=watched, **settings).fit(BITS)
+    looks = [row for row in estimator.history_ if RUNNING in row]
+    assert [row["epoch"] for row in looks] == list(range(1, 11))
+    for row in looks:
+        error = ERRORS * row[f"{RUNNING}.stderr"] + 1e-6
+        assert row[f"{RUNNING}.kind"] == row["log_likelihood.kind"] == "lower_bound"
+        assert row[RUNNING] < row["log_likelihood"] + error  # which has the exact log Z of so small a machine
+        assert row[f"{RUNNING}.high"] > row["log_likelihood"] - error
+    assert looks[-1]["log_likelihood"] > looks[0]["log_likelihood"] + 0.5  # the machine went somewhere
+    assert looks[-1][f"{RUNNING}.high"] - looks[-1][RUNNING] < 0.5
+    same = DeepBoltzmannMachine((4, 3), **settings).fit(BITS)
+    assert torch.equal(same.module_.weights[0], estimator.module_.weights[0])  # looks do not change learning
+
+
+def test_a_deep_machine_s_sum_goes_on_when_resumed(tmp_path: Path) -> None:
+    plan: dict[str, Any] = {"batch_size": 5, "n_chains": 20, "learning_rate": 0.3, "random_state": 0}
+    plan |= {"watch": [RUNNING], "schedule": "constant"}
+    whole = DeepBoltzmannMachine((4, 3), epochs=10, **plan).fit(BITS)
+
+    class Stopped(Exception):
+        """What ends the first training."""
+
+    folder, made = tmp_path / "half", RunningLikelihood.look
+
+    def look(self: RunningLikelihood, negative: Any, epoch: int) -> Any:
+        if epoch == 6:
+            raise Stopped
+        return made(self, negative, epoch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningLikelihood, "look", look)
+        with pytest.raises(Stopped):
+            DeepBoltzmannMachine((4, 3), epochs=10, checkpoint_dir=folder, **plan).fit(BITS)
+    resumed = DeepBoltzmannMachine((4, 3), epochs=10, checkpoint_dir=folder, **plan).fit(BITS, resume_from=folder)
+    rows = [[row[RUNNING] for row in model.history_ if RUNNING in row] for model in (whole, resumed)]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 10
+
+
+def test_what_a_deep_machine_cannot_watch_is_said() -> None:
+    with pytest.raises(InvalidArgumentError, match="watch must be one of 'log_likelihood', 'running_log_likelihood'"):
+        DeepBoltzmannMachine((4, 3), watch=["pseudo_likelihood"]).fit(BITS)

@@ -1,4 +1,4 @@
-"""log Z of one RBM relative to another of the same shape: two layers' worth of annealing instead of a whole path.
+"""log Z of one model relative to another of the same shape: two layers' worth of annealing instead of a whole path.
 
 Models that lie close together (before and after training, two epochs of one training) have a ratio of partition
 functions that is far more certain than either of the two. Between them lie K models whose natural parameters are
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from deepbelief.energy.kernels.tempering import checked_betas
+from deepbelief.energy.kernels.trajectory import Rung
 from deepbelief.energy.partition.ais import anneal, check_schedule
-from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError, check_range
 from deepbelief.maths.bennett import bennett
 from deepbelief.maths.logspace import log_mean_exp
@@ -26,12 +26,13 @@ from deepbelief.units.base import Units
 
 
 class PathBetween:
-    """From one RBM to another of the same units and sizes; a state has two products, one with each weights."""
+    """From one model of two layers to another of the same units and sizes; a state has two products, one with each."""
 
-    def __init__(self, first: RBM, second: RBM) -> None:
-        if first.config() != second.config():
+    def __init__(self, first: Rung, second: Rung) -> None:
+        kinds = [(model.visible.config(), model.hidden.config()) for model in (first, second)]
+        if kinds[0] != kinds[1]:
             raise InvalidArgumentError(
-                f"first and second must have the same units and sizes. Got {first.config()} and {second.config()}. "
+                f"first and second must have the same units and sizes. Got {kinds[0]} and {kinds[1]}. "
                 "Use log_z(...) of each instead."
             )
         self.first, self.second = first, second
@@ -63,8 +64,8 @@ class PathBetween:
 
 @torch.no_grad()
 def log_z_ratio(
-    first: RBM,
-    second: RBM,
+    first: Rung,
+    second: Rung,
     samples_of_first: Tensor,
     samples_of_second: Tensor,
     *,
@@ -73,7 +74,8 @@ def log_z_ratio(
 ) -> Bound:
     """``log Z_second - log Z_first`` in nats: an estimate by Bennett's acceptance ratio, with both ways as its ends.
 
-    The samples (n, n_visible) must be draws of their models: long chains. ``low`` and ``high`` are the two one-sided
+    The models are RBMs, or deep Boltzmann machines as their ``even_odd()`` layers. The samples (n, n_visible) must be
+    draws of their models: long chains. ``low`` and ``high`` are the two one-sided
     annealing estimates, in order; where they are far apart, the models are, and more `betas` are needed. A number of
     `betas` means equal steps, since neither end is hot.
     """

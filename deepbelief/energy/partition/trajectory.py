@@ -9,7 +9,6 @@ Furtlehner & Seoane 2023 on the trajectory as an annealing path; Bennett 1976).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepbelief.energy.kernels.trajectory import Rung, frozen, uncoupled
 from deepbelief.energy.partition.ais import PathFromBase
 from deepbelief.energy.partition.bridge import log_z_ratio
-from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound
@@ -43,15 +42,15 @@ class TrajectoryLogZ:
     def __init__(self, *, betas: int = 20) -> None:
         check_count("betas", betas, low=2)
         self.betas = betas
-        self.model: RBM | None = None
+        self.model: Rung | None = None
         self._saved: Mapping[str, Tensor] | None = None  # the model as it was loaded, until another shows its layers
         self.samples = torch.empty(0)
         self.value, self.low, self.high = 0.0, 0.0, 0.0
         self.variance, self.widest_gap, self.steps = 0.0, 0.0, 0
 
     @torch.no_grad()
-    def update(self, rbm: RBM, samples: Tensor, *, generator: Generator = None) -> Bound:
-        """log Z of `rbm`, in nats, given draws of it (n_chains, n_visible): an estimate."""
+    def update(self, rbm: Rung, samples: Tensor, *, generator: Generator = None) -> Bound:
+        """log Z of `rbm`, or of a DBM's ``even_odd()``, in nats: an estimate, by draws of it (n_chains, n_visible)."""
         if self._saved is not None:
             self.model = rbm.empty_like()
             self.model.load_state_dict(dict(self._saved))
@@ -60,7 +59,7 @@ class TrajectoryLogZ:
             self._start(rbm, len(samples), generator)
         assert self.model is not None
         step = log_z_ratio(self.model, rbm, self.samples, samples, betas=self.betas, generator=generator)
-        self.model, self.samples = copy.deepcopy(rbm), samples.clone()
+        self.model, self.samples = frozen(rbm), samples.clone()
         self.value += float(step)
         self.variance += step.stderr**2
         assert step.low is not None
@@ -89,7 +88,7 @@ class TrajectoryLogZ:
         for name in SUMS:
             setattr(self, name, state[name])
 
-    def _start(self, rbm: RBM, n: int, generator: Generator) -> None:
+    def _start(self, rbm: Rung, n: int, generator: Generator) -> None:
         path = PathFromBase(rbm)
-        self.model, self.samples = rbm.base(), path.draw_base(n, generator)
+        self.model, self.samples = uncoupled(rbm), path.draw_base(n, generator)
         self.value = self.low = self.high = path.independent_log_z()
