@@ -116,8 +116,8 @@ RECIPE = Recipe(
     published="991.4 nats (VAE-50), 627.3 (GAN-50), 593.5 (GMMN-50), 10,000 temperatures",
     setting=f"50 codes, three layers of 512 units; grey levels in [0, 1]; the width of the noise of each by the last "
     f"{HELD_OUT} training images; {CASES} test images, {TEMPERATURES:,} temperatures from the prior",
-    reached="779 and 786 +- 15 nats (VAE, sigma 0.08), 2 and -6 +- 15 (GAN, sigma 0.25; seeds 0, 1, errors over images), at "
-    "most 7 below the truth on own draws; smaller networks, learned for a short time: not reached",
+    reached="779 and 786 +- 15 nats (VAE, sigma 0.08), 2 and -6 +- 15 (GAN, sigma 0.25; seeds 0, 1, over images), "
+    "at most 7 below the truth on own draws; smaller networks, learned for a short time: not reached",
     time="15 minutes of one core beside other work, 5 of them for the scores, with bf16 in hardware",
     reproduce=reproduce,
 )
