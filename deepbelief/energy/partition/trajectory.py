@@ -33,6 +33,7 @@ class TrajectoryLogZ:
     when the two are close. Keep the steps small enough: `widest_gap` is the largest distance between the two one-sided
     estimates of any step, and should stay below a nat.
 
+    >>> from deepbelief.energy.rbm import RBM
     >>> rbm, generator = RBM(6, 3), torch.Generator().manual_seed(0)
     >>> running = TrajectoryLogZ(betas=5)
     >>> running.update(rbm, rbm.sample(50, generator=generator), generator=generator).kind
