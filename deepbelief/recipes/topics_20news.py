@@ -140,8 +140,8 @@ RECIPE = Recipe(
     paper="Salakhutdinov & Hinton 2009, Replicated softmax: an undirected topic model",
     published="953 (LDA with 50 topics 1091), 50 held-out documents, AIS with 1,000 temperatures and 100 runs",
     setting="split by date, 1,994 words; per word, averaged over documents; PCD with chains over all lengths",
-    reached="693.5, 665.7, 711.7 (each +- 2) on 50 test documents, 749, 729, 766 (each +- 3) on all, by annealing along "
-    "the length both ways (seeds 0 to 2)",
+    reached="693.5, 665.7, 711.7 (each +- 2) on 50 test documents, 749, 729, 766 (each +- 3) on all, by annealing "
+    "along the length both ways (seeds 0 to 2)",
     time="5 to 9 minutes, 1 thread",
     reproduce=reproduce,
 )
