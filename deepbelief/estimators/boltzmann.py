@@ -38,7 +38,7 @@ from deepbelief.estimators.learning import (
     trainer_options,
 )
 from deepbelief.estimators.seeds import seed_of
-from deepbelief.estimators.shared import Drawing, Filling, Scored
+from deepbelief.estimators.shared import Drawing, Scored
 from deepbelief.estimators.storage import Savable
 from deepbelief.protocols import BatchSource
 from deepbelief.rng import make_generator
@@ -58,7 +58,7 @@ def _has_hidden(estimator: Any) -> bool:
     return estimator.n_components > 0
 
 
-class BoltzmannMachine(Drawing, Filling, Scored, Savable, DensityMixin, BaseEstimator):
+class BoltzmannMachine(Drawing, Scored, Savable, DensityMixin, BaseEstimator):
     """A Boltzmann machine over the columns of a table: exact or bracketed densities, samples, completions, structure.
 
     Parameters

@@ -19,7 +19,7 @@ from deepbelief.estimators.classes import Classes
 from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.learning import folder_to_keep
 from deepbelief.estimators.seeds import seed_of
-from deepbelief.estimators.shared import Drawing, Filling
+from deepbelief.estimators.shared import Drawing
 from deepbelief.estimators.storage import Savable
 from deepbelief.estimators.supervised import OUTPUT_STREAM, check_fine_tuning, fine_tune, stacked, unlabelled
 from deepbelief.rng import make_generator
@@ -34,14 +34,7 @@ OF_THE_MACHINE = (
 
 
 class DeepBoltzmannClassifier(
-    Drawing,
-    Filling,
-    Classes,
-    Savable,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    ClassifierMixin,
-    BaseEstimator,
+    Drawing, Classes, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
 ):
     """A deep Boltzmann machine fine-tuned to classify (Salakhutdinov & Hinton 2009, section 3.3).
 
@@ -50,13 +43,13 @@ class DeepBoltzmannClassifier(
 
     Parameters
     ----------
-    hidden_layer_sizes, epochs, pretrain_epochs, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, \
-averaging, learning, k, n_chains, n_replicas, mean_field_steps, binarization
+    hidden_layer_sizes, epochs, batch_size, pretrain_epochs, learning_rate, schedule, momentum, l1, l2, centred, \
+sparsity_target, averaging, learning, k, n_chains, n_replicas, mean_field_steps, binarization
         Of the machine, as for `deepbelief.DeepBoltzmannMachine`; it learns from all cases, labelled or not.
     fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule, fine_tune_batch_size, optimizer, weight_decay, \
 max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
         Of the back-propagation, as for `deepbelief.DeepBeliefClassifier`.
-    visible, hidden, n_values, batch_size, device, precision, checkpoint_dir, verbose, random_state
+    visible, hidden, n_values, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`.
 
     Attributes

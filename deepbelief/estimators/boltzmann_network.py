@@ -25,6 +25,7 @@ from deepbelief.estimators.columns import Columns, choose_columns
 from deepbelief.estimators.learning import (
     PRECISIONS,
     binarizer_of,
+    check_watch,
     folder_to_keep,
     layer_sizes,
     parameter_type,
@@ -34,7 +35,7 @@ from deepbelief.estimators.learning import (
     watch_of,
 )
 from deepbelief.estimators.seeds import seed_of
-from deepbelief.estimators.shared import Drawing, Filling, OnColumns, Scored, SparseIn
+from deepbelief.estimators.shared import Drawing, OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.protocols import BatchSource
 from deepbelief.rng import make_generator
@@ -49,15 +50,7 @@ UPDATES, LARGE_SET = 3000, 5000  # of joint learning at least, where epochs are 
 
 
 class DeepBoltzmannMachine(
-    Drawing,
-    Filling,
-    Scored,
-    OnColumns,
-    SparseIn,
-    Savable,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    BaseEstimator,
+    Drawing, Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """A deep Boltzmann machine (Salakhutdinov & Hinton 2009): deep features, samples, completions, a likelihood bound.
 
@@ -201,8 +194,7 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         if self.batch_size is not None:
             check_count("batch_size", self.batch_size, low=1)
         check_count("mean_field_steps", self.mean_field_steps, low=1)
-        for name in self.watch:
-            check_choice("watch", name, OF_DBM)
+        check_watch(self, OF_DBM)
 
     def _effort(self, n_cases: int) -> tuple[int, int]:
         """Epochs and batch size, those that were left open by the number of cases."""

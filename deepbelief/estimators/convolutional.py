@@ -31,7 +31,7 @@ from deepbelief.estimators.learning import (
 )
 from deepbelief.estimators.pictures import picture_shape
 from deepbelief.estimators.seeds import seed_of
-from deepbelief.estimators.shared import Drawing, Filling, OnColumns, SparseIn
+from deepbelief.estimators.shared import Drawing, OnColumns, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
 from deepbelief.types import Bound
@@ -47,7 +47,7 @@ def _is_one_layer(estimator: Any) -> bool:
 
 
 class ConvolutionalBeliefNetwork(
-    Drawing, Filling, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    Drawing, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Convolutional RBMs with probabilistic max-pooling, one over the other (Lee, Grosse, Ranganath & Ng 2009).
 

@@ -70,8 +70,15 @@ def check_settings(estimator: Any) -> None:
     check_basics(estimator)
     fraction = estimator.validation_fraction
     check(0 <= fraction < 1, f"validation_fraction must be at least 0 and below 1. Got validation_fraction={fraction}.")
-    for name in estimator.watch:
-        check_choice("watch", name, QUANTITIES)
+    check_watch(estimator, QUANTITIES)
+
+
+def check_watch(estimator: Any, known: Sequence[str]) -> None:
+    """Check the names of what is to be measured while the estimator learns."""
+    names = estimator.watch
+    check(not isinstance(names, str), f"watch must be a sequence of names. Got watch={names!r}. Use watch=[{names!r}].")
+    for name in names:
+        check_choice("watch", name, known)
 
 
 def settings_of(estimator: Any, epochs: int, learning_rate: float) -> LearningSettings:

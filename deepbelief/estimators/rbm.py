@@ -34,7 +34,7 @@ from deepbelief.estimators.learning import (
     watch_of,
 )
 from deepbelief.estimators.seeds import seed_of
-from deepbelief.estimators.shared import Drawing, Filling, OnColumns, Scored, SparseIn
+from deepbelief.estimators.shared import Drawing, OnColumns, Scored, SparseIn
 from deepbelief.estimators.storage import Savable
 from deepbelief.protocols import BatchSource, Procedure, StepContext
 from deepbelief.rng import make_generator
@@ -50,15 +50,7 @@ PARTIAL_STREAM = 105
 
 
 class RBM(
-    Drawing,
-    Filling,
-    Scored,
-    OnColumns,
-    SparseIn,
-    Savable,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    BaseEstimator,
+    Drawing, Scored, OnColumns, SparseIn, Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """A restricted Boltzmann machine: features, samples, completions and log-likelihoods of tables and images.
 

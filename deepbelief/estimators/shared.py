@@ -35,10 +35,28 @@ class SparseIn:
         return tags
 
 
-class Drawing:
-    """For modules whose `sample` runs chains, plain ones or tempered at the estimator's `n_replicas` temperatures."""
+class Filling:
+    """For modules whose `complete` runs a clamped chain."""
 
-    _generative = "module_"  # the fitted module that draws
+    _generative = "module_"  # the fitted module whose chains run
+
+    def complete(
+        self: Any,
+        X: Any,
+        known: Any = None,
+        *,
+        random_state: Any = None,
+        n_steps: int = 200,
+        n_average: int | None = None,
+    ) -> Array:
+        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
+        columns, state = self._columns, self.random_state if random_state is None else random_state
+        steps = {"n_steps": n_steps, "n_average": n_average}
+        return face.complete(self, getattr(self, self._generative), columns, X, known, state, **steps)
+
+
+class Drawing(Filling):
+    """For modules that also `sample` by chains, plain ones or tempered at the estimator's `n_replicas` temperatures."""
 
     def sample(
         self: Any,
@@ -58,26 +76,6 @@ class Drawing:
         columns, state = self._columns, self.random_state if random_state is None else random_state
         options = {"n_steps": n_steps, "mean": mean, "method": method, "n_replicas": self.n_replicas}
         return face.sample(getattr(self, self._generative), columns, n_samples, state, **options)
-
-
-class Filling:
-    """For modules whose `complete` runs a clamped chain."""
-
-    _generative = "module_"  # the fitted module that fills in
-
-    def complete(
-        self: Any,
-        X: Any,
-        known: Any = None,
-        *,
-        random_state: Any = None,
-        n_steps: int = 200,
-        n_average: int | None = None,
-    ) -> Array:
-        """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
-        columns, state = self._columns, self.random_state if random_state is None else random_state
-        steps = {"n_steps": n_steps, "n_average": n_average}
-        return face.complete(self, getattr(self, self._generative), columns, X, known, state, **steps)
 
 
 class Scored:

@@ -226,7 +226,7 @@ def _fit(estimator: Any, train: Part, resume_from: Path | None) -> None:
     takes_values |= type(estimator).__name__ == "CycleGAN"  # to which they are the cases of the other side
     if y is not None and y.ndim > 1 and not takes_values:
         raise InvalidArgumentError(
-            f"{type(estimator).__name__} must be given one label for each case, a class. Got {y.shape[1]} values. "
+            f"{type(estimator).__name__} must be given a class for each case. Got numbers, {y.shape[1]} for each. "
             "Name one column of classes with --label."
         )
     estimator.fit(train.x, y, **more)

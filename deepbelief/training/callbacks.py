@@ -131,7 +131,8 @@ class Watch(Callback):
         self, every: int, function: Callable[[int], Mapping[str, float | Tensor | Bound]], name: str = ""
     ) -> None:
         check_count("every", every, low=1)
-        self.every, self.function, self.name = every, function, name
+        self.every, self.name = every, name
+        self.function: Any = function  # which may have a state, and looks at learning too
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, Any]) -> None:
         epoch = row["epoch"]
@@ -150,6 +151,4 @@ class Watch(Callback):
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        load: Callable[[Mapping[str, Any]], None] | None = getattr(self.function, "load_state_dict", None)
-        if load is not None:
-            load(state)
+        self.function.load_state_dict(state)

@@ -96,8 +96,9 @@ def test_numbers_are_a_condition_too(garden, call):
 
 
 def test_several_columns_are_a_condition_together(garden, tmp_path, call):
-    u, v = RNG.normal(size=(2, 300))
-    cases = np.column_stack([3 * u - v, u + 2 * v]) + RNG.normal(0, 0.3, (300, 2))
+    generator = np.random.default_rng(1)
+    u, v = generator.normal(size=(2, 300))
+    cases = np.column_stack([3 * u - v, u + 2 * v]) + generator.normal(0, 0.3, (300, 2))
     write(tmp_path / "field.csv", ["a", "u", "b", "v"], np.column_stack([cases[:, 0], u, cases[:, 1], v]).round(4))
     sets = [
         f"--set={text}" for text in ("n_components=1", "hidden_layer_sizes=[32]", "epochs=80", "learning_rate=0.01")
@@ -117,7 +118,7 @@ def test_several_columns_are_a_condition_together(garden, tmp_path, call):
     assert call("report", tmp_path / "values").exit_code == 0
     for model, more in (("DeepBeliefClassifier", []), ("GAN", ["--set=conditional=true"])):
         done = call("fit", model, tmp_path / "field.csv", "--label", "u,v", *more, "--out", tmp_path / model)
-        assert f"{model} must be given one label for each case, a class. Got 2 values." in done.stderr
+        assert f"{model} must be given a class for each case. Got numbers, 2 for each." in done.stderr
 
 
 def test_annealing_scores_a_vae_no_looser_than_samples(garden, flowers, call):

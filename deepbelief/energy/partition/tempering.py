@@ -46,7 +46,8 @@ def tempered_log_z(
     """``log Z`` in nats: an estimate, with the left and the right sums as ``low`` and ``high``.
 
     `n_chains` ladders of `n_replicas` temperatures run for `n_steps` sweeps, of which the first half adapts the
-    temperatures and is not looked at. All replicas begin at `start` (n_chains, n_visible), or at the base model.
+    temperatures and is not looked at. All replicas begin at the base model, or at `start` (n, n_visible): a ladder for
+    each of its rows then, whatever `n_chains` is.
     The model has two layers (an RBM, a DBM's ``even_odd()``), or rungs of its own (a Boltzmann machine).
     "thermodynamic" takes the trapezoid instead of Bennett's ratio. The standard error is a jackknife over groups of
     ladders, which never touch each other, so it holds however slowly each of them moves, if all have found the modes.
@@ -60,18 +61,18 @@ def tempered_log_z(
     ('estimate', 6.2)
     """
     peers, generator = share_chains(processes, generator)
-    check_count("n_chains", n_chains, low=max(2, peers.world_size))
+    n = n_chains if start is None else len(start)
+    check_count("n_chains" if start is None else "the rows of start", n, low=max(2, peers.world_size))
     check_count("n_replicas", n_replicas, low=2)
     check_count("n_steps", n_steps, low=2)
     check_choice("method", method, ["bennett", "thermodynamic"])
     kernel = ParallelTempering(model, n_replicas)
     if start is not None and hasattr(model, "kernel"):
         start = model.kernel().start_at(start, generator=generator).v  # the states of all units
-    mine = range(peers.rank, n_chains, peers.world_size)
     if start is None:
-        state = kernel.init(len(mine), generator=generator)
+        state = kernel.init(len(range(peers.rank, n, peers.world_size)), generator=generator)
     else:
-        state = kernel.start_at(start[list(mine)], generator=generator)
+        state = kernel.start_at(start[peers.rank :: peers.world_size], generator=generator)
     state, _ = burn_in(kernel, state, n_steps // 2, seen=partial(_seen_by_all, peers), generator=generator)
     up, down = [], []
     for _ in range(n_steps - n_steps // 2):
@@ -89,7 +90,7 @@ def tempered_log_z(
         log_z_0 + joined(forward, reverse),
         "estimate",
         _jackknife(joined, forward, reverse),
-        f"parallel tempering, {name}, {n_chains} ladders of {n_replicas} temperatures, {forward.shape[1]} sweeps",
+        f"parallel tempering, {name}, {n} ladders of {n_replicas} temperatures, {forward.shape[1]} sweeps",
         min(left, right),  # the two may cross by noise where the model is hardly more than its base
         max(left, right),
     )

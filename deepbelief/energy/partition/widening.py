@@ -53,10 +53,9 @@ def annealed(model: Any, effort: Effort) -> tuple[Bound, Tensor]:
 
 def tempered(model: Any, effort: Effort) -> Bound:
     """Parallel tempering on as many ladders, for twice the burn-in."""
-    n = effort.n_chains if effort.samples is None else len(effort.samples)
     steps = max(2, 2 * effort.burn_in)
     options: dict[str, Any] = {"start": effort.samples, "generator": effort.generator, "processes": effort.processes}
-    return tempered_log_z(model, n_chains=n, n_steps=steps, **options)
+    return tempered_log_z(model, n_chains=effort.n_chains, n_steps=steps, **options)
 
 
 def widened(model: Any, effort: Effort, tolerance: float, doublings: int) -> Bound:

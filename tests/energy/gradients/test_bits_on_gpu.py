@@ -65,19 +65,18 @@ def take_general_step(rbm: RBM, settings: LearningSettings, x: Tensor, v: Tensor
     """A step by the rule for all kinds of units, from the model's visible states `v`."""
     general = make_procedure(rbm, settings)
     assert isinstance(general, LikelihoodLearning)
-    general.negative, general._takes_bits = FixedStates(v), False  # type: ignore[assignment]
+    general.negative, general._takes_bits = FixedStates(v), False
     general.step(Batch(x), make_context(make_generator(2)))
 
 
-class FixedStates:
-    """A negative phase at given visible states."""
-
-    name = "fixed"
+class FixedStates(PersistentChains):
+    """Chains that stay at given visible states."""
 
     def __init__(self, v: Tensor) -> None:
+        super().__init__(len(v))
         self.v = v
 
-    def moments(self, rbm: RBM, positive: Any, generator: Any) -> tuple[Any, dict[str, Tensor]]:
+    def moments(self, rbm: Any, positive: Any, generator: Any) -> tuple[Any, dict[str, Tensor]]:
         inputs = self.v @ rbm.weight
         return moments(rbm, self.v, inputs, rbm.hidden.mean(inputs)), {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -142,18 +143,41 @@ def acceptances(other: float | None, patch: pytest.MonkeyPatch) -> torch.Tensor:
     found: list[torch.Tensor] = []
 
     def gather(state: list[torch.Tensor]) -> list[list[torch.Tensor]]:
-        counts = other is not None and state[0].ndim == 1  # else it is the works of the chains
-        return [state, [other * state[1], state[1]]] if counts else [state]  # type: ignore[operator]
+        if other is None or state[0].ndim > 1:  # the works of the chains, which nobody is asked for here
+            return [state]
+        return [state, [other * state[1], state[1]]]
 
-    peers = SimpleNamespace(rank=0, world_size=1, gather=gather)
     with patch.context() as here:
         here.setattr(ParallelTempering, "adapt", lambda self, acceptance: found.append(acceptance))
-        here.setattr(tempering, "share_chains", lambda processes, generator: (peers, generator))
-        tempered_log_z(two_modes(), n_chains=20, n_replicas=4, n_steps=60, generator=torch.Generator().manual_seed(0))
+        run_as(0, gather)
     return torch.stack(found)
+
+
+def run_as(rank: int, gather: Any) -> None:
+    """log Z by the share of one process out of two."""
+    peers: Any = SimpleNamespace(rank=rank, world_size=2, gather=gather)
+    generator = torch.Generator().manual_seed(0)
+    tempered_log_z(two_modes(), n_chains=21, n_replicas=4, n_steps=60, generator=generator, processes=peers)
 
 
 def test_temperatures_follow_the_swaps_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = acceptances(None, monkeypatch)
     torch.testing.assert_close(acceptances(0.0, monkeypatch), alone / 2)
     torch.testing.assert_close(acceptances(1.0, monkeypatch), (alone + 1) / 2)
+
+
+def test_processes_run_ladders_of_their_own() -> None:
+    works_of: list[torch.Tensor] = []
+    for rank in (0, 1):
+        run_as(rank, lambda state: (works_of.append(state[0]) if state[0].ndim > 1 else None, [state])[1])
+    assert [works.shape[2] for works in works_of] == [11, 10]
+    assert not torch.equal(works_of[0][..., :10], works_of[1])
+
+
+@pytest.mark.parametrize("n", [10, 60])
+def test_every_row_of_the_start_is_a_ladder(n: int, generator: torch.Generator) -> None:
+    """Whatever the number of chains is, which counts where there are no samples."""
+    rbm = two_modes()
+    samples = rbm.sample(n, n_steps=20, generator=generator)
+    found = log_z(rbm, "tempering", n_chains=40, burn_in=30, samples=samples, generator=generator)
+    assert f"{n} ladders of" in found.method
