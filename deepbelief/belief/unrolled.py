@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from deepbelief.belief.layers import weight_up
 from deepbelief.belief.stack import BeliefStack
 from deepbelief.errors import check_count, check_range
+from deepbelief.networks.dropout import Dropout
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 from deepbelief.units.catalog import units_from_config
@@ -49,7 +50,7 @@ class UnrolledDBN(nn.Module):
         check_range("dropout", dropout, low=0, high=1)
         check_range("input_dropout", input_dropout, low=0, high=1)
         self.n_inputs, self.n_outputs = n_inputs, n_outputs
-        self.dropout, self.input_dropout = nn.Dropout(dropout), nn.Dropout(input_dropout)
+        self.dropout, self.input_dropout = Dropout(dropout), Dropout(input_dropout)
         sizes = [n_inputs, *(units.size for units in layers)]
         self.layers = nn.ModuleList(MeanField(n, units) for n, units in zip(sizes, layers, strict=False))
         self.output = nn.Linear(sizes[-1], n_outputs)

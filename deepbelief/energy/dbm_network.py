@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from deepbelief.energy.dbm import DBM
 from deepbelief.errors import InvalidDataError, check_count
+from deepbelief.networks.dropout import Dropout
 from deepbelief.protocols import Generator
 from deepbelief.units.base import Units
 
@@ -53,7 +54,7 @@ class DBMNetwork(nn.Module):
             own.load_state_dict(units.state_dict())
         self.up = nn.ModuleList([_linear(weight.T) for weight in dbm.weights])
         self.down = nn.ModuleList([_linear(weight) for weight in dbm.weights[1:]])
-        self.dropout, self.input_dropout = nn.Dropout(dropout), nn.Dropout(input_dropout)
+        self.dropout, self.input_dropout = Dropout(dropout), Dropout(input_dropout)
         top = dbm.units[-1].size
         self.output = _linear(output_std * torch.randn(n_outputs, top, generator=generator).to(dbm.weights[0]), True)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepbelief.errors import check, check_choice, check_count, check_range
+from deepbelief.networks.dropout import Dropout
 from deepbelief.networks.spectral import with_unit_norm
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -59,11 +60,11 @@ class DenseNetwork(nn.Module):
         self.layers = nn.Sequential(*self._build(generator))
 
     def _build(self, generator: torch.Generator | None) -> list[nn.Module]:
-        layers: list[nn.Module] = [nn.Dropout(self.dropout[0])] if self.dropout[0] else []
+        layers: list[nn.Module] = [Dropout(self.dropout[0])] if self.dropout[0] else []
         for n_in, n_out in itertools.pairwise(self.sizes):
             layers += [self._linear(n_in, n_out, generator), ACTIVATIONS[self.activation]()]
             if self.dropout[1]:
-                layers.append(nn.Dropout(self.dropout[1]))
+                layers.append(Dropout(self.dropout[1]))
         if self.output is not None:
             return [*layers, self._linear(self.sizes[-1], self.output, generator)]
         return layers[:-1] if self.dropout[1] else layers
