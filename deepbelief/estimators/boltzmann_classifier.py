@@ -47,7 +47,7 @@ class DeepBoltzmannClassifier(
 sparsity_target, averaging, learning, k, n_chains, n_replicas, mean_field_steps, binarization
         Of the machine, as for `deepbelief.DeepBoltzmannMachine`; it learns from all cases, labelled or not.
     fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule, fine_tune_batch_size, optimizer, weight_decay, \
-max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
+max_norm, adversarial, dropout, input_dropout, early_stopping, patience, validation_fraction
         Of the back-propagation, as for `deepbelief.DeepBeliefClassifier`.
     visible, hidden, n_values, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`.
@@ -93,6 +93,7 @@ max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
         input_dropout: float = 0.0,
         weight_decay: float = 0.0,
         max_norm: float | None = None,
+        adversarial: float = 0.0,
         early_stopping: bool = False,
         patience: int = 10,
         validation_fraction: float = 0.1,
@@ -125,7 +126,7 @@ max_norm, dropout, input_dropout, early_stopping, patience, validation_fraction
         self.fine_tune_batch_size = fine_tune_batch_size
         self.fine_tune_schedule, self.optimizer = fine_tune_schedule, optimizer
         self.dropout, self.input_dropout = dropout, input_dropout
-        self.weight_decay, self.max_norm = weight_decay, max_norm
+        self.weight_decay, self.max_norm, self.adversarial = weight_decay, max_norm, adversarial
         self.early_stopping, self.patience, self.validation_fraction = early_stopping, patience, validation_fraction
         self.visible, self.hidden, self.n_values = visible, hidden, n_values
         self.learning, self.k, self.n_chains, self.n_replicas = learning, k, n_chains, n_replicas

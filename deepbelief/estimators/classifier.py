@@ -54,6 +54,9 @@ binarization, tied, watch
         batches, or there would be too few steps.
     dropout, input_dropout : float
         Shares of the hidden and of the input units that are switched off at random while fine-tuning.
+    adversarial : float
+        Above 0, half of the loss is that of cases moved by so much in every input, the way that hurts (Goodfellow et
+        al. 2015); in the units that the network sees, [0, 1] or standard deviations.
     early_stopping, patience, validation_fraction
         Hold out a share of the labelled cases, stop when their loss has not improved for `patience` epochs, and keep
         the best weights.
@@ -106,6 +109,7 @@ binarization, tied, watch
         input_dropout: float = 0.0,
         weight_decay: float = 0.0,
         max_norm: float | None = None,
+        adversarial: float = 0.0,
         early_stopping: bool = False,
         patience: int = 10,
         validation_fraction: float = 0.1,
@@ -140,7 +144,7 @@ binarization, tied, watch
         self.fine_tuning, self.up_down_steps, self.discriminative = fine_tuning, up_down_steps, discriminative
         self.fine_tune_schedule, self.optimizer = fine_tune_schedule, optimizer
         self.dropout, self.input_dropout = dropout, input_dropout
-        self.weight_decay, self.max_norm = weight_decay, max_norm
+        self.weight_decay, self.max_norm, self.adversarial = weight_decay, max_norm, adversarial
         self.early_stopping, self.patience = early_stopping, patience
         self.validation_fraction, self.label_in_top = validation_fraction, label_in_top
         self.visible, self.hidden, self.n_values = visible, hidden, n_values

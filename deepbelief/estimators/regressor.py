@@ -78,6 +78,7 @@ class DeepBeliefRegressor(
         input_dropout: float = 0.0,
         weight_decay: float = 0.0,
         max_norm: float | None = None,
+        adversarial: float = 0.0,
         early_stopping: bool = False,
         patience: int = 10,
         validation_fraction: float = 0.1,
@@ -110,7 +111,7 @@ class DeepBeliefRegressor(
         self.fine_tune_batch_size = fine_tune_batch_size
         self.fine_tune_schedule, self.optimizer = fine_tune_schedule, optimizer
         self.dropout, self.input_dropout = dropout, input_dropout
-        self.weight_decay, self.max_norm = weight_decay, max_norm
+        self.weight_decay, self.max_norm, self.adversarial = weight_decay, max_norm, adversarial
         self.early_stopping, self.patience = early_stopping, patience
         self.validation_fraction = validation_fraction
         self.visible, self.hidden, self.n_values = visible, hidden, n_values

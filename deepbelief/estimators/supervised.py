@@ -165,6 +165,7 @@ def _back_propagation(estimator: Any, net: nn.Module, loss: str) -> SupervisedPr
         schedule=estimator.fine_tune_schedule,
         weight_decay=estimator.weight_decay,
         max_norm=estimator.max_norm,
+        adversarial=estimator.adversarial,
     )
 
 

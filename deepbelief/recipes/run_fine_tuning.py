@@ -75,6 +75,7 @@ def fine_tune(
         schedule=plan.schedule,
         weight_decay=plan.weight_decay,
         max_norm=plan.max_norm,
+        adversarial=plan.adversarial,
     )
     trainer = Trainer(
         epochs=plan.epochs,

@@ -113,6 +113,7 @@ class FineTuning:
     input_dropout: Annotated[float, "share of inputs left out at each step"] = 0.0
     weight_decay: float = 0.0
     max_norm: Annotated[float | None, "the largest length of a unit's incoming weights"] = None
+    adversarial: Annotated[float, "half of the loss is that of inputs moved by so much, the way that hurts"] = 0.0
     averaging: Annotated[float | None, "decay of a running average of the weights, such as 0.99"] = None
     binarization: Annotated[Binarization, "of the inputs; none gives the network the grey levels"] = "none"
     n_labels: Annotated[int | None, "use only so many labels, drawn evenly from the classes; null takes all"] = None

@@ -38,6 +38,9 @@ class SupervisedProcedure:
         L2 penalty; biases and other vectors have none.
     max_norm
         Largest length of a unit's incoming weights, kept after every step (Srivastava et al. 2014).
+    adversarial
+        Adversarial training (Goodfellow et al. 2015): above 0 the loss is ``(J(x, y) + J(x + e sign(dJ/dx), y)) / 2``
+        with this e, in the units of x. The loss that is logged is this one, the error rate that of x.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class SupervisedProcedure:
         momentum: float = 0.9,
         max_norm: float | None = None,
         label_smoothing: float = 0.0,
+        adversarial: float = 0.0,
         lbfgs_steps: int = 5,
     ) -> None:
         check_choice("loss", loss, LOSSES)
@@ -59,7 +63,11 @@ class SupervisedProcedure:
         check_range("label_smoothing", label_smoothing, low=0, high=1)
         check_count("lbfgs_steps", lbfgs_steps, low=1)
         check(max_norm is None or max_norm > 0, f"max_norm must be above 0 or None. Got max_norm={max_norm}.")
-        self.module, self.loss, self.label_smoothing = module, loss, label_smoothing
+        check(
+            0 <= adversarial < float("inf"),
+            f"adversarial must be at least 0, the change of each input. Got adversarial={adversarial}.",
+        )
+        self.module, self.loss, self.label_smoothing, self.adversarial = module, loss, label_smoothing, adversarial
         self.learning_rate, self.max_norm, self.weight_decay = learning_rate, max_norm, weight_decay
         self._schedule = schedule if callable(schedule) else make_schedule(schedule, learning_rate)
         self.optimizer = self._make_optimizer(optimizer, momentum, lbfgs_steps)
@@ -99,18 +107,32 @@ class SupervisedProcedure:
     def _gradient(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
         assert batch.y is not None
-        with context.autocast():
-            output = self.module(batch.x)
-        losses = self._case_losses(output if output.dtype == torch.float64 else output.float(), batch.y)
-        weight = torch.ones_like(losses) if batch.weight is None else batch.weight.to(losses.dtype)
-        loss = (losses * weight).sum() / weight.sum().clamp_min(torch.finfo(losses.dtype).tiny)
-        loss.backward()
+        x = batch.x.detach().requires_grad_() if self.adversarial else batch.x
+        loss, output = self._loss(x, batch, context)
+        if self.adversarial:
+            (0.5 * loss).backward()  # of the parameters and of x in one pass; the moved cases' gradients are added
+            assert x.grad is not None
+            moved = x.detach() + self.adversarial * x.grad.sign()
+            worse, _ = self._loss(moved, batch, context)
+            (0.5 * worse).backward()
+            loss = 0.5 * (loss + worse)
+        else:
+            loss.backward()
         context.average(self.module.parameters())
         metrics = {"loss": loss.detach()}
         if self.loss == "cross_entropy":
             classes = batch.y if batch.y.ndim == 1 else batch.y.argmax(1)
             metrics["error_rate"] = (output.detach().argmax(1) != classes).double().mean()
         return metrics
+
+    def _loss(self, x: Tensor, batch: Batch, context: StepContext) -> tuple[Tensor, Tensor]:
+        """The mean loss of the batch's labels given x, by the case weights; and the outputs."""
+        assert batch.y is not None
+        with context.autocast():
+            output = self.module(x)
+        losses = self._case_losses(output if output.dtype == torch.float64 else output.float(), batch.y)
+        weight = torch.ones_like(losses) if batch.weight is None else batch.weight.to(losses.dtype)
+        return (losses * weight).sum() / weight.sum().clamp_min(torch.finfo(losses.dtype).tiny), output
 
     def _line_search_step(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """L-BFGS asks for the loss several times; dropout must then fall alike each time, so its stream is replayed."""

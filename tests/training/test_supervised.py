@@ -115,6 +115,32 @@ def test_max_norm_holds_after_every_step_and_leaves_short_weights_alone() -> Non
         assert float(layer.weight.detach().norm(dim=1).max()) <= 0.5 * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
+def test_half_of_the_loss_is_that_of_the_cases_moved_the_way_that_hurts(optimizer: str) -> None:
+    x, y, weight = torch.rand(6, 3, generator=seeded(1)), torch.tensor([0, 1, 0, 1, 1, 0]), torch.rand(6)
+    network = DenseNetwork((3, 4), activation="tanh", output=2, generator=seeded(2))
+    twin = DenseNetwork((3, 4), activation="tanh", output=2, generator=seeded(2))
+
+    def mean_loss(x: Tensor) -> Tensor:
+        losses = torch.nn.functional.cross_entropy(twin(x), y, reduction="none")
+        return (losses * weight).sum() / weight.sum()
+
+    by_x = torch.autograd.functional.jacobian(mean_loss, x)
+    assert isinstance(by_x, Tensor)
+    both = (mean_loss(x) + mean_loss(x + 0.1 * by_x.sign())) / 2
+    assert bool(mean_loss(x + 0.1 * by_x.sign()) > mean_loss(x))
+    both.backward()
+    settings: dict[str, Any] = {"optimizer": optimizer, "learning_rate": 0.25, "momentum": 0.0, "lbfgs_steps": 1}
+    procedure = SupervisedProcedure(network, adversarial=0.1, **settings)
+    metrics = procedure.step(Batch(x, y, weight=weight), context())
+    torch.testing.assert_close(torch.as_tensor(metrics["loss"]), both.detach())
+    if optimizer == "sgd":
+        for mine, other in zip(network.parameters(), twin.parameters(), strict=True):
+            assert other.grad is not None
+            torch.testing.assert_close(mine.detach(), (other - 0.25 * other.grad).detach())
+    assert not x.requires_grad, "what the data source keeps stays as it is"
+
+
 def test_biases_do_not_decay() -> None:
     network = DenseNetwork((3,), output=2, generator=seeded())
     procedure = SupervisedProcedure(network, weight_decay=0.5)
@@ -146,6 +172,7 @@ def test_soft_labels_and_label_smoothing_agree() -> None:
         ({"optimizer": "adamm"}, None, "Did you mean 'adam'"),
         ({"learning_rate": 0.0}, None, "learning_rate must be above 0"),
         ({"max_norm": -1.0}, None, "max_norm must be above 0"),
+        ({"adversarial": -0.1}, None, "adversarial must be at least 0"),
         ({"schedule": "cosin"}, None, "Did you mean 'cosine'"),
     ],
 )
