@@ -49,6 +49,8 @@ class UpDownLearning:
     With labels, `discriminative` adds that many times the gradient of ``log classify(x)`` of the known label in the top
     and in the recognition weights: a hybrid (Larochelle & Bengio 2008, for one layer). 0, the default, is the published
     rule. The other terms sum nats over many units, so about 10 makes the label heard; their rate must then be lower.
+    With `adversarial` half of it is that of cases moved by so much in every input, down the slope of that posterior
+    (Goodfellow et al. 2015).
 
     ``l2`` decays all weights; ``centred`` subtracts each layer's running mean from the causes in every rule, the RBM's
     and the delta rules alike, which changes no model and no stationary point, but the path between them. Watches
@@ -71,6 +73,7 @@ class UpDownLearning:
         generative_rate: float = 1.0,
         recognition_rate: float = 1.0,
         discriminative: float = 0.0,
+        adversarial: float = 0.0,
         mean_dreams: bool = False,
         centred: bool = True,
         offset_rate: float = 0.01,
@@ -79,6 +82,7 @@ class UpDownLearning:
         check_range("generative_rate", generative_rate, low=0)
         check_range("recognition_rate", recognition_rate, low=0)
         check_range("discriminative", discriminative, low=0)
+        check_range("adversarial", adversarial, low=0)
         check(
             discriminative == 0 or model.n_classes is not None,
             f"discriminative needs labels in the top RBM. Got discriminative={discriminative}. Use 0.",
@@ -87,7 +91,7 @@ class UpDownLearning:
         self.model = model
         self.negative = ContrastiveDivergence() if negative is None else negative
         self.generative_rate, self.recognition_rate = generative_rate, recognition_rate
-        self.discriminative, self.mean_dreams = discriminative, mean_dreams
+        self.discriminative, self.adversarial, self.mean_dreams = discriminative, adversarial, mean_dreams
         self.top_rule = LikelihoodLearning(
             model.top,
             self.negative,
@@ -180,15 +184,28 @@ class UpDownLearning:
     def _learn_labels(self, batch: Batch) -> Tensor:
         """Add the gradient of ``log classify(x)`` of the known labels, and return its mean over them."""
         assert batch.y is not None
-        share, parameters = _shares(batch.x, batch.weight) * (batch.y >= 0), list(self.model.parameters())
+        share, y = _shares(batch.x, batch.weight) * (batch.y >= 0), batch.y.clamp_min(0).long()
+        if not self.adversarial:
+            score, _ = self._climb(batch.x, y, share, self.discriminative)
+        else:
+            score, slope = self._climb(batch.x.detach().requires_grad_(), y, share, 0.5 * self.discriminative)
+            assert slope is not None
+            moved = batch.x.detach() - self.adversarial * slope.sign()
+            score = 0.5 * (score + self._climb(moved, y, share, 0.5 * self.discriminative)[0])
+        return score / share.sum().clamp_min(torch.finfo(share.dtype).tiny)
+
+    def _climb(self, x: Tensor, y: Tensor, share: Tensor, amount: float) -> tuple[Tensor, Tensor | None]:
+        """Add `amount` times the gradient of the labels' mean score given x; the score and, if asked, its slope in x."""
+        asked = [x] if x.requires_grad else []
         with torch.enable_grad():
-            log_p = torch.log_softmax(-self.model.label_free_energies(self.model.upward(batch.x)), 1)
-            score = share @ log_p.gather(1, batch.y.clamp_min(0).long().unsqueeze(1)).squeeze(1)
-            gradients = torch.autograd.grad(score, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+            log_p = torch.log_softmax(-self.model.label_free_energies(self.model.upward(x)), 1)
+            score = share @ log_p.gather(1, y.unsqueeze(1)).squeeze(1)
+            parameters = list(self.model.parameters())
+            found = torch.autograd.grad(score, [*parameters, *asked], allow_unused=True)
+        for parameter, gradient in zip(parameters, found, strict=False):
             if gradient is not None and parameter.grad is not None:
-                parameter.grad.add_(gradient, alpha=-self.discriminative)
-        return score.detach() / share.sum().clamp_min(torch.finfo(share.dtype).tiny)
+                parameter.grad.add_(gradient, alpha=-amount)
+        return score.detach(), found[-1] if asked else None
 
     def _follow(self, lesson: _Lesson, weight: Tensor, offset: Tensor, rate: float) -> Tensor:
         """Gradients of *minus* the lesson's log-probability: of the units in place, of the weights returned."""

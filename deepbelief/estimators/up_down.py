@@ -81,6 +81,7 @@ def tune_up_down(
         l2=estimator.l2,
         centred=estimator.centred,
         discriminative=getattr(estimator, "discriminative", 0.0),  # of those that learn labels
+        adversarial=getattr(estimator, "adversarial", 0.0),
         mean_dreams=grey,
     )
     options = {"seed": seed, "checkpoint_dir": folder, "averaging": estimator.averaging}

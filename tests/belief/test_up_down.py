@@ -131,6 +131,33 @@ def test_the_hybrid_climbs_the_right_label_as_well(name: str, generator: torch.G
     assert p_value(found, wanted) > FALSE_ALARM > p_value(found, exact_gradients(net, batch, untied.dream_score))
 
 
+@pytest.mark.parametrize("name", ["labels", "labels over three layers"])
+def test_adversarial_cases_take_half_of_the_labels_gradient(name: str, generator: torch.Generator) -> None:
+    net = network(name, generator)
+    batch = cases_of(net, generator)
+    assert batch.y is not None
+    assert batch.weight is not None
+
+    def label_score(x: Tensor) -> Tensor:
+        log_p = torch.log_softmax(-net.label_free_energies(net.upward(x)), 1)
+        return (log_p[torch.arange(len(x)), batch.y] * batch.weight).sum() / batch.weight.sum()  # type: ignore[index]
+
+    slope = torch.autograd.functional.jacobian(label_score, batch.x)
+    assert isinstance(slope, Tensor)
+    moved = batch.x - 0.2 * slope.sign()
+    assert bool(label_score(moved) < label_score(batch.x))
+    names, parameters = zip(*net.named_parameters(), strict=True)
+    both = (label_score(batch.x) + label_score(moved)) / 2
+    wanted = torch.autograd.grad(both, parameters, allow_unused=True)
+    # the same draws with and without, so that what is between them is the labels' gradient alone
+    plain, hybrid = (
+        one_step(net, batch, 1, discriminative=amount, adversarial=0.2 if amount else 0.0) for amount in (0.0, 5.0)
+    )
+    for name, gradient in zip(names, wanted, strict=True):
+        added = torch.zeros_like(plain[name]) if gradient is None else 5.0 * gradient
+        torch.testing.assert_close(hybrid[name] - plain[name], added)
+
+
 def test_unknown_labels_teach_no_posterior(generator: torch.Generator) -> None:
     net = network("labels", generator)
     batch = cases_of(net, generator)
