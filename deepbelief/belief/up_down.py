@@ -195,7 +195,7 @@ class UpDownLearning:
         return score / share.sum().clamp_min(torch.finfo(share.dtype).tiny)
 
     def _climb(self, x: Tensor, y: Tensor, share: Tensor, amount: float) -> tuple[Tensor, Tensor | None]:
-        """Add `amount` times the gradient of the labels' mean score given x; the score and, if asked, its slope in x."""
+        """Add `amount` times the gradient of the labels' mean score given x; the score, and its slope in x if asked."""
         asked = [x] if x.requires_grad else []
         with torch.enable_grad():
             log_p = torch.log_softmax(-self.model.label_free_energies(self.model.upward(x)), 1)

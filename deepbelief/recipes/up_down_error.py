@@ -42,10 +42,14 @@ class Plan:
     k: tuple[int, ...]
     learning_rate: float
     discriminative: float = 0.0
+    adversarial: float = 0.0
     momentum: float = 0.9
 
 
-PLANS = (Plan("up-down", 20, (1, 3, 6), 0.03), Plan("hybrid-up-down", 40, (1,), 0.01, discriminative=10.0))
+PLANS = (
+    Plan("up-down", 20, (1, 3, 6), 0.03),
+    Plan("hybrid-up-down", 40, (1,), 0.01, discriminative=10.0, adversarial=0.1),
+)
 
 
 def reproduce(options: Options) -> list[Result]:
@@ -85,6 +89,7 @@ def procedure(net: UntiedDBN, plan: Plan) -> UpDownLearning:
         momentum=plan.momentum,
         l2=2e-4,
         discriminative=plan.discriminative,
+        adversarial=plan.adversarial,
         mean_dreams=True,
     )
 
