@@ -12,7 +12,7 @@ from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.pretraining import pretrain
 from deepbelief.errors import StorageError
 from deepbelief.recipes import dbm_bound
-from deepbelief.recipes.pretrained import PRETRAINING, SIZES, error_rate, fine_tune
+from deepbelief.recipes.pretrained import DROPOUT, PRETRAINING, SIZES, TEACHING, fine_tune, test_error
 from deepbelief.recipes.recipe import Options, Recipe, main
 from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
@@ -20,26 +20,20 @@ from deepbelief.training.schedules import linear
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Result
 
-DROPOUT, INPUT_DROPOUT, ADVERSARIAL, EPOCHS, AVERAGING = 0.3, 0.1, 0.1, 100, 0.999
-JOINT_EPOCHS, JOINT_RATE, CHAINS, STEPS, ROUNDS = 5, 0.02, 100, 5, 5  # of three layers together, once each has learned
+# of three layers together, once each has learned
+JOINT_EPOCHS, JOINT_RATE, CHAINS, STEPS, ROUNDS, AVERAGING = 5, 0.02, 100, 5, 5, 0.999
 
 
 def reproduce(options: Options) -> list[Result]:
     """Fine-tune the machine of `dbm_bound`, then one of three layers, on all labels; errors after the last epoch."""
-    train, test = options.load("train"), options.load("test")
-    results = []
-    for name, machine in (("two-layers", two_layers), ("three-layers", three_layers)):
-        generator = make_generator(options.seed, stream=3)
-        net = DBMNetwork(machine(options), 10, dropout=DROPOUT, input_dropout=INPUT_DROPOUT, generator=generator)
+    train, results = options.load("train"), []
+    for part, machine in (("dbm_error-2", two_layers), ("dbm_error-3", three_layers)):
+        net = DBMNetwork(machine(options), 10, **DROPOUT, generator=make_generator(options.seed, stream=3))
         seen = replace(train, x=net.augmented(train.scaled()), scale=1.0)  # inferred once, not at every visit
-        plan = {"epochs": EPOCHS, "batch_size": 200, "averaging": AVERAGING, "schedule": "cosine"}
-        part = f"dbm_error-{name}"
-        fine_tune(net, seen, options, name=part, adversarial=ADVERSARIAL, **plan)  # type: ignore[arg-type]
+        fine_tune(net, seen, options, name=part, **TEACHING)
         save_model(net, options.folder(part) / "model")
-        error = error_rate(net, test)
-        stderr = 100 * (error * (1 - error) / len(test)) ** 0.5
-        title = "DBM " + "-".join(str(units.size) for units in net.dbm.units[1:])
-        results.append(Result("test error", 100 * error, "measured", stderr, "%", f"{test.name} test", title))
+        sizes = (str(units.size) for units in net.dbm.units[1:])
+        results.append(test_error(net, options, "DBM " + "-".join(sizes)))
     return results
 
 
@@ -50,10 +44,10 @@ def two_layers(options: Options) -> DBM:
 
 def three_layers(options: Options) -> DBM:
     """A machine with the sizes of the published one, each layer by CD-1, then all together for a few epochs."""
-    found = saved(options, "dbm_error-machine")
+    found = saved(options, "dbm_error-3-machine")
     if found is not None:
         return found
-    data, folder = options.load("train"), options.folder("dbm_error-machine")
+    data, folder = options.load("train"), options.folder("dbm_error-3-machine")
     source = make_source(data.x, scale=data.scale, batch_size=100, seed=options.seed)
     sizes = [64, 64, 64] if options.quick else SIZES
     dbm = DBM([source.n_features, *sizes], generator=make_generator(options.seed))

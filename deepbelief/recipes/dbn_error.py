@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from deepbelief.belief.unrolled import UnrolledDBN
-from deepbelief.recipes.pretrained import error_rate, fine_tune, pretrained
+from deepbelief.recipes.pretrained import DROPOUT, TEACHING, fine_tune, pretrained, test_error
 from deepbelief.recipes.recipe import Options, Recipe, main
 from deepbelief.rng import make_generator
 from deepbelief.storage import save_model
 from deepbelief.types import Result
 
-DROPOUT, INPUT_DROPOUT, EPOCHS, AVERAGING = 0.2, 0.2, 60, 0.999
-
 
 def reproduce(options: Options) -> list[Result]:
     """Fine-tune the pre-trained stack on all 60,000 labels; report the test error after the last epoch."""
-    train, test = options.load("train"), options.load("test")
-    net = UnrolledDBN.from_dbn(
-        pretrained(options),
-        10,
-        dropout=DROPOUT,
-        input_dropout=INPUT_DROPOUT,
-        generator=make_generator(options.seed, stream=3),
-    )
-    plan = {"epochs": EPOCHS, "batch_size": 200, "averaging": AVERAGING, "schedule": "cosine"}
-    fine_tune(net, train, options, name="dbn_error", **plan)  # type: ignore[arg-type]
+    net = UnrolledDBN.from_dbn(pretrained(options), 10, **DROPOUT, generator=make_generator(options.seed, stream=3))
+    fine_tune(net, options.load("train"), options, name="dbn_error", **TEACHING)
     save_model(net, options.folder("dbn_error") / "model")
-    error = error_rate(net, test)
-    stderr = 100 * (error * (1 - error) / len(test)) ** 0.5
-    return [Result("test error", 100 * error, "measured", stderr, "%", f"{test.name} test", "DBN 500-500-2000")]
+    return [test_error(net, options, "DBN 500-500-2000")]
 
 
 RECIPE = Recipe(
