@@ -63,6 +63,22 @@ def check_range(
         raise InvalidArgumentError(f"{message} {remedy}".strip())
 
 
+def check_positive(name: str, value: float, *, remedy: str = "") -> None:
+    """Check that `value` is a number above 0.
+
+    >>> check_positive("learning_rate", 0.0)
+    Traceback (most recent call last):
+    ...
+    deepbelief.errors.InvalidArgumentError: learning_rate must be above 0. Got learning_rate=0.0.
+    """
+    try:
+        above = value > 0
+    except TypeError:  # text, None ...
+        raise InvalidArgumentError(f"{name} must be a number. Got {_told(name, repr(value))}.") from None
+    if not above:
+        raise InvalidArgumentError(f"{name} must be above 0. Got {_told(name, str(value))}. {remedy}".strip())
+
+
 def check_count(name: str, value: float, low: int | None = None, high: int | None = None, *, remedy: str = "") -> None:
     """Check that `value` is a whole number in this range.
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepbelief.errors import check, check_choice
+from deepbelief.errors import check, check_choice, check_positive
 
 Pictures = Callable[[Tensor, torch.Generator | None], Tensor]
 Change = Callable[[Tensor, torch.Generator | None, float], Tensor]  # the last: the progress of the training, 0 to 1
@@ -67,8 +67,8 @@ class InstanceNoise:
     """
 
     def __init__(self, scale: float, *, power: float = 3.0, last: float = 0.0) -> None:
-        check(scale > 0, f"scale must be above 0. Got scale={scale}. Try the distance between modes.")
-        check(power > 0, f"power must be above 0. Got power={power}. Try 3.")
+        check_positive("scale", scale, remedy="Try the distance between modes.")
+        check_positive("power", power, remedy="Try 3.")
         check(0 <= last <= 1, f"last must be at least 0 and at most 1. Got last={last}. Try 0.")
         self.scale, self.power, self.last = scale, power, last
 

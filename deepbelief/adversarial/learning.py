@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from deepbelief.adversarial.gan import GAN
 from deepbelief.adversarial.losses import LOSSES, gradient_penalty, slope_penalty
 from deepbelief.adversarial.watch import critic_accuracy, diversity
-from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_range
+from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_positive, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.averaging import decay_after
 from deepbelief.training.optimization import Descent
@@ -90,7 +90,7 @@ class AdversarialLearning:
             pack == 1 or gan.n_classes is None,
             f"pack must be 1 for a GAN with labels: cases of several classes would share a row. Got pack={pack}.",
         )
-        check(clip > 0, f"clip must be above 0. Got clip={clip}.")
+        check_positive("clip", clip)
         check(0 <= averaging < 1, f"averaging must be at least 0 and below 1. Got averaging={averaging}. Try 0.999.")
         self.gan = gan
         self.module: nn.Module = gan

@@ -20,7 +20,7 @@ from deepbelief.belief.rbm_vae import RBMVAE
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.update import move_offsets
 from deepbelief.energy.partition.exact import log_terms
-from deepbelief.errors import check, check_choice, check_count, check_range
+from deepbelief.errors import check_choice, check_count, check_positive, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.optimization import Descent
 from deepbelief.types import Batch
@@ -68,7 +68,7 @@ class RBMVAELearning:
         check_count("k", k, low=2 if gradient == "vimco" else 1)
         check_count("n_chains", n_chains, low=1)
         check_count("n_steps", n_steps, low=1)
-        check(temperature > 0, f"temperature must be above 0. Got temperature={temperature}.")
+        check_positive("temperature", temperature)
         check_range("warmup", warmup, low=0, high=1)
         check_range("offset_rate", offset_rate, low=0, high=1)
         self.module: torch.nn.Module = module

@@ -27,7 +27,7 @@ from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.energy.partition.pairwise import PathFromIndependent
 from deepbelief.energy.site_posterior import log_sum_hidden, mean_field
 from deepbelief.energy.sites import Block, Key, Layout, all_rows, check_discrete, log_states
-from deepbelief.errors import check, check_choice, check_count, check_range
+from deepbelief.errors import check, check_choice, check_count, check_positive, check_range
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp, Kind
 from deepbelief.units.base import Units
@@ -73,7 +73,7 @@ class BoltzmannMachine(nn.Module):
     ) -> None:
         super().__init__()
         check_range("coupling_std", coupling_std, low=0)
-        check(temperature > 0, f"temperature must be above 0. Got temperature={temperature}.")
+        check_positive("temperature", temperature)
         self.visible = visible if isinstance(visible, Units) else Bernoulli(visible)
         self.hidden = hidden if hidden is None or isinstance(hidden, Units) else Bernoulli(hidden)
         self.temperature = float(temperature)

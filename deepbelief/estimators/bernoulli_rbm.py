@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepbelief.energy.rbm import RBM as RBMModule
-from deepbelief.errors import DivergenceError, check, check_count
+from deepbelief.errors import DivergenceError, check, check_count, check_positive
 from deepbelief.estimators.arrays import flat, through
 from deepbelief.estimators.plain_pcd import PlainPCD
 from deepbelief.estimators.rowwise import column_of_each_row
@@ -123,7 +123,7 @@ class BernoulliRBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             value = getattr(self, name)
             check(isinstance(value, Integral), f"{name} must be an integer. Got {name}={value!r}.")
             check_count(name, value, low=low)
-        check(self.learning_rate > 0, f"learning_rate must be above 0. Got learning_rate={self.learning_rate}.")
+        check_positive("learning_rate", self.learning_rate)
 
     def _learner(self) -> PlainPCD:
         """The parameters and chains as they are, to go on learning."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from deepbelief.autoencoders.annealed import annealed_log_likelihood
 from deepbelief.autoencoders.vae import VAE
-from deepbelief.errors import check, check_count, check_range
+from deepbelief.errors import check, check_count, check_positive, check_range
 from deepbelief.protocols import Generator
 from deepbelief.units.gaussian import Gaussian
 
@@ -41,7 +41,7 @@ def noisy_decoder(decoder: nn.Module, *, n_latent: int, n_features: int, sigma: 
     check_count("n_latent", n_latent, low=1)
     check_count("n_features", n_features, low=1)
     check_range("sigma", sigma, low=0)
-    check(sigma > 0, f"sigma must be above 0. Got sigma={sigma}. Without noise there is no density.")
+    check_positive("sigma", sigma, remedy="Without noise there is no density.")
     like = next(decoder.parameters(), torch.zeros(()))
     with torch.no_grad():
         found = decoder(like.new_zeros(1, n_latent)).shape

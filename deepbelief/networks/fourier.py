@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from deepbelief.errors import check, check_count
+from deepbelief.errors import check, check_count, check_positive
 from deepbelief.networks.dense import DenseNetwork
 
 
@@ -50,7 +50,7 @@ class FourierNetwork(nn.Module):
     ) -> None:
         super().__init__()
         check_count("n_waves", n_waves, low=1)
-        check(bandwidth > 0, f"bandwidth must be above 0. Got bandwidth={bandwidth}. Try 8 for standardized inputs.")
+        check_positive("bandwidth", bandwidth, remedy="Try 8 for standardized inputs.")
         check(len(sizes) >= 1, "sizes must name the inputs at least. Got none.")
         self.sizes, self.n_waves, self.bandwidth = tuple(sizes), n_waves, bandwidth
         self.register_buffer("frequencies", bandwidth * torch.randn(sizes[0], n_waves, generator=generator))

@@ -15,7 +15,7 @@ import yaml
 from deepbelief.data.binarize import Binarization
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.watch import QUANTITIES
-from deepbelief.errors import DataNotFoundError, InvalidArgumentError, check, check_choice, check_range
+from deepbelief.errors import DataNotFoundError, InvalidArgumentError, check, check_choice, check_positive, check_range
 from deepbelief.files import atomic_write_text
 from deepbelief.recipes.strict import check_names, from_tree, to_tree, to_yaml
 from deepbelief.training.schedules import SCHEDULES
@@ -125,7 +125,7 @@ class FineTuning:
         check_range("fine_tuning.epochs", self.epochs, low=1)
         check_range("fine_tuning.batch_size", self.batch_size, low=1)
         check_choice("fine_tuning.schedule", self.schedule, SCHEDULES)
-        check(self.learning_rate > 0, f"fine_tuning.learning_rate must be above 0. Got {self.learning_rate}.")
+        check_positive("fine_tuning.learning_rate", self.learning_rate)
         for name in ("dropout", "input_dropout"):
             check_range(f"fine_tuning.{name}", getattr(self, name), low=0, high=1)
         check(0 < self.validation_fraction < 1, "fine_tuning.validation_fraction must be above 0 and below 1.")

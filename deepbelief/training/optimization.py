@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepbelief.errors import check, check_choice, check_range
+from deepbelief.errors import check, check_choice, check_positive, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.adam import AdamW
 from deepbelief.training.schedules import Schedule, make_schedule
@@ -46,7 +46,7 @@ def make_optimizer(
 
 def check_rates(learning_rate: float, weight_decay: float, momentum: float) -> None:
     """Refuse rates that no optimizer can use."""
-    check(learning_rate > 0, f"learning_rate must be above 0. Got learning_rate={learning_rate}.")
+    check_positive("learning_rate", learning_rate)
     check_range("weight_decay", weight_decay, low=0)
     check_range("momentum", momentum, low=0, high=1)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_range
+from deepbelief.errors import InvalidDataError, check_choice, check_count, check_positive, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.adam import AdamW
 from deepbelief.training.optimization import check_rates, make_optimizer
@@ -62,11 +62,9 @@ class SupervisedProcedure:
         check_choice("optimizer", optimizer, OPTIMIZERS)
         check_range("label_smoothing", label_smoothing, low=0, high=1)
         check_count("lbfgs_steps", lbfgs_steps, low=1)
-        check(max_norm is None or max_norm > 0, f"max_norm must be above 0 or None. Got max_norm={max_norm}.")
-        check(
-            0 <= adversarial < float("inf"),
-            f"adversarial must be at least 0, the change of each input. Got adversarial={adversarial}.",
-        )
+        if max_norm is not None:
+            check_positive("max_norm", max_norm)
+        check_range("adversarial", adversarial, low=0)
         self.module, self.loss, self.label_smoothing, self.adversarial = module, loss, label_smoothing, adversarial
         self.learning_rate, self.max_norm, self.weight_decay = learning_rate, max_norm, weight_decay
         self._schedule = schedule if callable(schedule) else make_schedule(schedule, learning_rate)

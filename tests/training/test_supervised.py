@@ -172,6 +172,8 @@ def test_soft_labels_and_label_smoothing_agree() -> None:
         ({"optimizer": "adamm"}, None, "Did you mean 'adam'"),
         ({"learning_rate": 0.0}, None, "learning_rate must be above 0"),
         ({"max_norm": -1.0}, None, "max_norm must be above 0"),
+        ({"max_norm": "long"}, None, "max_norm must be a number. Got max_norm=.long."),
+        ({"learning_rate": float("nan")}, None, "learning_rate must be"),
         ({"adversarial": -0.1}, None, "adversarial must be at least 0"),
         ({"schedule": "cosin"}, None, "Did you mean 'cosine'"),
     ],
