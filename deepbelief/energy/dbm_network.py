@@ -63,10 +63,14 @@ class DBMNetwork(nn.Module):
         """The width of x."""
         return self.dbm.visible.size
 
-    @torch.no_grad()
     def augmented(self, x: Tensor) -> Tensor:
-        """x beside the mean-field means of the layers above the first: (n, n_visible) -> (n, wider)."""
-        return torch.cat([x, *self.dbm.infer(x).means[2:]], 1)
+        """x beside the mean-field means of the layers above the first: (n, n_visible) -> (n, wider).
+
+        The means are inputs like x, so no gradient goes back through them.
+        """
+        with torch.no_grad():
+            above = self.dbm.infer(x).means[2:]
+        return torch.cat([x, *above], 1)
 
     def activities(self, x: Tensor) -> list[Tensor]:
         """The hidden layers from the bottom to the top."""

@@ -12,7 +12,7 @@ from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.pretraining import pretrain
 from deepbelief.errors import StorageError
 from deepbelief.recipes import dbm_bound
-from deepbelief.recipes.pretrained import DROPOUT, PRETRAINING, SIZES, TEACHING, fine_tune, test_error
+from deepbelief.recipes.pretrained import DROPOUT, PRETRAINING, SIZES, TEACHING, fine_tune, on_test_images
 from deepbelief.recipes.recipe import Options, Recipe, main
 from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
@@ -33,7 +33,7 @@ def reproduce(options: Options) -> list[Result]:
         fine_tune(net, seen, options, name=part, **TEACHING)
         save_model(net, options.folder(part) / "model")
         sizes = (str(units.size) for units in net.dbm.units[1:])
-        results.append(test_error(net, options, "DBM " + "-".join(sizes)))
+        results.append(on_test_images(net, options, "DBM " + "-".join(sizes)))
     return results
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepbelief.belief.unrolled import UnrolledDBN
-from deepbelief.recipes.pretrained import DROPOUT, TEACHING, fine_tune, pretrained, test_error
+from deepbelief.recipes.pretrained import DROPOUT, TEACHING, fine_tune, on_test_images, pretrained
 from deepbelief.recipes.recipe import Options, Recipe, main
 from deepbelief.rng import make_generator
 from deepbelief.storage import save_model
@@ -15,7 +15,7 @@ def reproduce(options: Options) -> list[Result]:
     net = UnrolledDBN.from_dbn(pretrained(options), 10, **DROPOUT, generator=make_generator(options.seed, stream=3))
     fine_tune(net, options.load("train"), options, name="dbn_error", **TEACHING)
     save_model(net, options.folder("dbn_error") / "model")
-    return [test_error(net, options, "DBN 500-500-2000")]
+    return [on_test_images(net, options, "DBN 500-500-2000")]
 
 
 RECIPE = Recipe(

@@ -93,7 +93,7 @@ def fine_tune(
     net.eval()
 
 
-def test_error(net: nn.Module, options: Options, name: str) -> Result:
+def on_test_images(net: nn.Module, options: Options, name: str) -> Result:
     """The error in percent on the test images, with the binomial error of that."""
     test = options.load("test")
     error = error_rate(net, test)

@@ -48,7 +48,7 @@ class Plan:
 
 PLANS = (
     Plan("up-down", 20, (1, 3, 6), 0.03),
-    Plan("hybrid-up-down", 40, (1,), 0.01, discriminative=10.0, adversarial=0.1),
+    Plan("hybrid-up-down", 80, (1,), 0.01, discriminative=10.0, adversarial=0.1),
 )
 
 

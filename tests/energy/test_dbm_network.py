@@ -91,6 +91,16 @@ def test_rows_with_and_without_their_means_give_the_same(generator: torch.Genera
         net(torch.zeros(2, 4).double())
 
 
+def test_the_slope_at_x_leaves_the_means_above_as_they_are(generator: torch.Generator) -> None:
+    net = DBMNetwork(tiny_dbm(STACKS["bernoulli"], generator), 2, generator=generator).double()
+    x = (torch.rand(4, net.n_inputs, generator=generator) < 0.5).double().requires_grad_()
+    wide = net.augmented(x).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(net(x).square().sum(), x)
+    (expected,) = torch.autograd.grad(net(wide).square().sum(), wide)
+    assert bool((slope != 0).any())
+    close(slope, expected[:, : net.n_inputs])
+
+
 def test_fine_tuning_learns_labels_and_leaves_the_machine(generator: torch.Generator, tmp_path: Path) -> None:
     dbm = pretrained([5, 4, 3])
     net = DBMNetwork(dbm, 3, generator=generator)
