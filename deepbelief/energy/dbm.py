@@ -24,11 +24,14 @@ from deepbelief.energy.kernels.tempering import CHAINS, sample_tempered
 from deepbelief.energy.mean_field import MOST_STEPS, Posterior, bound, infer
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.errors import check, check_choice, check_count, check_range
+from deepbelief.maths.float32 import quick_float32
 from deepbelief.protocols import Generator
 from deepbelief.types import Bound, Clamp
 from deepbelief.units.base import Units, check_layers
 from deepbelief.units.bernoulli import Bernoulli
 from deepbelief.units.catalog import units_from_config
+
+ROWS = 1000  # at once, as far as the choice of the products goes
 
 
 class DBM(nn.Module):
@@ -99,7 +102,10 @@ class DBM(nn.Module):
 
     def infer(self, x: Tensor, *, n_steps: int = MOST_STEPS) -> Posterior:
         """The mean-field posterior of the hidden layers given x (see `deepbelief.energy.mean_field`)."""
-        return infer(self.units, self.weights, x, n_steps=n_steps)
+        if torch.compiler.is_compiling():
+            return infer(self.units, self.weights, x, n_steps=n_steps)
+        with quick_float32(self, ROWS):  # whatever the number of cases, so that the means are the case's own
+            return infer(self.units, self.weights, x, n_steps=n_steps)
 
     # -- capabilities -----------------------------------------------------------------------------------------------
 
