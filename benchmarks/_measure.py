@@ -33,6 +33,19 @@ def ratio(seconds: Mapping[str, list[float]], name: str, to: str) -> float:
     return statistics.median(a / b for a, b in zip(seconds[name], seconds[to], strict=True))
 
 
+def by_onednn(way: Callable[[], object], rows: int, shape: tuple[int, int]) -> Callable[[], None]:
+    """The same with the float32 products that trainings take of so many rows and weights of this shape."""
+    from deepbelief.maths.float32 import quick_float32
+
+    weights = torch.nn.Linear(*shape)
+
+    def run() -> None:
+        with quick_float32(weights, rows):
+            way()
+
+    return run
+
+
 def print_table(
     title: str, seconds: Mapping[str, list[float]], *, limit: str, per: int = 1, unit: str = "ms", scale: float = 1e3
 ) -> None:

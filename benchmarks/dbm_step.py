@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
-from _measure import bf16_in_hardware, interleaved, parser, print_table, set_up
+from _measure import bf16_in_hardware, by_onednn, interleaved, parser, print_table, set_up
 from torch import Tensor
 
 from deepbelief.energy.dbm import DBM
@@ -70,17 +70,6 @@ class Bare:
         self.sweep(STEPS)
         torch.mm(self.v.T, self.h, out=self.to_w).addmm_(self.v.T, self.h, alpha=-1)
         torch.mm(self.h.T, self.t, out=self.to_u).addmm_(self.h.T, self.t, alpha=-1)
-
-
-def by_onednn(way: Way) -> Way:
-    """The same in float32, where torch as it comes takes the slower of its libraries."""
-    weights = torch.nn.Linear(PIXELS, LOW)
-
-    def run() -> None:
-        with quick_float32(weights, CASES):
-            way()
-
-    return run
 
 
 def by_hand() -> Way:
@@ -154,7 +143,7 @@ def main() -> None:
     ):
         ways: dict[str, Way] = {LIMIT: lambda plain=plain: plain(bare), "deepbelief": way}
         if onednn_is_quicker():
-            ways[LIMIT_ONEDNN] = by_onednn(ways[LIMIT])
+            ways[LIMIT_ONEDNN] = by_onednn(ways[LIMIT], CASES, (PIXELS, LOW))
         if half is not None:
             ways[LIMIT_BF16] = lambda plain=plain, half=half: plain(half)
         if title == "one update":

@@ -2,7 +2,7 @@
 
     python benchmarks/fine_tuning.py [--rounds 20]
 
-784-500-500-2000-10, 200 cases, a fifth of the inputs and half of the hidden units dropped: the setting of `dbn_error`,
+784-500-500-2000-10, 200 cases, a fifth of the inputs and half of the hidden units dropped (Srivastava et al. 2014),
 in float32 (by the library that the trainer takes) and in bfloat16. All take their turns in every round; medians.
 """
 
@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
-from _measure import interleaved, parser, print_table, set_up
+from _measure import by_onednn, interleaved, parser, print_table, set_up
 from torch import nn
 
 from deepbelief.belief.dbn import DBN
 from deepbelief.belief.unrolled import UnrolledDBN
-from deepbelief.maths.float32 import quick_float32
 from deepbelief.networks.dropout import Dropout
 from deepbelief.protocols import StepContext
 from deepbelief.rng import make_generator
@@ -51,13 +51,16 @@ def bare(dtype: torch.dtype) -> Callable[[], None]:
     return run
 
 
-def update(dropout: type[nn.Module], context: Callable[[], object] = nullcontext) -> Callable[[], None]:
+def update(
+    dropout: type[nn.Module], context: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Callable[[], None]:
     """`SupervisedProcedure.step` on a network with this kind of dropout."""
     net = UnrolledDBN.from_dbn(DBN.of_sizes(SIZES, generator=make_generator(0)), CLASSES)
-    net.dropout, net.input_dropout = dropout(0.5), dropout(0.2)  # type: ignore[assignment]
+    net.add_module("dropout", dropout(0.5))
+    net.add_module("input_dropout", dropout(0.2))
     rule, generator = SupervisedProcedure(net), make_generator(1)
     batch = Batch(torch.rand(CASES, SIZES[0], generator=generator), torch.arange(CASES) % CLASSES)
-    told = StepContext(0, 0, 0.5, generator, lambda tensors: None, context)  # type: ignore[arg-type]
+    told = StepContext(0, 0, 0.5, generator, lambda tensors: None, context)
     rule.start(batch, generator)
 
     def run() -> None:
@@ -67,31 +70,16 @@ def update(dropout: type[nn.Module], context: Callable[[], object] = nullcontext
     return run
 
 
-def by_onednn(way: Callable[[], object]) -> Callable[[], None]:
-    """The same with the float32 products that the trainer takes."""
-    weights = nn.Linear(SIZES[0], SIZES[1])
-
-    def run() -> None:
-        with quick_float32(weights, CASES):
-            way()
-
-    return run
-
-
-class Nothing(nn.Identity):
-    """No dropout at all, made as dropout is."""
-
-
 def main() -> None:
     """Both precisions."""
     arguments = parser(__doc__ or "", rounds=20).parse_args()
     set_up(arguments.threads)
-    kinds = {"with torch's dropout": nn.Dropout, "with ours": Dropout, "without any": Nothing}
+    kinds = {"with torch's dropout": nn.Dropout, "with ours": Dropout, "without any": nn.Identity}
     for title, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         ways: dict[str, Callable[[], object]] = {LIMIT: bare(dtype)}
         ways |= {name: update(kind, nullcontext if title == "float32" else BFLOAT16) for name, kind in kinds.items()}
         if title == "float32":
-            ways = {name: by_onednn(way) for name, way in ways.items()}
+            ways = {name: by_onednn(way, CASES, (SIZES[0], SIZES[1])) for name, way in ways.items()}
         print_table(f"an update in {title}", interleaved(ways, arguments.rounds), limit=LIMIT, per=UPDATES)
 
 

@@ -84,6 +84,10 @@ class UpDownLearning:
         check_range("discriminative", discriminative, low=0)
         check_range("adversarial", adversarial, low=0)
         check(
+            adversarial == 0 or discriminative > 0,
+            f"adversarial needs discriminative above 0, of which it is half. Got adversarial={adversarial}. Use 0.",
+        )
+        check(
             discriminative == 0 or model.n_classes is not None,
             f"discriminative needs labels in the top RBM. Got discriminative={discriminative}. Use 0.",
         )

@@ -56,7 +56,8 @@ binarization, tied, watch
         Shares of the hidden and of the input units that are switched off at random while fine-tuning.
     adversarial : float
         Above 0, half of the labels' loss is that of cases moved by so much in every input, the way that hurts
-        (Goodfellow et al. 2015); in the units that the network sees, [0, 1] or standard deviations.
+        (Goodfellow et al. 2015); in the units that the network sees, [0, 1] or standard deviations. In up-down it needs
+        `discriminative`.
     early_stopping, patience, validation_fraction
         Hold out a share of the labelled cases, stop when their loss has not improved for `patience` epochs, and keep
         the best weights.

@@ -11,9 +11,9 @@ from deepbelief.native.draws import bernoulli
 class Dropout(nn.Dropout):
     """Each number is 0 with probability `p` and ``x / (1 - p)`` otherwise, in training; left as it is in evaluation.
 
-    The law of ``torch.nn.Dropout`` by other numbers (Srivastava et al. 2014). On a CPU a mask of bits takes 0.4 ns a
-    number where torch's takes 6 to 17; small tensors and other devices are left to torch. The masks depend on torch's
-    global generator alone (one number keys a mask), not on the number of threads.
+    The law of ``torch.nn.Dropout`` by other numbers (Srivastava et al. 2014). On a CPU a mask is drawn by the
+    kernels (``benchmarks/fine_tuning.py``); small tensors and other devices are left to torch. The masks depend on
+    torch's global generator alone (one number keys a mask), not on the number of threads.
 
     >>> import torch
     >>> Dropout(0.5).eval()(torch.ones(2, 3)).tolist()

@@ -10,12 +10,11 @@ from deepbelief.energy.dbm_network import DBMNetwork
 from deepbelief.energy.gradients.deep import DBMLearning
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.pretraining import pretrain
-from deepbelief.errors import StorageError
 from deepbelief.recipes import dbm_bound
-from deepbelief.recipes.pretrained import DROPOUT, PRETRAINING, SIZES, TEACHING, fine_tune, on_test_images
+from deepbelief.recipes.pretrained import DROPOUT, PRETRAINING, SIZES, TEACHING, fine_tune, on_test_images, saved
 from deepbelief.recipes.recipe import Options, Recipe, main
 from deepbelief.rng import make_generator
-from deepbelief.storage import load_model, save_model
+from deepbelief.storage import save_model
 from deepbelief.training.schedules import linear
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Result
@@ -39,12 +38,12 @@ def reproduce(options: Options) -> list[Result]:
 
 def two_layers(options: Options) -> DBM:
     """The machine of `dbm_bound` for this seed: read back if it was trained into the same --out, else trained now."""
-    return saved(options, "dbm_bound") or dbm_bound.train(options)[0]
+    return saved(options, "dbm_bound", DBM) or dbm_bound.train(options)[0]
 
 
 def three_layers(options: Options) -> DBM:
     """A machine with the sizes of the published one, each layer by CD-1, then all together for a few epochs."""
-    found = saved(options, "dbm_error-3-machine")
+    found = saved(options, "dbm_error-3-machine", DBM)
     if found is not None:
         return found
     data, folder = options.load("train"), options.folder("dbm_error-3-machine")
@@ -52,8 +51,15 @@ def three_layers(options: Options) -> DBM:
     sizes = [64, 64, 64] if options.quick else SIZES
     dbm = DBM([source.n_features, *sizes], generator=make_generator(options.seed))
     plan = replace(PRETRAINING, epochs=options.epochs(PRETRAINING.epochs))
-    kept = {"checkpoint_dir": folder / "layers", "resume": options.resume}
-    pretrain(dbm, source, plan, trainer_options=options.trainer(), seed=options.seed, **kept)  # type: ignore[arg-type]
+    pretrain(
+        dbm,
+        source,
+        plan,
+        trainer_options=options.trainer(),
+        seed=options.seed,
+        checkpoint_dir=folder / "layers",
+        resume=options.resume,
+    )
     chains = PersistentChains(CHAINS, STEPS, start_at="data")
     rule = DBMLearning(dbm, chains, learning_rate=JOINT_RATE, schedule=linear(1.0), mean_field_steps=ROUNDS)
     whole = folder / "checkpoint"
@@ -62,17 +68,6 @@ def three_layers(options: Options) -> DBM:
     trainer.fit(rule, source, resume_from=whole if options.resume and whole.exists() else None)
     save_model(dbm, folder / "model")
     return dbm
-
-
-def saved(options: Options, part: str) -> DBM | None:
-    """The machine that this part left in the folder of this seed, if it is there."""
-    model = options.folder(part) / "model"
-    if not model.exists():
-        return None
-    found = load_model(model)
-    if not isinstance(found, DBM):
-        raise StorageError(f"{model} must hold a DBM. Got {type(found).__name__}. Choose another --out.")
-    return found
 
 
 RECIPE = Recipe(

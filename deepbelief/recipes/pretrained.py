@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from deepbelief.storage import load_model, save_model
 from deepbelief.training.supervised import SupervisedProcedure
 from deepbelief.training.trainer import Trainer
 from deepbelief.types import Result
+
+Model = TypeVar("Model", bound=nn.Module)
 
 SIZES = [500, 500, 2000]
 PRETRAINING = LearningSettings(
@@ -38,13 +40,10 @@ TEACHING: dict[str, Any] = {
 
 def pretrained(options: Options) -> DBN:
     """The stack for this seed: read back if a recipe trained it before (into the same --out), else trained now."""
-    folder = options.folder("pretrained")
-    model = folder / "model"
-    if model.exists():
-        found = load_model(model)
-        if not isinstance(found, DBN):
-            raise StorageError(f"{model} must hold a DBN. Got {type(found).__name__}. Choose another --out.")
+    found = saved(options, "pretrained", DBN)
+    if found is not None:
         return found
+    folder = options.folder("pretrained")
     data = options.load("train")
     source = make_source(data.x, scale=data.scale, batch_size=100, seed=options.seed)
     sizes = [64, 64] if options.quick else SIZES
@@ -59,8 +58,19 @@ def pretrained(options: Options) -> DBN:
         checkpoint_dir=folder / "checkpoint",
         resume=options.resume,
     )
-    save_model(dbn, model)
+    save_model(dbn, folder / "model")
     return dbn
+
+
+def saved(options: Options, part: str, kind: type[Model]) -> Model | None:
+    """The model that this part of a recipe left in the folder of this seed, if it is there."""
+    model = options.folder(part) / "model"
+    if not model.exists():
+        return None
+    found = load_model(model)
+    if not isinstance(found, kind):
+        raise StorageError(f"{model} must hold a {kind.__name__}. Got {type(found).__name__}. Choose another --out.")
+    return found
 
 
 def fine_tune(

@@ -135,12 +135,13 @@ def test_the_hybrid_climbs_the_right_label_as_well(name: str, generator: torch.G
 def test_adversarial_cases_take_half_of_the_labels_gradient(name: str, generator: torch.Generator) -> None:
     net = network(name, generator)
     batch = cases_of(net, generator)
-    assert batch.y is not None
-    assert batch.weight is not None
+    y, weight = batch.y, batch.weight
+    assert y is not None
+    assert weight is not None
 
     def label_score(x: Tensor) -> Tensor:
         log_p = torch.log_softmax(-net.label_free_energies(net.upward(x)), 1)
-        return (log_p[torch.arange(len(x)), batch.y] * batch.weight).sum() / batch.weight.sum()  # type: ignore[index]
+        return log_p[torch.arange(len(x)), y] @ weight / weight.sum()
 
     slope = torch.autograd.functional.jacobian(label_score, batch.x)
     assert isinstance(slope, Tensor)

@@ -112,5 +112,7 @@ def test_impossible_settings_get_a_sentence(generator: torch.Generator) -> None:
         UpDownLearning(net, recognition_rate=-1)
     with pytest.raises(InvalidArgumentError, match="discriminative needs labels in the top"):
         UpDownLearning(network("bernoulli", generator), discriminative=1.0)
+    with pytest.raises(InvalidArgumentError, match="adversarial needs discriminative above 0"):
+        UpDownLearning(network("bernoulli", generator), adversarial=0.1)
     with pytest.raises(InvalidDataError, match="y must be given"):
         UpDownLearning(net).step(Batch(stack.states_of(net.visible)), make_context(generator))

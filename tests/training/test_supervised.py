@@ -117,7 +117,11 @@ def test_max_norm_holds_after_every_step_and_leaves_short_weights_alone() -> Non
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lbfgs"])
 def test_half_of_the_loss_is_that_of_the_cases_moved_the_way_that_hurts(optimizer: str) -> None:
-    x, y, weight = torch.rand(6, 3, generator=seeded(1)), torch.tensor([0, 1, 0, 1, 1, 0]), torch.rand(6)
+    x, y, weight = (
+        torch.rand(6, 3, generator=seeded(1)),
+        torch.tensor([0, 1, 0, 1, 1, 0]),
+        torch.rand(6, generator=seeded(3)),
+    )
     network = DenseNetwork((3, 4), activation="tanh", output=2, generator=seeded(2))
     twin = DenseNetwork((3, 4), activation="tanh", output=2, generator=seeded(2))
 
@@ -173,7 +177,7 @@ def test_soft_labels_and_label_smoothing_agree() -> None:
         ({"learning_rate": 0.0}, None, "learning_rate must be above 0"),
         ({"max_norm": -1.0}, None, "max_norm must be above 0"),
         ({"max_norm": "long"}, None, "max_norm must be a number. Got max_norm=.long."),
-        ({"learning_rate": float("nan")}, None, "learning_rate must be"),
+        ({"learning_rate": float("nan")}, None, "learning_rate must be above 0. Got learning_rate=nan"),
         ({"adversarial": -0.1}, None, "adversarial must be at least 0"),
         ({"schedule": "cosin"}, None, "Did you mean 'cosine'"),
     ],
