@@ -2,4 +2,5 @@
 
 #include "_draws.c"
 #include "_products.c"
+#include "_sixteen.c"
 #include "_update.c"

@@ -179,20 +179,24 @@ INLINE void turn(const float *from, int64_t stride, float *to) {
     }
 }
 
+/* Rows of tables and of sums are 4 * TILE bytes: of TILE float32 numbers, or of twice as many of 16 bits (`_sixteen.c`). */
+typedef uint16_t shorts __attribute__((vector_size(4 * LANES)));
+#define PLUS(a, b) (sixteen ? (floats)((shorts)(a) + (shorts)(b)) : (a) + (b))
+
 /* The sums of all subsets of 4 rows, for each of `groups` groups: table[group][subset][TILE]. */
-INLINE void fill_tables(const float *rows, int64_t stride, int groups, float *table) {
+INLINE void fill_tables(const float *rows, int64_t stride, int groups, float *table, const int sixteen) {
     for (int g = 0; g < groups; g++, rows += 4 * stride, table += ENTRIES * TILE) {
         for (int j = 0; j < TILE; j += LANES) {
             const float *in = rows + j;
             float *t = table + j;
             floats r0 = *(const anywhere *)in, r1 = *(const anywhere *)(in + stride);
             floats r2 = *(const anywhere *)(in + 2 * stride), r3 = *(const anywhere *)(in + 3 * stride);
-            floats r01 = r0 + r1, r23 = r2 + r3, none = {0};
+            floats r01 = PLUS(r0, r1), r23 = PLUS(r2, r3), none = {0};
 #define PUT(i, x) *(anywhere *)(t + (i)*TILE) = (x)
             PUT(0, none), PUT(1, r0), PUT(2, r1), PUT(3, r01);
-            PUT(4, r2), PUT(5, r0 + r2), PUT(6, r1 + r2), PUT(7, r01 + r2);
-            PUT(8, r3), PUT(9, r0 + r3), PUT(10, r1 + r3), PUT(11, r01 + r3);
-            PUT(12, r23), PUT(13, r0 + r23), PUT(14, r1 + r23), PUT(15, r01 + r23);
+            PUT(4, r2), PUT(5, PLUS(r0, r2)), PUT(6, PLUS(r1, r2)), PUT(7, PLUS(r01, r2));
+            PUT(8, r3), PUT(9, PLUS(r0, r3)), PUT(10, PLUS(r1, r3)), PUT(11, PLUS(r01, r3));
+            PUT(12, r23), PUT(13, PLUS(r0, r23)), PUT(14, PLUS(r1, r23)), PUT(15, PLUS(r01, r23));
         }
     }
 }
@@ -206,7 +210,8 @@ INLINE void fetch(const float *from, int64_t stride, int64_t n) {
     }
 }
 
-INLINE void add_groups(const int32_t *bits, int64_t n, const float *table, float *sums, const int groups) {
+INLINE void add_groups(const int32_t *bits, int64_t n, const float *table, float *sums, const int groups,
+                       const int sixteen) {
     for (int64_t i = 0; i < n; i++, sums += TILE) {
         uint64_t word = (uint32_t)bits[i];
         if (!word) continue; /* the edge of a picture */
@@ -217,31 +222,32 @@ INLINE void add_groups(const int32_t *bits, int64_t n, const float *table, float
         for (int g = 0; g < groups; g++) {
             const float *t = (const float *)((const char *)table + g * ENTRIES * ENTRY + (word >> (4 * g) & 15 * ENTRY));
 #pragma GCC unroll 4
-            for (int j = 0; j < TILE / LANES; j++) s[j] += *(const anywhere *)(t + j * LANES);
+            for (int j = 0; j < TILE / LANES; j++) s[j] = PLUS(s[j], *(const anywhere *)(t + j * LANES));
         }
         for (int j = 0; j < TILE / LANES; j++) *(anywhere *)(sums + j * LANES) = s[j];
     }
 }
 
 /* sums[i] += the rows of the tables that word i of n picks. */
-INLINE void add(const int32_t *bits, int64_t n, const float *table, float *sums, int groups) {
+INLINE void add(const int32_t *bits, int64_t n, const float *table, float *sums, int groups, const int sixteen) {
     switch (groups) {
-        case 8: add_groups(bits, n, table, sums, 8); break;
-        case 7: add_groups(bits, n, table, sums, 7); break;
-        case 6: add_groups(bits, n, table, sums, 6); break;
-        case 5: add_groups(bits, n, table, sums, 5); break;
-        case 4: add_groups(bits, n, table, sums, 4); break;
-        case 3: add_groups(bits, n, table, sums, 3); break;
-        case 2: add_groups(bits, n, table, sums, 2); break;
-        default: add_groups(bits, n, table, sums, 1);
+        case 8: add_groups(bits, n, table, sums, 8, sixteen); break;
+        case 7: add_groups(bits, n, table, sums, 7, sixteen); break;
+        case 6: add_groups(bits, n, table, sums, 6, sixteen); break;
+        case 5: add_groups(bits, n, table, sums, 5, sixteen); break;
+        case 4: add_groups(bits, n, table, sums, 4, sixteen); break;
+        case 3: add_groups(bits, n, table, sums, 3, sixteen); break;
+        case 2: add_groups(bits, n, table, sums, 2, sixteen); break;
+        default: add_groups(bits, n, table, sums, 1, sixteen);
     }
 }
 
 /* A row of a tile, `width` numbers wide; a whole one is copied without a call. */
-INLINE void copy(float *to, const float *from, int64_t width) {
-    if (width == TILE) memcpy(to, from, sizeof(float) * TILE);
+INLINE void copy_of(float *to, const float *from, int64_t width, const int tile) {
+    if (width == tile) memcpy(to, from, sizeof(float) * (size_t)tile);
     else memcpy(to, from, sizeof(float) * (size_t)width);
 }
+#define copy(to, from, width) copy_of(to, from, width, TILE)
 
 /* -- products ----------------------------------------------------------------------------------------------------- */
 
@@ -283,12 +289,12 @@ void KERNEL(bits_product)(const bits_product *a, int64_t first, int64_t last) {
                     from = rows;
                 }
                 int groups = (int)((depth + 3) / 4);
-                fill_tables(from, at, groups, table);
+                fill_tables(from, at, groups, table, 0);
                 if (k + 2 * CHUNK <= n_in) {
                     if (turned) fetch(w + column * stride + k + CHUNK, stride, width);
                     else fetch(w + (k + CHUNK) * stride + column, stride, CHUNK);
                 }
-                add(bits + k / CHUNK * n + case_0, cases, table, sums, groups);
+                add(bits + k / CHUNK * n + case_0, cases, table, sums, groups, 0);
             }
             for (int64_t i = 0; i < cases; i++)
                 copy(out + (case_0 + i) * n_out + column, sums + i * TILE, width);
@@ -348,8 +354,8 @@ INLINE void step_tile(float *w, float keep, int64_t n_rows, int64_t n_out, const
                         *(anywhere *)(to + j) = *(const anywhere *)(from + j) * scale;
                 }
                 int groups = (int)((depth + 3) / 4);
-                fill_tables(rows, TILE, groups, table);
-                add(of->bits + k / CHUNK * n_rows + row_0, some, table, sums, groups);
+                fill_tables(rows, TILE, groups, table, 0);
+                add(of->bits + k / CHUNK * n_rows + row_0, some, table, sums, groups, 0);
             }
         }
         for (int64_t i = 0; i < some; i++) copy(w + (row_0 + i) * n_out + column, sums + i * TILE, width);

@@ -58,7 +58,7 @@ typedef struct {
     float *v, *h, *right;           /* (4, n_v): <v> in both phases, their difference, and mu; (2, n_h): <h>; (2, n_h) */
     float *dots, *parts;            /* two for each case; (2, n_v + n_h) */
     float *down_v, *down_h;         /* the biases' gradients of minus the log-likelihood */
-    int64_t n_v, n_h, key_0, key_v, key_h, centred, settles, threads, grain;
+    int64_t n_v, n_h, key_0, key_v, key_h, centred, settles, sixteen, threads, grain;
     float keep, rate, offset_rate;
 } rbm_update;
 
@@ -99,33 +99,66 @@ INLINE float dot(const float *a, const float *b, int64_t n) {
     return (float)total;
 }
 
+static void halves_of(const rbm_update *a, half *halves) {
+    for (int p = 0; p < 2; p++) {
+        const phase *of = a->phases + p;
+        halves[p] = (half){of->along_cases, of->mean, of->share, of->n, p ? -a->rate : a->rate};
+    }
+}
+
 /* sums = sigmoid(sums + bias) for the rows of a tile, to `mean` too. */
-INLINE void activate(float *sums, int64_t n, const float *bias, float *mean, int64_t n_out, int64_t width) {
-    for (int64_t i = 0; i < n; i++, sums += TILE, mean += n_out) {
-        for (int j = 0; j < TILE; j += LANES) {
+INLINE void activate(float *sums, int64_t n, const float *bias, float *mean, int64_t n_out, int64_t width, const int tile) {
+    for (int64_t i = 0; i < n; i++, sums += tile, mean += n_out) {
+        for (int j = 0; j < tile; j += LANES) {
             floats x = *(anywhere *)(sums + j) + *(const anywhere *)(bias + j);
             SIGMOID(x, x)
             *(anywhere *)(sums + j) = x;
         }
-        copy(mean, sums, width);
+        copy_of(mean, sums, width, tile);
     }
 }
 
+/* From the sums of a tile, both phases' means of h, and these over cases. `right` gets -rate lambda and
+   rate (<h>_model - <h>_data) where the gradient is centred. */
+INLINE void means_of_h(const rbm_update *a, float *sums, int64_t column, int64_t width, const int tile) {
+    const int64_t n_h = a->n_h;
+    float near[PAIR] = {0}, total[2][PAIR] = {{0}}, *right = a->right;
+    memcpy(near, a->c + column, sizeof(float) * (size_t)width);
+    for (int p = 0; p < 2; p++) {
+        const phase *of = a->phases + p;
+        if (of->along_v) {
+            activate(sums, of->n, near, of->mean + column, n_h, width, tile);
+            sums += of->n * tile;
+        }
+        floats sum[PAIR / LANES] = {{0}};
+        for (int64_t i = 0; i < of->n; i++) {
+            const float *from = of->mean + i * n_h + column;
+            float padded[PAIR] = {0};
+            if (width < tile) from = memcpy(padded, from, sizeof(float) * (size_t)width);
+            for (int j = 0; j < tile / LANES; j++) sum[j] += of->share[i] * *(const anywhere *)(from + j * LANES);
+        }
+        memcpy(total[p], sum, sizeof total[p]);
+        memcpy(a->h + p * n_h + column, total[p], sizeof(float) * (size_t)width);
+    }
+    if (a->centred)
+        for (int64_t j = 0; j < width; j++) {
+            right[column + j] = -a->rate * a->lambda[column + j];
+            right[n_h + column + j] = a->rate * (total[1][j] - total[0][j]);
+        }
+}
+
 /* The means of h of both phases, their means over cases, and w = keep w + rate times the centred gradient, for the tiles
-   first to last of hidden units, whose weights are in the core's second cache from the first to the last use. `right`
-   gets -rate lambda and rate (<h>_model - <h>_data) where the gradient is centred. */
+   first to last of hidden units, whose weights are in the core's second cache from the first to the last use. */
 FOR_EVERY_MACHINE
 void KERNEL(means_and_step)(const rbm_update *a, int64_t first, int64_t last) {
     const phase *phases = a->phases;
-    const float *left = a->v + 2 * a->n_v;
-    float *w = a->w, *right = a->right;
+    float *w = a->w;
     const int64_t n_v = a->n_v, n_h = a->n_h;
     int64_t most = n_v < ROWS ? n_v : ROWS;
     if (phases[0].n + phases[1].n > most) most = phases[0].n + phases[1].n;
     float *table = working_memory(most), *rows = table + TABLE, *sums = rows + CHUNK * TILE;
     half halves[2];
-    for (int p = 0; p < 2; p++)
-        halves[p] = (half){phases[p].along_cases, phases[p].mean, phases[p].share, phases[p].n, p ? -a->rate : a->rate};
+    halves_of(a, halves);
     for (int64_t tile = first; tile < last; tile++) {
         int64_t column = tile * TILE, width = n_h - column < TILE ? n_h - column : TILE, n = 0;
         for (int p = 0; p < 2; p++) n += phases[p].along_v ? phases[p].n : 0;
@@ -139,43 +172,50 @@ void KERNEL(means_and_step)(const rbm_update *a, int64_t first, int64_t last) {
                 from = rows, at = TILE;
             }
             int groups = (int)((depth + 3) / 4);
-            fill_tables(from, at, groups, table);
+            fill_tables(from, at, groups, table, 0);
             if (k + 2 * CHUNK <= n_v) fetch(w + (k + CHUNK) * n_h + column, n_h, CHUNK);
             float *to = sums;
             for (int p = 0; p < 2; p++) {
                 if (!phases[p].along_v) continue;
-                add(phases[p].along_v + k / CHUNK * phases[p].n, phases[p].n, table, to, groups);
+                add(phases[p].along_v + k / CHUNK * phases[p].n, phases[p].n, table, to, groups, 0);
                 to += phases[p].n * TILE;
             }
         }
-        float near[TILE] = {0}, *to = sums, total[2][TILE] = {{0}};
-        copy(near, a->c + column, width);
-        for (int p = 0; p < 2; p++) {
-            const phase *of = phases + p;
-            if (of->along_v) {
-                activate(to, of->n, near, of->mean + column, n_h, width);
-                to += of->n * TILE;
-            }
-            floats sum[TILE / LANES] = {{0}};
-            for (int64_t i = 0; i < of->n; i++) {
-                const float *from = of->mean + i * n_h + column;
-                float padded[TILE] = {0};
-                if (width < TILE) {
-                    copy(padded, from, width);
-                    from = padded;
-                }
-                for (int j = 0; j < TILE / LANES; j++) sum[j] += of->share[i] * *(const anywhere *)(from + j * LANES);
-            }
-            memcpy(total[p], sum, sizeof total[p]);
-            copy(a->h + p * n_h + column, total[p], width);
-        }
-        if (a->centred)
-            for (int64_t j = 0; j < width; j++) {
-                right[column + j] = -a->rate * a->lambda[column + j];
-                right[n_h + column + j] = a->rate * (total[1][j] - total[0][j]);
-            }
-        step_tile(w, a->keep, n_v, n_h, halves, 2, left, right, a->centred ? 2 : 0, column, table);
+        means_of_h(a, sums, column, width, TILE);
+        step_tile(w, a->keep, n_v, n_h, halves, 2, a->v + 2 * n_v, a->right, a->centred ? 2 : 0, column, table);
     }
+}
+
+/* The same for tiles of 64 hidden units, by sums in 16 bits. */
+FOR_EVERY_MACHINE
+void KERNEL(means_and_step_16)(const rbm_update *a, int64_t first, int64_t last) {
+    const int64_t n_v = a->n_v, n_h = a->n_h;
+    const bits_product product = {0, a->w, 0, 0, n_v, n_h, n_h, 0};
+    span spans[2];
+    half halves[2];
+    int64_t n = 0, most = n_v < ROWS ? n_v : ROWS;
+    int n_spans = 0;
+    for (int p = 0; p < 2; p++)
+        if (a->phases[p].along_v) {
+            spans[n_spans++] = (span){a->phases[p].along_v, a->phases[p].n, 0, a->phases[p].n};
+            n += a->phases[p].n;
+        }
+    halves_of(a, halves);
+    for (int p = 0; p < 2; p++) halves[p].factor *= a->phases[p].share[0]; /* all are the same */
+    room of = make_room(n > most ? n : most, 2 * n);
+    for (int64_t tile = first; tile < last; tile++) {
+        int64_t column = tile * PAIR, width = n_h - column < PAIR ? n_h - column : PAIR;
+        tile_of_product(&product, spans, n_spans, column, of, of.rest);
+        means_of_h(a, of.rest, column, width, PAIR);
+        step_tile_16(a->w, a->keep, n_v, n_h, halves, a->v + 2 * n_v, a->right, a->centred ? 2 : 0, column, of);
+    }
+}
+
+/* Products of bits and w, in the precision of the update, over threads. */
+static void multiply(const rbm_update *a, const bits_product *product) {
+    int64_t wide = a->sixteen ? PAIR : TILE, tiles = (product->n_out + wide - 1) / wide;
+    kernel run = a->sixteen ? (kernel)KERNEL(bits_product_16) : (kernel)KERNEL(bits_product);
+    share(a, run, product, tiles, product->n * product->n_in * (wide / TILE));
 }
 
 /* The data's means of h, and h drawn from them into the chains. */
@@ -183,7 +223,7 @@ static void start_at_data(const rbm_update *a) {
     phase *of = a->phases;
     int64_t n = of->n, n_v = a->n_v, n_h = a->n_h;
     bits_product product = {of->along_v, a->w, a->inputs, n, n_v, n_h, n_h, 0};
-    share(a, (kernel)KERNEL(bits_product), &product, (n_h + TILE - 1) / TILE, n * n_v);
+    multiply(a, &product);
     sigmoid_bernoulli draw = {a->inputs, a->c, of->mean, a->chain, n * n_h, n_h, a->key_0};
     share(a, (kernel)KERNEL(sigmoid_bernoulli), &draw, (n * n_h + BLOCK - 1) / BLOCK, BLOCK);
     of->along_v = 0; /* its means are there */
@@ -216,7 +256,7 @@ static int draw_v(const rbm_update *a) {
     share(a, (kernel)KERNEL(pack), &of_h, chunks, CHUNK * n_h);
     if (other) return 0;
     bits_product product = {a->words, a->w, a->inputs, n, n_h, n_v, n_h, 1};
-    share(a, (kernel)KERNEL(bits_product), &product, (n_v + TILE - 1) / TILE, n * n_h);
+    multiply(a, &product);
     sigmoid_bernoulli draw = {a->inputs, a->b, a->mean_v, to->v, n * n_v, n_v, a->key_v};
     share(a, (kernel)KERNEL(sigmoid_bernoulli), &draw, (n * n_v + BLOCK - 1) / BLOCK, BLOCK);
     pack of_v = {to->v, to->along_v, to->along_cases, &other, n, n_v};
@@ -264,7 +304,8 @@ int KERNEL(rbm_update)(const rbm_update *a) {
     share(a, (kernel)KERNEL(means_of_v), a, 2, n * n_v / 2);
     for (int64_t i = 0; i < n_v; i++) a->v[2 * n_v + i] = a->v[i] - a->v[n_v + i];
     memcpy(a->v + 3 * n_v, a->mu, sizeof(float) * (size_t)n_v);
-    share(a, (kernel)KERNEL(means_and_step), a, (n_h + TILE - 1) / TILE, 2 * n * n_v);
+    if (a->sixteen) share(a, (kernel)KERNEL(means_and_step_16), a, (n_h + PAIR - 1) / PAIR, 4 * n * n_v);
+    else share(a, (kernel)KERNEL(means_and_step), a, (n_h + TILE - 1) / TILE, 2 * n * n_v);
     if (a->centred) share(a, (kernel)KERNEL(shifts), a, 2, n * (n_v + n_h) / 2);
     biases(a);
     if (a->next) {

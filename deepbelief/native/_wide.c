@@ -12,6 +12,7 @@
 #pragma GCC target("arch=x86-64-v4")
 #include "_draws.c"
 #include "_products.c"
+#include "_sixteen.c"
 #include "_update.c"
 #pragma GCC pop_options
 #endif

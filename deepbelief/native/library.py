@@ -27,7 +27,7 @@ if hasattr(os, "register_at_fork"):
 _POINTER, _INTEGER, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 SHARED = (  # between threads
     *("bernoulli", "sigmoid_bernoulli", "softplus_change", "bernoulli_log_prob"),
-    *("pack", "bits_product", "bits_step"),
+    *("pack", "bits_product", "bits_product_16", "bits_step"),
 )
 DIRECT: dict[str, tuple[Any, list[Any]]] = {  # by this thread: what comes back, and what goes in
     "pack_rows": (_FLAG, [_POINTER, _INTEGER, _INTEGER, _INTEGER, _POINTER]),

@@ -15,6 +15,7 @@ from torch import Tensor
 from deepbelief.native.library import Kernels, library, over_threads, record
 
 TILE = 32  # columns, and bits of a word
+PAIR = 2 * TILE  # columns of 16 bits
 FEWEST = 24  # cases; below, the tables cost more than they save
 SMALLEST = 1 << 21  # products of numbers; below, a dense product takes no longer than the call
 COST = 32  # products in the time of one drawn element
@@ -24,8 +25,12 @@ _Half = record("Half", "bits right share", "n_cases", "factor")
 
 
 def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
-    """``x @ w`` where all of `x` is 0 or 1: (..., n_in), (n_in, n_out) -> (..., n_out); None where it is not."""
-    kernels = kernels_for(x, w)  # first: what a tracer stands in for has no sizes to compare
+    """``x @ w`` where all of `x` is 0 or 1: (..., n_in), (n_in, n_out) -> (..., n_out); None where it is not.
+
+    Under autocast to bfloat16 by sums of 16-bit integers, which err less than bfloat16 and stay float32.
+    """
+    sixteen = in_sixteen_bits()
+    kernels = kernels_for(x, w, mixed=sixteen)  # first: what a tracer stands in for has no sizes to compare
     if kernels is None or w.ndim != 2 or x.numel() * w.shape[1] < SMALLEST or x.shape[-1] != w.shape[0]:
         return None
     n_in, n_out = w.shape
@@ -42,7 +47,10 @@ def bits_product(x: Tensor, w: Tensor) -> Tensor | None:
     out = x.new_empty((*x.shape[:-1], n_out))
     stride = w.stride(1 if turned else 0)
     arguments = _Product(bits.data_ptr(), w.data_ptr(), out.data_ptr(), n, n_in, n_out, stride, int(turned))
-    over_threads("bits_product", arguments, -(-n_out // TILE), n * n_in * TILE // COST)
+    if sixteen:
+        over_threads("bits_product_16", arguments, -(-n_out // PAIR), n * n_in * PAIR // COST)
+    else:
+        over_threads("bits_product", arguments, -(-n_out // TILE), n * n_in * TILE // COST)
     return out
 
 
@@ -75,9 +83,17 @@ def bits_step(
     return True
 
 
-def kernels_for(*tensors: Tensor) -> Kernels | None:
-    """The kernels if the memory of these tensors can be read as it is; None for other types, tracers and transforms."""
-    if torch.is_autocast_enabled("cpu") or torch._C._get_tracing_state() is not None:
+def in_sixteen_bits() -> bool:
+    """Whether products may be taken in 16 bits: under autocast to bfloat16."""
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+
+
+def kernels_for(*tensors: Tensor, mixed: bool = False) -> Kernels | None:
+    """The kernels if the memory of these tensors can be read as it is; None for other types, tracers and transforms.
+
+    And None under autocast, unless the caller works in `mixed` precision.
+    """
+    if (torch.is_autocast_enabled("cpu") and not mixed) or torch._C._get_tracing_state() is not None:
         return None
     if torch._C._functorch.peek_interpreter_stack() is not None or not all(map(_is_plain, tensors)):
         return None

@@ -24,7 +24,7 @@ _Update = library.record(
     "Update",
     "parallel phases w b c mu lambda decay_v decay_h chain next inputs words mean_v error "
     "v h right dots parts down_v down_h",
-    "n_v n_h key_0 key_v key_h centred settles threads grain",
+    "n_v n_h key_0 key_v key_h centred settles sixteen threads grain",
     "keep rate offset_rate",
 )
 
@@ -46,7 +46,8 @@ class Parts:
 class Rule:
     """How an update goes: ``w = keep w + rate dW``, with the decay's part of the biases' gradients, if there is one.
 
-    With an `offset_rate` the biases step and the offsets move in the same call.
+    With an `offset_rate` the biases step and the offsets move in the same call. Cases of equal
+    shares may be multiplied in `sixteen` bits, where both phases have as many.
     """
 
     rate: float
@@ -54,6 +55,7 @@ class Rule:
     centred: bool
     decays: tuple[Tensor, Tensor] | None = None
     offset_rate: float | None = None
+    sixteen: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def serves(parts: Parts, v: Tensor, share: Tensor) -> bool:
     Not where shapes do not fit: the general update then says what is wrong, which the kernel could not.
     """
     read = [*parts.all(), v, share]
-    if kernels_for(*read) is None or not all(x.is_contiguous() for x in read):
+    if kernels_for(*read, mixed=True) is None or not all(x.is_contiguous() for x in read):
         return False
     if v.ndim != 2 or v.shape[1] != parts.w.shape[0] or share.shape != v.shape[:1]:
         return False
@@ -182,10 +184,12 @@ def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chai
     decays = (None, None) if rule.decays is None else [x.data_ptr() for x in rule.decays]
     moved = [x.data_ptr() for x in parts.all()]
     room_for = (*drawing, *(place[name] for name in ("v", "h", "right", "dots", "parts", "down_v", "down_h")))
-    flags = (int(rule.centred), int(rule.offset_rate is not None), library.usable_threads(), library.GRAIN)
+    sixteen = rule.sixteen and data.v.shape[0] == m
+    flags = (int(rule.centred), int(rule.offset_rate is not None), int(sixteen))
+    threads = (library.usable_threads(), library.GRAIN)
     arguments = _Update(
         *(library.team(), ctypes.addressof(phases), *moved, *decays, *room_for),
-        *(n_v, n_h, *keys, *flags, rule.keep, rule.rate, rule.offset_rate or 0.0),
+        *(n_v, n_h, *keys, *flags, *threads, rule.keep, rule.rate, rule.offset_rate or 0.0),
     )
     if not kernels.rbm_update(ctypes.addressof(arguments)):
         return None

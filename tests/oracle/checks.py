@@ -6,7 +6,7 @@ The tests ask that they are fine; the tests with planted bugs ask that they are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -72,9 +72,14 @@ def annealing_is_unbiased(rbm: RBM, n: int, generator: torch.Generator, *, rever
     return means_p_value(weights.exp(), 1.0)
 
 
-def make_context(generator: torch.Generator, *, progress: float = 0.0) -> StepContext:
+def make_context(
+    generator: torch.Generator,
+    *,
+    progress: float = 0.0,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> StepContext:
     """What the loop would lend for one step of one process."""
-    return StepContext(0, 0, progress, generator, average=lambda tensors: None, autocast=nullcontext)
+    return StepContext(0, 0, progress, generator, average=lambda tensors: None, autocast=autocast)
 
 
 def library_gradient(rbm: RBM, batch: Batch, negative: NegativePhase, **options: Any) -> dict[str, Tensor]:

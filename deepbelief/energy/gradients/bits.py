@@ -8,9 +8,11 @@ calls of a microsecond or two.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from deepbelief.energy.gradients import bits_on_gpu
@@ -21,6 +23,7 @@ from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.rbm import RBM
 from deepbelief.native.draws import new_key
+from deepbelief.native.products import in_sixteen_bits
 from deepbelief.native.rbm_update import (
     Cases,
     Chains,
@@ -79,9 +82,8 @@ def update_of_bits(
     data = cases(batch.x, share, rbm.hidden.size)
     if data is None:
         return None
-    # before the weights move
-    decays = (rbm.weight.mv(offsets[1]).mul_(l2), rbm.weight.T.mv(offsets[0]).mul_(l2)) if centred and l2 else None
-    rule = Rule(rate, 1 - rate * l2, centred, decays, offset_rate)
+    decays = _decays(parts, l2) if centred and l2 else None  # before the weights move
+    rule = Rule(rate, 1 - rate * l2, centred, decays, offset_rate, in_sixteen_bits() and batch.weight is None)
     if isinstance(negative, PersistentChains):
         return UpdateOfBits(_with_chains(rbm, negative, parts, data, rule, generator), {})
     assert isinstance(negative, ContrastiveDivergence)
@@ -122,6 +124,12 @@ def _from_data(rbm: RBM, parts: Parts, data: Cases, rule: Rule, generator: Gener
     change = rbm_update(parts, data, room(v, data.share, rbm.hidden.size), rule, chains)
     assert change is not None  # draws are bits
     return change
+
+
+def _decays(parts: Parts, l2: float) -> tuple[Tensor, Tensor]:
+    """What the weights' decay adds to the biases' gradients, where the weights are centred; in float32 always."""
+    with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext():
+        return parts.w.mv(parts.offsets[1]).mul_(l2), parts.w.T.mv(parts.offsets[0]).mul_(l2)
 
 
 def _bits(v: Tensor, share: Tensor, rbm: RBM) -> Cases:
