@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from _measure import bf16_in_hardware, interleaved, parser, print_table, ratio, set_up
@@ -28,6 +29,7 @@ BATCHES = 10
 LIMIT = "limit: five bare products"
 LIMIT_ONEDNN = "the same products by oneDNN"
 LIMIT_BF16 = "the same products in bf16"
+PEER_BF16 = "PyTorch by hand, tuned, bf16, CD-1"
 Way = Callable[[], object]
 
 
@@ -64,8 +66,9 @@ def by_onednn(n_visible: int, n_hidden: int, batch: int) -> Way:
     return run
 
 
-def ours(learning: str, n_visible: int, n_hidden: int, batch: int) -> Way:
+def ours(learning: str, n_visible: int, n_hidden: int, batch: int, precision: str = "fp32") -> Way:
     """The library's procedure as the loop calls it."""
+    autocast = partial(torch.autocast, "cpu", torch.bfloat16) if precision == "bf16" else nullcontext
     data, generator = rows(n_visible, batch), make_generator(1)
     rbm = RBM(n_visible, n_hidden, generator=generator)
     rule = make_procedure(rbm, LearningSettings(learning=learning, n_chains=batch, epochs=1, learning_rate=0.05))
@@ -73,7 +76,7 @@ def ours(learning: str, n_visible: int, n_hidden: int, batch: int) -> Way:
 
     def run() -> None:
         for step, x in enumerate(data):
-            rule.step(Batch(x), StepContext(step, 0, 0.5, generator, lambda tensors: None, nullcontext))
+            rule.step(Batch(x), StepContext(step, 0, 0.5, generator, lambda tensors: None, autocast))
 
     return run
 
@@ -150,11 +153,13 @@ def ways(shape: tuple[int, int, int]) -> dict[str, Way]:
     """All that can be measured here."""
     others: dict[str, Way] = {LIMIT_ONEDNN: by_onednn(*shape)} if onednn_is_quicker() else {}
     if bf16_in_hardware():
-        others |= {LIMIT_BF16: bare(*shape, torch.bfloat16), "PyTorch by hand, tuned, bf16, CD-1": tuned_bf16(*shape)}
+        others |= {LIMIT_BF16: bare(*shape, torch.bfloat16), PEER_BF16: tuned_bf16(*shape)}
     return {
         LIMIT: bare(*shape),
         "deepbelief PCD-1": ours("pcd", *shape),
         "deepbelief CD-1": ours("cd", *shape),
+        "deepbelief PCD-1, precision bf16": ours("pcd", *shape, precision="bf16"),
+        "deepbelief CD-1, precision bf16": ours("cd", *shape, precision="bf16"),
         **others,
         "PyTorch by hand, tuned, CD-1": tuned_torch(*shape),
         "PyTorch by hand, plain, CD-1": plain_torch(*shape),
@@ -172,8 +177,11 @@ def main() -> None:
         limits = [name for name in (LIMIT_ONEDNN, LIMIT_BF16) if name in seconds]
         for limit in limits:
             print(f"  deepbelief PCD-1 takes {ratio(seconds, 'deepbelief PCD-1', limit):.2f} times {limit}")
-        for peer in [peer for peer in list(seconds)[3:] if peer not in limits]:
+        for peer in [peer for peer in seconds if peer not in [LIMIT, *limits] and not peer.startswith("deepbelief")]:
             print(f"  {peer} takes {ratio(seconds, peer, 'deepbelief PCD-1'):.1f} times deepbelief PCD-1")
+        if PEER_BF16 in seconds:
+            own = "deepbelief CD-1, precision bf16"
+            print(f"  {PEER_BF16} takes {ratio(seconds, PEER_BF16, own):.2f} times {own}")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ INLINE void activate(float *sums, int64_t n, const float *bias, float *mean, int
 INLINE void means_of_h(const rbm_update *a, float *sums, int64_t column, int64_t width, const int tile) {
     const int64_t n_h = a->n_h;
     float near[PAIR] = {0}, total[2][PAIR] = {{0}}, *right = a->right;
-    memcpy(near, a->c + column, sizeof(float) * (size_t)width);
+    memcpy(near, a->c + column, BYTES(width));
     for (int p = 0; p < 2; p++) {
         const phase *of = a->phases + p;
         if (of->along_v) {
@@ -201,10 +201,10 @@ void KERNEL(means_and_step_16)(const rbm_update *a, int64_t first, int64_t last)
             n += a->phases[p].n;
         }
     halves_of(a, halves);
-    for (int p = 0; p < 2; p++) halves[p].factor *= a->phases[p].share[0]; /* all are the same */
+    halves[0].factor *= a->phases[0].share[0]; /* all are the same */
     room of = make_room(n > most ? n : most, 2 * n);
     for (int64_t tile = first; tile < last; tile++) {
-        int64_t column = tile * PAIR, width = n_h - column < PAIR ? n_h - column : PAIR;
+        int64_t column = tile * PAIR, width = WIDTH(n_h, column);
         tile_of_product(&product, spans, n_spans, column, of, of.rest);
         means_of_h(a, of.rest, column, width, PAIR);
         step_tile_16(a->w, a->keep, n_v, n_h, halves, a->v + 2 * n_v, a->right, a->centred ? 2 : 0, column, of);

@@ -1,11 +1,12 @@
-"""Products of bits in 16 bits: each rounding within its unit, nothing beyond 16 bits, small means not lost, and the law."""
+"""Products of bits in 16 bits: rounded within a unit, never beyond 16 bits, small means not lost, and the law kept."""
 
 from __future__ import annotations
 
 import copy
 import math
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -33,7 +34,8 @@ from tests.oracle.pvalues import FALSE_ALARM
 from tests.oracle.zoo import tiny_rbm
 
 pytestmark = [pytest.mark.usefixtures("small_ones_too"), built]
-DEPTH, LARGEST, MOST_CASES = 512, 32767 - 256 - 8, 128  # as in _sixteen.c
+DEPTH, LARGEST = 512, 32767 - 256 - 8  # as in _sixteen.c
+Kind = Literal["pcd", "cd"]
 SHAPES = [(8, 33, 250), (100, 784, 37), (31, 64, 64), (9, 1100, 70), (1100, 40, 3), (64, 31, 130)]
 
 
@@ -141,7 +143,7 @@ def test_wider_vectors_make_the_same_sums(shape: tuple[int, int, int]) -> None:
         assert torch.equal(a, b)
 
 
-def learning(kind: str, n: int, **options: Any) -> LikelihoodLearning:
+def learning(kind: Kind, n: int, **options: Any) -> LikelihoodLearning:
     """A rule for 83 units and 70 hidden ones, started."""
     rbm = RBM(83, 70, weight_std=0.3, generator=make_generator(0))
     rbm.match_data(bits(n, 83))
@@ -158,9 +160,9 @@ UPDATES: list[dict[str, Any]] = [{}, {"centred": False}, {"l2": 0.5}, {"l2": 0.5
 @pytest.mark.parametrize("options", UPDATES)
 @pytest.mark.parametrize("n", [45, 300])
 def test_a_step_goes_along_the_gradient_of_its_own_draws(
-    kind: str, options: dict[str, Any], n: int, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, options: dict[str, Any], n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In double precision from the states that were drawn; what 16 bits round is a tenth of a per cent of a gradient."""
+    """In double precision, from the states that were drawn; what 16 bits round off is a hundredth of a gradient."""
     rule, x, seen = learning(kind, n, **options), bits(n, 83), []
     rbm, original = rule.rbm, bits_file.rbm_update
 
@@ -211,24 +213,25 @@ def test_means_below_a_level_are_not_lost(kind: str) -> None:
 def test_unequal_shares_are_multiplied_in_float32(why: str) -> None:
     weight = torch.rand(100, generator=make_generator(5)) if why == "weights" else None
     found = []
-    for autocast in ({}, {"autocast": bf16}):
+    for autocast in (nullcontext, bf16):
         rbm, generator = RBM(83, 70, weight_std=0.3, generator=make_generator(0)), make_generator(1)
         rule = make_procedure(rbm, LearningSettings(n_chains=100 if weight is not None else 83, l2=0.1))
         rule.start(Batch(bits(100, 83)), generator)
-        rule.step(Batch(bits(100, 83), weight=weight), make_context(generator, **autocast))
+        rule.step(Batch(bits(100, 83), weight=weight), make_context(generator, autocast=autocast))
         found.append(state_to_bytes({"rbm": rbm.state_dict(), "rule": rule.state_dict()}))
     assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("kind", ["pcd", "cd"])
-def test_chains_keep_the_law(kind: str, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
+def test_chains_keep_the_law(kind: Kind, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
     monkeypatch.setattr(library, "SMALLEST", 1)
     rbm = tiny_rbm("bernoulli", "bernoulli", generator)
     joint = Joint.of(rbm)
     twin, draws = copy.deepcopy(rbm).float(), joint.halves(joint.draw(200_000, generator).float())
     v, h = (half.contiguous() for half in draws)
     negative = PersistentChains(len(h)) if kind == "pcd" else ContrastiveDivergence(1)
-    rule, model = LikelihoodLearning(twin, negative, learning_rate=0), []
+    model: list[Tensor] = []
+    rule = LikelihoodLearning(twin, negative, learning_rate=0)
     rule.start(Batch(v), generator)
     original = bits_file.rbm_update
 
@@ -254,7 +257,7 @@ def test_chains_keep_the_law(kind: str, monkeypatch: pytest.MonkeyPatch, generat
 
 @pytest.mark.parametrize("kind", ["pcd", "cd"])
 def test_a_training_is_the_same_for_any_threads_and_resumes_bit_for_bit(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = bits(200, 83)
 
