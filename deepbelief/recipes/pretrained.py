@@ -14,6 +14,7 @@ from deepbelief.data.sets import DataSet
 from deepbelief.data.source import make_source
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.errors import StorageError
+from deepbelief.protocols import BatchSource
 from deepbelief.recipes.recipe import Options
 from deepbelief.rng import make_generator
 from deepbelief.storage import load_model, save_model
@@ -88,6 +89,22 @@ def fine_tune(
 ) -> None:
     """Back-propagation of `net` on all labels, or on those of `rows`; resumable."""
     x, y = (data.x, data.y) if rows is None or data.y is None else (data.x[rows], data.y[rows])
+    source = make_source(x, y, scale=data.scale, batch_size=batch_size, seed=options.seed)
+    rule = SupervisedProcedure(net, **procedure)  # type: ignore[arg-type]
+    learn(rule, source, options, name=name, epochs=epochs, averaging=averaging, precision=precision)
+
+
+def learn(
+    rule: SupervisedProcedure,
+    source: BatchSource,
+    options: Options,
+    *,
+    name: str,
+    epochs: int,
+    averaging: float | None = None,
+    precision: str = "fp32",
+) -> None:
+    """Train a network by its rule, with checkpoints in the part `name`; resumable."""
     folder = options.folder(name) / "checkpoint"
     trainer = Trainer(
         epochs=options.epochs(epochs),
@@ -97,10 +114,8 @@ def fine_tune(
         averaging=averaging,
         **options.trainer(precision=precision),
     )
-    source = make_source(x, y, scale=data.scale, batch_size=batch_size, seed=options.seed)
-    resume = folder if options.resume and folder.exists() else None
-    trainer.fit(SupervisedProcedure(net, **procedure), source, resume_from=resume)  # type: ignore[arg-type]
-    net.eval()
+    trainer.fit(rule, source, resume_from=folder if options.resume and folder.exists() else None)
+    rule.module.eval()
 
 
 def on_test_images(net: nn.Module, options: Options, name: str) -> Result:
