@@ -58,6 +58,11 @@ binarization, tied, watch
         Above 0, half of the labels' loss is that of cases moved by so much in every input, the way that hurts
         (Goodfellow et al. 2015); in the units that the network sees, [0, 1] or standard deviations. In up-down it needs
         `discriminative`.
+    virtual_adversarial, information : float
+        With a radius above 0 all cases fine-tune, labelled or not: they keep their answers where they are moved so far
+        (L2, in the units that the network sees) in the way that changes most (Miyato et al. 2018), and their answers
+        tell classes apart, weighed by `information` (0 where classes are far from equally frequent). Epochs then pass
+        over all cases. A fifth of a case's length is a radius to begin with: 2 for MNIST in [0, 1].
     early_stopping, patience, validation_fraction
         Hold out a share of the labelled cases, stop when their loss has not improved for `patience` epochs, and keep
         the best weights.
@@ -111,6 +116,8 @@ binarization, tied, watch
         weight_decay: float = 0.0,
         max_norm: float | None = None,
         adversarial: float = 0.0,
+        virtual_adversarial: float = 0.0,
+        information: float = 0.3,
         early_stopping: bool = False,
         patience: int = 10,
         validation_fraction: float = 0.1,
@@ -146,6 +153,7 @@ binarization, tied, watch
         self.fine_tune_schedule, self.optimizer = fine_tune_schedule, optimizer
         self.dropout, self.input_dropout = dropout, input_dropout
         self.weight_decay, self.max_norm, self.adversarial = weight_decay, max_norm, adversarial
+        self.virtual_adversarial, self.information = virtual_adversarial, information
         self.early_stopping, self.patience = early_stopping, patience
         self.validation_fraction, self.label_in_top = validation_fraction, label_in_top
         self.visible, self.hidden, self.n_values = visible, hidden, n_values

@@ -40,8 +40,10 @@ from deepbelief.estimators.up_down import tune_up_down, tunes_up_down
 from deepbelief.rng import make_generator
 from deepbelief.training.callbacks import Callback, EarlyStopping, Watch
 from deepbelief.training.checkpoint import LATEST
+from deepbelief.training.semi_supervised import VirtualAdversarialProcedure
 from deepbelief.training.supervised import SupervisedProcedure
 from deepbelief.training.trainer import Trainer
+from deepbelief.types import Batch
 
 Array = NDArray[Any]
 OUTPUT_STREAM = 106
@@ -108,7 +110,7 @@ class Supervised:
             network = generative = tuned
         elif is_fine_tuned(self):
             network = self._unrolled(dbn, n_outputs, seed)
-            plan = {"loss": loss, "seed": seed, "folder": beside, "resume": resume}
+            plan = {"loss": loss, "seed": seed, "folder": beside, "resume": resume, "more": more}
             self.fine_tune_history_ = fine_tune(self, network, columns, x, target, weight, **plan)
         self._seed, self.module_, self.dbn_ = seed, network, generative
         self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
@@ -153,20 +155,31 @@ def check_fine_tuning(estimator: Any) -> None:
     EarlyStopping("validation_loss", estimator.patience)
     for rate in ("dropout", "input_dropout"):
         check_range(rate, getattr(estimator, rate), low=0, high=1)
-    _back_propagation(estimator, nn.Linear(1, 1), "cross_entropy")
+    SupervisedProcedure(nn.Linear(1, 1), **_back_propagation(estimator))
+    check_range("virtual_adversarial", getattr(estimator, "virtual_adversarial", 0.0), low=0)
+    if _learns_moved(estimator):
+        _moved(estimator, nn.Linear(1, 1), Batch(torch.zeros(1, 1), torch.zeros(1, dtype=torch.long)))
 
 
-def _back_propagation(estimator: Any, net: nn.Module, loss: str) -> SupervisedProcedure:
-    return SupervisedProcedure(
-        net,
-        loss=loss,
-        optimizer=estimator.optimizer,
-        learning_rate=estimator.fine_tune_learning_rate,
-        schedule=estimator.fine_tune_schedule,
-        weight_decay=estimator.weight_decay,
-        max_norm=estimator.max_norm,
-        adversarial=estimator.adversarial,
-    )
+def _back_propagation(estimator: Any) -> dict[str, Any]:
+    return {
+        "optimizer": estimator.optimizer,
+        "learning_rate": estimator.fine_tune_learning_rate,
+        "schedule": estimator.fine_tune_schedule,
+        "weight_decay": estimator.weight_decay,
+        "max_norm": estimator.max_norm,
+        "adversarial": estimator.adversarial,
+    }
+
+
+def _learns_moved(estimator: Any) -> bool:
+    """Whether all cases teach, labelled or not, by being moved; not all estimators can."""
+    return getattr(estimator, "virtual_adversarial", 0.0) > 0
+
+
+def _moved(estimator: Any, net: nn.Module, labelled: Batch) -> VirtualAdversarialProcedure:
+    options = {"radius": estimator.virtual_adversarial, "information": estimator.information}
+    return VirtualAdversarialProcedure(net, labelled, **options, **_back_propagation(estimator))
 
 
 def fine_tune(
@@ -181,15 +194,27 @@ def fine_tune(
     seed: int,
     folder: Path | None,
     resume: bool,
+    more: Any = None,
 ) -> list[dict[str, Any]]:
-    """Back-propagation of `net` on `x` and `target` with the estimator's settings, in place; returns the history."""
+    """Back-propagation of `net` on `x` and `target` with the estimator's settings, in place; returns the history.
+
+    `more` are cases without labels, for estimators that learn from these too.
+    """
     labels = torch.from_numpy(target) if loss == "cross_entropy" else None
     fraction = estimator.validation_fraction if estimator.early_stopping else 0
     kept, held = split_off(x.shape[0], fraction, seed, labels)
-    procedure = _back_propagation(estimator, net, loss)
-    size = _batch_size(estimator, len(target[kept]))
-    of_kept = None if weight is None else weight[kept]
-    source = source_of(estimator, columns, part_of(x, kept), target[kept], of_kept, seed=seed, batch_size=size)
+    of_kept, size = None if weight is None else weight[kept], _batch_size(estimator, len(target[kept]))
+    taught = part_of(x, kept), target[kept], of_kept
+    if _learns_moved(estimator):
+        whole = source_of(estimator, columns, *taught, seed=seed, batch_size=len(target[kept]))
+        labelled = next(iter(whole.batches(0, generator=make_generator(seed))))
+        rows, weights = stacked(taught[0], of_kept, more)
+        size = _batch_size(estimator, rows.shape[0])
+        procedure: SupervisedProcedure = _moved(estimator, net, labelled)
+        source = source_of(estimator, columns, rows, None, weights, seed=seed, batch_size=size)
+    else:
+        procedure = SupervisedProcedure(net, loss=loss, **_back_propagation(estimator))
+        source = source_of(estimator, columns, *taught, seed=seed, batch_size=size)
     callbacks: list[Callback] = []
     if held is not None:
         of_held = None if weight is None else weight[held]

@@ -52,6 +52,11 @@ def check_fine_tuning(estimator: Any) -> None:
         not (estimator.early_stopping or estimator.dropout or estimator.input_dropout),
         'early_stopping and dropout belong to fine_tuning="backpropagation". Got them with "up_down". Leave them out.',
     )
+    check(
+        not getattr(estimator, "virtual_adversarial", 0.0),
+        'virtual_adversarial must be 0 with fine_tuning="up_down", which learns from all cases as it is. '
+        f"Got virtual_adversarial={getattr(estimator, 'virtual_adversarial', 0.0)}. Leave it out.",
+    )
 
 
 def check_unlabelled_tuning(estimator: Any) -> None:

@@ -1,11 +1,13 @@
 """A DBN with 100 and 1,000 labels on MNIST: learn from all images, then from the few labels.
 
-Once the labels spread over the graph of the DBN's codes, and the spread labels teach the DBN by back-propagation; what it
-has learned makes better codes, over which the labels spread once more. And once the DBN learns the few labels and, on all
-images, to keep its answers where an image is moved a little (virtual adversarial training).
+Once the labels spread over the graph of the DBN's codes, and the spread labels teach the DBN by back-propagation; what
+it has learned makes better codes, over which the labels spread once more. And once the DBN learns the few labels and,
+on all images, to keep its answers where an image is moved a little (virtual adversarial training).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,12 +28,12 @@ STEPS_ALONE = 1200  # of 50 labelled cases, when only they teach
 EPOCHS_SPREAD = 10  # in each round
 ROUNDS = 3
 # Virtual adversarial training; chosen with seed 0 by labels of 10,000 training images, which did not teach
-MOVED = {"radius": 2.0, "information": 1.0, "learning_rate": 1e-3, "schedule": "cosine"}
+MOVED: dict[str, Any] = {"radius": 2.0, "information": 1.0, "learning_rate": 1e-3, "schedule": "cosine"}
 EPOCHS_MOVED, AVERAGING = 30, 0.998
 
 
 def reproduce(options: Options) -> list[Result]:
-    """Test error for each number of labels: fine-tuned on them alone, on labels spread to all images, and on moved ones."""
+    """Test error for each number of labels: by them alone, by labels spread to all images, and by moved images."""
     dbn, train = pretrained(options), options.load("train")
     codes = _codes(dbn, train)
     results = []

@@ -69,7 +69,7 @@ class VirtualAdversarialProcedure(SupervisedProcedure):
         super().__init__(module, **options)
         if isinstance(self.optimizer, torch.optim.LBFGS) or self.adversarial or self.loss != "cross_entropy":
             raise InvalidArgumentError(
-                "virtual adversarial training takes loss='cross_entropy', adversarial=0 and an optimizer 'adam' or 'sgd'. "
+                "virtual adversarial training needs loss='cross_entropy', adversarial=0 and no line search. "
                 f"Got loss={self.loss!r}, optimizer={options.get('optimizer', 'adam')!r}, "
                 f"adversarial={self.adversarial}. Leave them as they are by default."
             )

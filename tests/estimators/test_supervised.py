@@ -53,6 +53,51 @@ def test_cases_without_labels_help_those_with_few() -> None:
         assert helped.score(X[test], Y[test]) > alone.score(X[test], Y[test])
 
 
+def test_cases_without_labels_help_more_where_they_are_moved() -> None:
+    """The same 50 labels and pre-training; about half of the errors are left."""
+    for seed in range(3):
+        order = np.random.RandomState(seed).permutation(len(X))
+        some, more, test = order[:50], order[50:1300], order[1300:]
+        model = DeepBeliefClassifier((200,), pretrain_epochs=20, random_state=seed)
+        errors = []
+        for settings in ({}, {"virtual_adversarial": 0.7, "fine_tune_epochs": 40}):
+            fitted = clone(model).set_params(**settings).fit(X[some], Y[some], X_unlabeled=X[more])
+            errors.append(1 - fitted.score(X[test], Y[test]))
+        assert errors[1] < 0.8 * errors[0]
+    assert set(fitted.fine_tune_history_[-1]) >= {"labels_loss", "divergence", "information"}
+
+
+MOVED: dict[str, Any] = {**QUICK, "virtual_adversarial": 0.7}
+
+
+def test_moved_cases_take_weights_held_out_labels_and_standardized_columns() -> None:
+    few, weight = slice(0, 200), np.where(Y[:200] == 3, 0.0, 1.0)
+    model = DeepBeliefClassifier((30,), **MOVED, early_stopping=True)
+    model.fit(X[few], Y[few], sample_weight=weight, X_unlabeled=X[200:600])
+    assert "validation_loss" in model.fine_tune_history_[-1]
+    alone = DeepBeliefClassifier((30,), **{**MOVED, "pretrain_epochs": 0}).fit(50 * X[few] - 3, Y[few])
+    assert alone.mean_ is not None
+    assert alone.score(50 * X[few] - 3, Y[few]) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"virtual_adversarial": -1.0}, "virtual_adversarial must be"),
+        ({"virtual_adversarial": 1.0, "information": -1.0}, "information must be"),
+        ({"virtual_adversarial": 1.0, "optimizer": "lbfgs"}, "optimizer='lbfgs'"),
+        ({"virtual_adversarial": 1.0, "adversarial": 0.1}, "adversarial=0.1"),
+        ({"virtual_adversarial": 1.0, "fine_tuning": "up_down", "label_in_top": True}, "virtual_adversarial must be 0"),
+    ],
+)
+def test_what_does_not_go_with_moved_cases_is_said_before_any_layer_learns(
+    settings: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "fit", lambda *arguments, **options: pytest.fail("it learned"))
+    with pytest.raises(InvalidArgumentError, match=sentence):
+        DeepBeliefClassifier((4,), **settings).fit(X[:50], Y[:50])
+
+
 @pytest.mark.parametrize("labels", [["b", "a", "c"], [-1, 5, 3], [True, False], [2.0, 1.0, 7.0]])
 def test_labels_of_any_type(labels: list[Any]) -> None:
     y = np.array(labels)[np.arange(60) % len(labels)]
@@ -154,9 +199,10 @@ def test_pipeline_grid_and_pandas_output() -> None:
     assert few.best_score_ > 0.5
 
 
-@pytest.mark.parametrize("stage", ["LikelihoodLearning", "SupervisedProcedure"])
+@pytest.mark.parametrize("stage", ["LikelihoodLearning", "SupervisedProcedure", "VirtualAdversarialProcedure"])
 def test_an_interrupted_fit_is_resumed_bit_for_bit(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = DeepBeliefClassifier((8, 6), dropout=0.2, checkpoint_dir=tmp_path, **QUICK)
+    settings = QUICK if stage != "VirtualAdversarialProcedure" else MOVED
+    model = DeepBeliefClassifier((8, 6), dropout=0.2, checkpoint_dir=tmp_path, **settings)
     whole = clone(model).set_params(checkpoint_dir=None).fit(X[:300], Y[:300])
     start = Trainer.__init__
 
