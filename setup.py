@@ -8,7 +8,10 @@ FOLDER = "deepbelief/native"
 KERNELS = Extension(
     "deepbelief.native._kernels",
     [f"{FOLDER}/{name}.c" for name in ("_narrow", "_wide", "_threads")],
-    depends=[f"{FOLDER}/{name}" for name in ("_vectors.h", "_threads.h", "_draws.c", "_products.c", "_sixteen.c", "_update.c")],
+    depends=[
+        f"{FOLDER}/{name}"
+        for name in ("_vectors.h", "_threads.h", "_draws.c", "_products.c", "_sixteen.c", "_update.c")
+    ],
     extra_compile_args=FLAGS,
     extra_link_args=["-pthread"],
     optional=True,

@@ -107,8 +107,9 @@ class VirtualAdversarialProcedure(SupervisedProcedure):
         loss, output = self._loss(some.x, some, context)
         log_p = self._log_p(batch.x, context)
         given = log_p.detach()
-        divergence = _mean(_divergence(given, self._log_p(self._moved(batch.x, given, context), context)), batch.weight)
-        information = _information(log_p, batch.weight)
+        share = _shares(given, batch.weight)
+        divergence = share @ _divergence(given, self._log_p(self._moved(batch.x, given, context), context))
+        information = _information(log_p, share)
         total = loss + divergence - self.information * information
         total.backward()
         context.average(self.module.parameters())
@@ -137,17 +138,20 @@ def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
-def _information(log_p: Tensor, weight: Tensor | None) -> Tensor:
+def _information(log_p: Tensor, share: Tensor) -> Tensor:
     """The mutual information of cases and answers: the entropy of the mean answer less the answers' own, in nats."""
-    share = log_p.new_full((len(log_p),), 1 / len(log_p)) if weight is None else (weight / weight.sum()).to(log_p)
     of_each = -(log_p.exp() * log_p).sum(1)
-    return torch.special.entr(share @ log_p.exp()).sum() - share @ of_each
+    mean = (share @ log_p.exp()).clamp_min(torch.finfo(log_p.dtype).tiny)  # at 0 the slope of an entropy is infinite
+    return torch.special.entr(mean).sum() - share @ of_each
+
+
+def _shares(log_p: Tensor, weight: Tensor | None) -> Tensor:
+    """What each case counts in a mean; nothing where no case of a batch has any weight."""
+    if weight is None:
+        return log_p.new_full((len(log_p),), 1 / len(log_p))
+    return (weight / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)).to(log_p)
 
 
 def _unit(x: Tensor) -> Tensor:
     """Each case at length one; one of no length stays."""
     return F.normalize(x.flatten(1), dim=1).view_as(x)
-
-
-def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    return values.mean() if weight is None else (values * weight).sum() / weight.sum()

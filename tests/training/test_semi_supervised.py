@@ -104,6 +104,20 @@ def test_a_step_of_sgd_is_the_gradient_of_the_whole(information: float, weighted
         torch.testing.assert_close(new, old - 0.5 * old.grad)
 
 
+@pytest.mark.parametrize("what", ["no weight", "a class that is never given"])
+def test_a_step_stays_finite(what: str) -> None:
+    net, x = network(3, 5), torch.rand(30, 3, generator=seeded(3), dtype=torch.float64)
+    rule = VirtualAdversarialProcedure(net, doubled(few(2)), radius=0.4)
+    if what == "no weight":
+        batch = Batch(x, weight=torch.zeros(30).double())
+    else:
+        batch, last = Batch(x), list(net.parameters())[-1]
+        last.data[3] = -1e4
+    metrics = rule.step(batch, context())
+    assert all(torch.isfinite(torch.as_tensor(value)) for value in metrics.values())
+    assert all(bool(p.isfinite().all()) for p in net.parameters())
+
+
 def test_labelled_cases_are_drawn_anew_for_each_step_and_resumed_bit_for_bit(tmp_path: Path) -> None:
     x, labelled = torch.rand(60, 3, generator=seeded(3)), few(40)
 
