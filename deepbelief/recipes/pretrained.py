@@ -85,12 +85,12 @@ def fine_tune(
     rows: Tensor | None = None,
     averaging: float | None = None,
     precision: str = "fp32",
-    **procedure: object,
+    **procedure: Any,
 ) -> None:
     """Back-propagation of `net` on all labels, or on those of `rows`; resumable."""
     x, y = (data.x, data.y) if rows is None or data.y is None else (data.x[rows], data.y[rows])
     source = make_source(x, y, scale=data.scale, batch_size=batch_size, seed=options.seed)
-    rule = SupervisedProcedure(net, **procedure)  # type: ignore[arg-type]
+    rule = SupervisedProcedure(net, **procedure)
     learn(rule, source, options, name=name, epochs=epochs, averaging=averaging, precision=precision)
 
 

@@ -48,6 +48,7 @@ class VirtualAdversarialProcedure(SupervisedProcedure):
     >>> import torch
     >>> from deepbelief.data.source import ArraySource
     >>> from deepbelief.training.trainer import Trainer
+    >>> _ = torch.manual_seed(0)
     >>> x = torch.cat([torch.randn(200, 2) * 0.1 + 1, torch.randn(200, 2) * 0.1 - 1])
     >>> net, few = torch.nn.Linear(2, 2), Batch(x[[0, 200]], torch.tensor([0, 1]))
     >>> rule = VirtualAdversarialProcedure(net, few, radius=0.5, learning_rate=0.05)
