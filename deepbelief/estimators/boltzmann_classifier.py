@@ -84,7 +84,7 @@ max_norm, adversarial, dropout, input_dropout, early_stopping, patience, validat
         *,
         epochs: int | None = None,
         pretrain_epochs: int = 0,
-        fine_tune_epochs: int = 100,
+        fine_tune_epochs: int | None = None,
         fine_tune_batch_size: int | None = None,
         fine_tune_learning_rate: float = 3e-3,
         fine_tune_schedule: str = "linear",
@@ -167,7 +167,8 @@ max_norm, adversarial, dropout, input_dropout, early_stopping, patience, validat
         return self
 
     def _check_settings(self) -> None:
-        check_count("fine_tune_epochs", self.fine_tune_epochs, low=1, remedy="Use DeepBoltzmannMachine for none.")
+        if self.fine_tune_epochs is not None:
+            check_count("fine_tune_epochs", self.fine_tune_epochs, low=1, remedy="Use DeepBoltzmannMachine for none.")
         check_fine_tuning(self)
 
     def _learn_machine(self, x: Any, weight: Any, folder: Path | None, seed: int, resume: bool) -> DeepBoltzmannMachine:

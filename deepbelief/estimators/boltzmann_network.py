@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +21,7 @@ from deepbelief.errors import check, check_choice, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
+from deepbelief.estimators.effort import filled
 from deepbelief.estimators.learning import (
     PRECISIONS,
     binarizer_of,
@@ -46,7 +46,6 @@ from deepbelief.types import Bound
 from deepbelief.units.catalog import make_units
 
 Array = NDArray[Any]
-UPDATES, LARGE_SET = 3000, 5000  # of joint learning at least, where epochs are left open; cases for batches of 100
 
 
 class DeepBoltzmannMachine(
@@ -70,7 +69,7 @@ class DeepBoltzmannMachine(
         Most rounds of inference per batch.
     epochs, batch_size : int or None
         None for 10 passes in batches of 100. Below 5,000 cases the batches are of 20, and wherever that makes fewer
-        than 3,000 updates there are more passes, up to 40: with fewer updates all layers stay near independent units.
+        than 3,000 updates there are more passes, up to 100: with fewer updates all layers stay near independent units.
     watch : sequence of "log_likelihood" and "running_log_likelihood"
         Lower bounds on training cases, measured about ten times in the joint learning, kept in ``history_``: log Z is
         annealed anew at each look, or carried from look to look along the training.
@@ -153,9 +152,10 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
         X = checked(self, X, reset=True)
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
-        columns, (epochs, batch_size) = choose_columns(X, self.visible, weight), self._effort(X.shape[0])
-        own: dict[str, Any] = {"batch_size": batch_size, "binarizer": binarizer_of(self, seed)}
-        source = source_of(self, columns, X, weight=weight, seed=seed, **own)
+        columns = choose_columns(X, self.visible, weight)
+        chosen = filled(self, X.shape[0], columns, X.shape[1])
+        epochs, batch_size = chosen.epochs, chosen.batch_size
+        source = source_of(chosen, columns, X, weight=weight, seed=seed, binarizer=binarizer_of(self, seed))
         dbm = self._new_module(X, columns, source, seed)
         resume = resume_from is not None
         how = trainer_options(self, dbm, batch_size)
@@ -195,13 +195,6 @@ sparsity_target, averaging, binarization, device, precision, checkpoint_dir, ver
             check_count("batch_size", self.batch_size, low=1)
         check_count("mean_field_steps", self.mean_field_steps, low=1)
         check_watch(self, OF_DBM)
-
-    def _effort(self, n_cases: int) -> tuple[int, int]:
-        """Epochs and batch size, those that were left open by the number of cases."""
-        open_size = 100 if n_cases >= LARGE_SET else 20
-        batch_size = open_size if self.batch_size is None else self.batch_size
-        enough = math.ceil(UPDATES / math.ceil(n_cases / batch_size))
-        return min(max(enough, 10), 40) if self.epochs is None else self.epochs, batch_size
 
     def _new_module(self, x: Any, columns: Columns, source: BatchSource, seed: int) -> DBM:
         """The machine with small random weights and the moments of the first cases."""

@@ -32,9 +32,9 @@ class DeepBeliefClassifier(
     ----------
     hidden_layer_sizes : int or sequence of int
         Numbers of hidden units from the bottom to the top.
-    pretrain_epochs : int or sequence of int
-        Passes over all cases, labelled or not, for each layer; 0 leaves out pre-training, and with it `sample` and
-        `complete`.
+    pretrain_epochs : int, sequence of int or None
+        Passes over all cases, labelled or not, for each layer, None as the epochs of `deepbelief.RBM`; 0 leaves out
+        pre-training, and with it `sample` and `complete`.
     learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, averaging, learning, k, n_chains, \
 binarization, tied, watch
         Of the pre-training, as for `deepbelief.DeepBeliefNetwork`.
@@ -46,7 +46,9 @@ binarization, tied, watch
     discriminative : float
         In up-down, how much of the gradient of log p(y | x), as it classifies, is added; 0 is the published rule.
     fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule
-        Of either; about 0.05 is a rate for up-down, which takes momentum, l2 and averaging from the pre-training.
+        Of either. With None for the epochs, 100 passes over the labelled cases, or more (up to 400) where these are
+        fewer than 3,000 steps. About 0.05 is a rate for up-down, which takes momentum, l2 and averaging from the
+        pre-training and passes over all cases.
     optimizer, weight_decay, max_norm
         Of the back-propagation; optimizer is "adam", "sgd" or "lbfgs" (on all labelled cases at once).
     fine_tune_batch_size : int or None
@@ -102,11 +104,11 @@ binarization, tied, watch
         self,
         hidden_layer_sizes: int | Sequence[int] = (500, 500),
         *,
-        pretrain_epochs: int | Sequence[int] = 10,
+        pretrain_epochs: int | Sequence[int] | None = None,
         fine_tuning: str = "backpropagation",
         up_down_steps: int | Sequence[int] = (3, 6, 10),
         discriminative: float = 0.0,
-        fine_tune_epochs: int = 100,
+        fine_tune_epochs: int | None = None,
         fine_tune_batch_size: int | None = None,
         fine_tune_learning_rate: float = 3e-3,
         fine_tune_schedule: str = "linear",
@@ -128,8 +130,8 @@ binarization, tied, watch
         learning: str = "pcd",
         k: int = 1,
         n_chains: int = 100,
-        batch_size: int = 100,
-        learning_rate: float | Sequence[float] = 0.05,
+        batch_size: int | None = None,
+        learning_rate: float | Sequence[float] | None = None,
         schedule: str = "linear",
         momentum: float = 0.0,
         l1: float = 0.0,

@@ -67,7 +67,9 @@ def check_basics(estimator: Any) -> None:
 
 def check_settings(estimator: Any) -> None:
     """Check the arguments that all generative estimators share, before any work starts."""
-    check_basics(estimator)
+    check_choice("precision", estimator.precision, PRECISIONS)
+    if estimator.batch_size is not None:
+        check_count("batch_size", estimator.batch_size, low=1)
     fraction = estimator.validation_fraction
     check(0 <= fraction < 1, f"validation_fraction must be at least 0 and below 1. Got validation_fraction={fraction}.")
     check_watch(estimator, QUANTITIES)
@@ -81,7 +83,7 @@ def check_watch(estimator: Any, known: Sequence[str]) -> None:
         check_choice("watch", name, known)
 
 
-def settings_of(estimator: Any, epochs: int, learning_rate: float) -> LearningSettings:
+def settings_of(estimator: Any, epochs: Any, learning_rate: Any) -> LearningSettings:
     """The learning settings of one layer."""
     shared = {name: getattr(estimator, name) for name in SHARED_SETTINGS}
     shared |= {name: getattr(estimator, name) for name in OPTIONAL_SETTINGS if hasattr(estimator, name)}
@@ -103,7 +105,9 @@ def one_each(name: str, value: Any, n: int) -> list[Any]:
 
 
 def most_epochs(value: Any) -> int:
-    """The largest of ``epochs``, which are one number for all layers or one for each."""
+    """The largest of ``epochs``, which are one number for all layers or one for each; None, chosen later, is some."""
+    if value is None:
+        return 1
     return int(value) if isinstance(value, Integral) else max(int(epochs) for epochs in value)
 
 

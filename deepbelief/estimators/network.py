@@ -21,6 +21,7 @@ from deepbelief.energy.gradients.sparsity import check_groups
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
+from deepbelief.estimators.effort import filled
 from deepbelief.estimators.learning import (
     binarizer_of,
     check_settings,
@@ -53,7 +54,7 @@ class DeepBeliefNetwork(
     hidden_layer_sizes : int or sequence of int
         Numbers of hidden units from the bottom to the top.
     epochs, learning_rate
-        One number for all layers, or one for each.
+        One number for all layers, or one for each; None as for `deepbelief.RBM`.
     tied : bool
         Start each layer as the transpose of the one below, so that the bound starts where that layer's likelihood
         ended; needs Bernoulli or spin hidden units and layers at least as wide as what lies two below. Over data of
@@ -101,9 +102,9 @@ precision, checkpoint_dir, verbose, random_state
         learning: str = "pcd",
         k: int = 1,
         n_chains: int = 100,
-        epochs: int | Sequence[int] = 10,
-        batch_size: int = 100,
-        learning_rate: float | Sequence[float] = 0.05,
+        epochs: int | Sequence[int] | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | Sequence[float] | None = None,
         schedule: str = "linear",
         momentum: float = 0.0,
         l1: float = 0.0,
@@ -155,6 +156,7 @@ precision, checkpoint_dir, verbose, random_state
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         columns = choose_columns(X, self.visible, weight)
+        chosen = filled(self, X.shape[0], columns, X.shape[1])
         dbn = new_dbn(self, X, columns, seed=seed)
         for rbm in dbn.layers:  # all of them before the first learns
             check_groups(rbm.hidden.size, self.group_size, self.group_cost)
@@ -162,19 +164,20 @@ precision, checkpoint_dir, verbose, random_state
         self.visible_, self.mean_, self.scale_ = columns.kind, columns.mean, columns.scale
         kept, held = split_off(X.shape[0], self.validation_fraction, seed)
         options: dict[str, Any] = {"seed": seed, "binarizer": binarizer_of(self, seed)}
-        source = source_of(self, columns, part_of(X, kept), weight=None if weight is None else weight[kept], **options)
-        held_out = None if held is None else source_of(self, columns, part_of(X, held), **options)
+        taught = None if weight is None else weight[kept]
+        source = source_of(chosen, columns, part_of(X, kept), weight=taught, **options)
+        held_out = None if held is None else source_of(chosen, columns, part_of(X, held), **options)
         measured = part_of(X, kept if held is None else held)
         self.bounds_: list[Bound] = []
         keep_bound = self._bound_keeper(dbn, columns, measured[:BOUND_CASES]) if self.report_bounds else None
         plan: dict[str, Any] = {"folder": folder, "resume": resume_from is not None, "seed": seed}
-        reports = pretrain(self, dbn, source, self.epochs, held_out=held_out, after_layer=keep_bound, **plan)
+        reports = pretrain(chosen, dbn, source, chosen.epochs, held_out=held_out, after_layer=keep_bound, **plan)
         self.module_: BeliefStack = dbn
         self.history_ = history_of(reports)
         self.fine_tune_history_: list[dict[str, Any]] = []
         if self.fine_tune_epochs:
             plan["folder"] = None if folder is None else folder / "fine-tuning"
-            self.module_, self.fine_tune_history_ = tune_up_down(self, dbn, source, **plan)
+            self.module_, self.fine_tune_history_ = tune_up_down(chosen, dbn, source, **plan)
         return self
 
     def _bound_keeper(self, dbn: DBN, columns: Columns, x: Any) -> Callable[[LayerReport], None]:

@@ -22,6 +22,7 @@ from deepbelief.errors import check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
+from deepbelief.estimators.effort import LARGE_SET, filled
 from deepbelief.estimators.learning import (
     binarizer_of,
     check_settings,
@@ -72,7 +73,14 @@ class RBM(
         With `k` Gibbs steps per update and `n_chains` persistent chains where the rule has any. "fpcd" adds fast
         weights, "pt" runs chains at `n_replicas` temperatures, "ptt" at checkpoints of the training; the last four need
         no chains (see `deepbelief.energy.gradients.settings.LearningSettings`).
-    epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, averaging
+    epochs, batch_size : int or None
+        None for 10 passes in batches of 100. Below 5,000 cases the batches are of 20, and wherever that makes fewer
+        than 3,000 updates there are more passes, up to 100: after a few hundred a model is still one of independent
+        columns.
+    learning_rate : float or None
+        None for 0.2 between bits learned with chains and centred gradients, 0.02 under more than 100 real-valued
+        columns, else 0.05.
+    schedule, momentum, l1, l2, centred, averaging
         See `deepbelief.energy.gradients.settings.LearningSettings`.
     sparsity_target, sparsity_cost : float
         Mean activation that each hidden unit is pulled to by its bias, None for none, and the strength of the pull.
@@ -140,9 +148,9 @@ class RBM(
         k: int = 1,
         n_chains: int = 100,
         n_replicas: int = 10,
-        epochs: int = 10,
-        batch_size: int = 100,
-        learning_rate: float = 0.05,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
         schedule: str = "linear",
         momentum: float = 0.0,
         l1: float = 0.0,
@@ -188,17 +196,18 @@ class RBM(
         X = checked(self, X, reset=True)
         weight, X = without_weightless(checked_weight(sample_weight, X.shape[0]), X)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
-        plan = self._checked_plan(X)
         columns = choose_columns(X, self.visible, weight)
+        chosen = filled(self, X.shape[0], columns, X.shape[1])
+        plan = chosen._checked_plan(X)
         rbm = self._new_module(X, columns, seed)
-        source, held_out = self._sources(X, weight, columns, seed)
+        source, held_out = chosen._sources(X, weight, columns, seed)
         if resume_from is None:
             start_layer(rbm, source, make_generator(seed, getattr(source, "device", "cpu")))
         resume = resume_from is not None
-        before = self._learn_in_span(rbm, X, columns, source, folder, seed, resume)
-        watch = watch_of(self, rbm, source, held_out, seed)
-        options = {"seed": seed, "averaging": self.averaging, **trainer_options(self, rbm)}
-        trainer = Trainer(epochs=self.epochs, callbacks=watch, checkpoint_dir=folder, **options)
+        before = chosen._learn_in_span(rbm, X, columns, source, folder, seed, resume)
+        watch = watch_of(chosen, rbm, source, held_out, seed)
+        options = {"seed": seed, "averaging": self.averaging, **trainer_options(chosen, rbm)}
+        trainer = Trainer(epochs=chosen.epochs, callbacks=watch, checkpoint_dir=folder, **options)
         procedure = make_procedure(rbm, plan)
         only_before = bool(before) and folder is not None and not (folder / LATEST).exists()
         record = trainer.fit(procedure, source, resume_from=folder if resume and not only_before else None)
@@ -250,18 +259,19 @@ class RBM(
             self._keep(self._new_module(X, columns, seed), columns, seed, [])
             self._learning_state, self._partial_fits = None, 0
         binarizer = binarizer_of(self, self._seed)
-        source = source_of(self, self._columns, X, weight=weight, seed=self._seed, binarizer=binarizer)
+        chosen = filled(self, LARGE_SET, self._columns, X.shape[1])  # how much is to come is not known
+        source = source_of(chosen, self._columns, X, weight=weight, seed=self._seed, binarizer=binarizer)
         if first:
             start_layer(self.module_, source, make_generator(self._seed, getattr(source, "device", "cpu")))
-        self._one_pass(source)
+        self._one_pass(source, chosen.learning_rate)
         self._log_z = None
         return self
 
-    def _one_pass(self, source: BatchSource) -> None:
+    def _one_pass(self, source: BatchSource, learning_rate: float) -> None:
         processes = connect(self.device, "fp32" if self.precision == "fp64" else self.precision)
         rbm = self.module_.to(processes.device)
         generator = make_generator(self._seed, processes.device, stream=PARTIAL_STREAM + self._partial_fits)
-        procedure = self._constant_rate_procedure(rbm, source, generator)
+        procedure = self._constant_rate_procedure(rbm, source, generator, learning_rate)
         guard = Guard(rbm)
         guard.keep(0)
         for step, batch in enumerate(source.batches(self._partial_fits, generator=generator)):
@@ -273,8 +283,10 @@ class RBM(
             raise guard.error(fault, len(source), procedure, None)
         self._learning_state, self._partial_fits = procedure.state_dict(), self._partial_fits + 1
 
-    def _constant_rate_procedure(self, rbm: RBMModule, source: BatchSource, generator: torch.Generator) -> Procedure:
-        procedure = make_procedure(rbm, replace(settings_of(self, 1, self.learning_rate), schedule="constant"))
+    def _constant_rate_procedure(
+        self, rbm: RBMModule, source: BatchSource, generator: torch.Generator, learning_rate: float
+    ) -> Procedure:
+        procedure = make_procedure(rbm, replace(settings_of(self, 1, learning_rate), schedule="constant"))
         if self._learning_state is None:
             first: Batch = next(iter(source.batches(0, generator=generator)))
             procedure.start(first.to(rbm.weight.device), generator)

@@ -68,8 +68,8 @@ class DeepBeliefRegressor(
         self,
         hidden_layer_sizes: int | Sequence[int] = (500, 500),
         *,
-        pretrain_epochs: int | Sequence[int] = 10,
-        fine_tune_epochs: int = 100,
+        pretrain_epochs: int | Sequence[int] | None = None,
+        fine_tune_epochs: int | None = None,
         fine_tune_batch_size: int | None = None,
         fine_tune_learning_rate: float = 3e-3,
         fine_tune_schedule: str = "linear",
@@ -88,8 +88,8 @@ class DeepBeliefRegressor(
         learning: str = "pcd",
         k: int = 1,
         n_chains: int = 100,
-        batch_size: int = 100,
-        learning_rate: float | Sequence[float] = 0.05,
+        batch_size: int | None = None,
+        learning_rate: float | Sequence[float] | None = None,
         schedule: str = "linear",
         momentum: float = 0.0,
         l1: float = 0.0,
@@ -132,7 +132,8 @@ class DeepBeliefRegressor(
         resume_from: str | Path | None = None,
     ) -> Self:
         """Pre-train on X and `X_unlabeled`, then fine-tune on X and the targets y, (n_samples,) or (n_samples, k)."""
-        check_count("fine_tune_epochs", self.fine_tune_epochs, low=1)
+        if self.fine_tune_epochs is not None:
+            check_count("fine_tune_epochs", self.fine_tune_epochs, low=1)
         X, y = checked_pair(self, X, y, multi_output=True, y_numeric=True)
         weight, X, y = without_weightless(checked_weight(sample_weight, X.shape[0]), X, y)
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)

@@ -22,6 +22,7 @@ from deepbelief.errors import InvalidDataError, check, check_count, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, through
 from deepbelief.estimators.columns import Columns, choose_columns
+from deepbelief.estimators.effort import filled, open_batch_size, tuning_passes
 from deepbelief.estimators.learning import (
     binarizer_of,
     check_settings,
@@ -30,6 +31,7 @@ from deepbelief.estimators.learning import (
     layer_sizes,
     most_epochs,
     new_dbn,
+    one_each,
     pretrain,
     source_of,
     split_off,
@@ -48,7 +50,6 @@ from deepbelief.types import Batch
 Array = NDArray[Any]
 OUTPUT_STREAM = 106
 SMALLEST_BATCH, STEPS_PER_EPOCH = 8, 20
-LARGE_SET = 5000  # labelled cases that batches of 100 serve where the size is left open
 UNKNOWN = -1  # the label of an unlabelled case
 
 
@@ -58,8 +59,8 @@ def is_generative(estimator: Any) -> bool:
 
 
 def is_fine_tuned(estimator: Any) -> bool:
-    """Whether a network is learned by back-propagation."""
-    return estimator.fine_tune_epochs > 0
+    """Whether a network is learned by back-propagation; epochs that are left open are some."""
+    return estimator.fine_tune_epochs != 0
 
 
 class Supervised:
@@ -84,11 +85,15 @@ class Supervised:
     ) -> None:
         """Pre-train on `x` and `more`, fine-tune on `x` and `target`."""
         check_settings(self)
-        layer_sizes(self.hidden_layer_sizes)
+        n_layers = len(layer_sizes(self.hidden_layer_sizes))
+        if self.pretrain_epochs is not None:
+            for epochs in one_each("pretrain_epochs", self.pretrain_epochs, n_layers):
+                check_count("pretrain_epochs", epochs, low=0)
         check_fine_tuning(self)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
         everything, weights = stacked(x, weight, more)
         columns = choose_columns(everything, self.visible, weights)
+        chosen = filled(self, everything.shape[0], columns, everything.shape[1])
         dbn = new_dbn(self, everything, columns, seed=seed, n_classes=n_classes)
         resume, self.history_ = resume_from is not None, []
         if is_generative(self):
@@ -96,17 +101,17 @@ class Supervised:
             if n_classes:
                 labels = np.concatenate([target, np.full(everything.shape[0] - len(target), UNKNOWN)])
             options: dict[str, Any] = {"seed": seed, "binarizer": binarizer_of(self, seed)}
-            source = source_of(self, columns, everything, labels, weights, **options)
+            source = source_of(chosen, columns, everything, labels, weights, **options)
             below = None if folder is None else folder / "pretraining"
             plan: dict[str, Any] = {"folder": below, "resume": resume, "seed": seed}
-            self.history_ = history_of(pretrain(self, dbn, source, self.pretrain_epochs, **plan))
+            self.history_ = history_of(pretrain(chosen, dbn, source, chosen.pretrain_epochs, **plan))
         network: nn.Module = dbn
         generative: BeliefStack = dbn
         self.fine_tune_history_: list[dict[str, Any]] = []
         beside = None if folder is None else folder / "fine-tuning"
         if tunes_up_down(self):
             plan = {"seed": seed, "folder": beside, "resume": resume}
-            tuned, self.fine_tune_history_ = tune_up_down(self, dbn, source, **plan)
+            tuned, self.fine_tune_history_ = tune_up_down(chosen, dbn, source, **plan)
             network = generative = tuned
         elif is_fine_tuned(self):
             network = self._unrolled(dbn, n_outputs, seed)
@@ -147,7 +152,8 @@ class Supervised:
 
 def check_fine_tuning(estimator: Any) -> None:
     """Check the settings of the fine-tuning before the pre-training, which may take hours."""
-    check_count("fine_tune_epochs", estimator.fine_tune_epochs, low=0)
+    if estimator.fine_tune_epochs is not None:
+        check_count("fine_tune_epochs", estimator.fine_tune_epochs, low=0)
     if estimator.fine_tune_batch_size is not None:
         check_count("fine_tune_batch_size", estimator.fine_tune_batch_size, low=1)
     fraction = estimator.validation_fraction
@@ -203,13 +209,14 @@ def fine_tune(
     labels = torch.from_numpy(target) if loss == "cross_entropy" else None
     fraction = estimator.validation_fraction if estimator.early_stopping else 0
     kept, held = split_off(x.shape[0], fraction, seed, labels)
-    of_kept, size = None if weight is None else weight[kept], _batch_size(estimator, len(target[kept]))
+    of_kept, n = None if weight is None else weight[kept], len(target[kept])
+    size = _batch_size(estimator, n)
     taught = part_of(x, kept), target[kept], of_kept
     if _learns_moved(estimator):
-        whole = source_of(estimator, columns, *taught, seed=seed, batch_size=len(target[kept]))
+        whole = source_of(estimator, columns, *taught, seed=seed, batch_size=n)
         labelled = next(iter(whole.batches(0, generator=make_generator(seed))))
         rows, weights = stacked(taught[0], of_kept, more)
-        size = _batch_size(estimator, rows.shape[0])
+        n, size = rows.shape[0], _batch_size(estimator, rows.shape[0])
         procedure: SupervisedProcedure = _moved(estimator, net, labelled)
         source = source_of(estimator, columns, rows, None, weights, seed=seed, batch_size=size)
     else:
@@ -221,7 +228,8 @@ def fine_tune(
         measure = _validation(net, columns.inward, part_of(x, held), target[held], of_held)
         callbacks = [Watch(1, measure), EarlyStopping("validation_loss", estimator.patience)]
     options = {"seed": seed, "checkpoint_dir": folder, **trainer_options(estimator, net, size)}
-    trainer = Trainer(epochs=estimator.fine_tune_epochs, callbacks=callbacks, **options)
+    epochs = tuning_passes(n, size) if estimator.fine_tune_epochs is None else estimator.fine_tune_epochs
+    trainer = Trainer(epochs=epochs, callbacks=callbacks, **options)
     saved = folder if resume and folder is not None and (folder / LATEST).exists() else None
     return trainer.fit(procedure, source, resume_from=saved).history
 
@@ -258,7 +266,7 @@ def _batch_size(estimator: Any, n_labelled: int) -> int:
         return n_labelled
     if estimator.fine_tune_batch_size is not None:
         return int(estimator.fine_tune_batch_size)
-    most = estimator.batch_size or (100 if n_labelled >= LARGE_SET else 20)
+    most = estimator.batch_size or open_batch_size(n_labelled)
     return min(most, max(SMALLEST_BATCH, n_labelled // STEPS_PER_EPOCH))
 
 

@@ -10,6 +10,7 @@ from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.untied import UntiedDBN
 from deepbelief.belief.up_down import UpDownLearning, checked_steps
 from deepbelief.errors import check, check_choice, check_count, check_range
+from deepbelief.estimators.effort import tuning_passes
 from deepbelief.estimators.learning import layer_sizes, most_epochs, trainer_options
 from deepbelief.protocols import BatchSource
 from deepbelief.training.checkpoint import LATEST
@@ -21,7 +22,7 @@ METHODS = ("backpropagation", "up_down")
 
 def tunes_up_down(estimator: Any) -> bool:
     """Whether the estimator asks for up-down, which not all estimators can."""
-    return getattr(estimator, "fine_tuning", METHODS[0]) == "up_down" and estimator.fine_tune_epochs > 0
+    return getattr(estimator, "fine_tuning", METHODS[0]) == "up_down" and estimator.fine_tune_epochs != 0
 
 
 def has_bound(estimator: Any) -> bool:
@@ -90,7 +91,10 @@ def tune_up_down(
         mean_dreams=grey,
     )
     options = {"seed": seed, "checkpoint_dir": folder, "averaging": estimator.averaging}
-    trainer = Trainer(epochs=estimator.fine_tune_epochs, **options, **trainer_options(estimator, net))
+    epochs = estimator.fine_tune_epochs
+    if epochs is None:
+        epochs = tuning_passes(source.n_cases, estimator.batch_size)
+    trainer = Trainer(epochs=epochs, **options, **trainer_options(estimator, net))
     saved = folder if resume and folder is not None and (folder / LATEST).exists() else None
     history = trainer.fit(procedure, source, resume_from=saved).history
     return net, history

@@ -30,6 +30,7 @@ from deepbelief.estimators.vae_stack import VAEStack
 
 QUICK: dict[str, Any] = {
     "pretrain_epochs": 2,
+    "batch_size": 100,
     "fine_tune_epochs": 30,
     "fine_tune_learning_rate": 0.05,
     "fine_tune_batch_size": 100,  # one batch, where weights equal repetitions to rounding
@@ -42,17 +43,17 @@ OF_TWO_LAYERS: dict[str, Any] = {
 ESTIMATORS = [
     Autoencoder((8,), n_components=3, epochs=3, precision="fp64"),
     Autoencoder((), n_components=3, pretrain="dbn", pretrain_epochs=2, epochs=3, precision="fp64"),
-    AnomalyDetector(RBM(8, epochs=3, random_state=0, precision="fp64")),
+    AnomalyDetector(RBM(8, epochs=3, batch_size=100, random_state=0, precision="fp64")),
     SeriesAnomalyDetector(
-        RBM(8, epochs=3, random_state=0, precision="fp64"), window=1, held_out=0.0, contamination=0.1
+        RBM(8, epochs=3, batch_size=100, random_state=0, precision="fp64"), window=1, held_out=0.0, contamination=0.1
     ),
     BernoulliRBM(8, n_iter=3),
-    RBM(8, epochs=3, precision="fp64"),
+    RBM(8, epochs=3, batch_size=100, precision="fp64"),
     ClassificationRBM(8, epochs=20, learning_rate=0.1, learning="pcd", precision="fp64"),
     BoltzmannMachine(epochs=3, precision="fp64"),
     BoltzmannMachine(4, epochs=3, precision="fp64"),
     ConvolutionalBeliefNetwork(3, filter_size=1, pool=1, epochs=3, learning="pcd", precision="fp64"),
-    DeepBeliefNetwork((6,), epochs=3, precision="fp64"),
+    DeepBeliefNetwork((6,), epochs=3, batch_size=100, precision="fp64"),
     DeepBeliefNetwork((6, 5), epochs=3),
     DeepBoltzmannMachine((6, 5), epochs=3, batch_size=100, precision="fp64"),
     ReplicatedSoftmax(8, epochs=3),

@@ -47,9 +47,9 @@ def test_cases_without_labels_help_those_with_few() -> None:
     for seed in range(3):
         order = np.random.RandomState(seed).permutation(len(X))
         some, more, test = order[:50], order[50:1300], order[1300:]
-        model = DeepBeliefClassifier((200,), learning_rate=0.3, binarization="stochastic", random_state=seed)
+        model = DeepBeliefClassifier((200, 200), binarization="stochastic", random_state=seed)
         alone = clone(model).set_params(pretrain_epochs=0).fit(X[some], Y[some])
-        helped = model.set_params(pretrain_epochs=200).fit(X[some], Y[some], X_unlabeled=X[more])
+        helped = model.fit(X[some], Y[some], X_unlabeled=X[more])
         assert helped.score(X[test], Y[test]) > alone.score(X[test], Y[test])
 
 
@@ -116,8 +116,8 @@ def test_one_class_is_refused() -> None:
 def test_labels_in_the_top_guide_samples_and_classify_alone() -> None:
     rows = np.repeat([[0.0, 0, 1, 1], [1, 1, 0, 0]], 50, axis=0)
     y = np.repeat(["right", "left"], 50)
-    settings = {"label_in_top": True, "fine_tune_epochs": 0, "pretrain_epochs": 200, "learning_rate": 0.2}
-    model = DeepBeliefClassifier((6,), random_state=0, **settings).fit(rows[::5], y[::5], X_unlabeled=rows)
+    model = DeepBeliefClassifier((6,), label_in_top=True, fine_tune_epochs=0, random_state=0)
+    model.fit(rows[::5], y[::5], X_unlabeled=rows)
     np.testing.assert_array_equal(model.predict(rows), y)
     draws = model.sample(200, label="left", n_steps=100)
     assert (draws[:, :2].mean(), draws[:, 2:].mean()) > (0.8, 0.0)
