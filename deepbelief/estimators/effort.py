@@ -13,7 +13,8 @@ LARGE_SET = 5000  # cases from which on batches of 100 do
 FEWEST_PASSES, MOST_PASSES = 10, 100
 UPDATES = 3000  # that learning takes at least; with fewer, layers stay near independent units
 LEAST_TUNING, MOST_TUNING = 100, 400  # passes of back-propagation
-RATE_OF_BITS, RATE, RATE_OF_WIDE_REALS, FEW_COLUMNS = 0.2, 0.05, 0.02, 100
+RATE, RATE_OF_WIDE_REALS, FEW_COLUMNS = 0.05, 0.02, 100
+RATES_OF_TWO = {"bernoulli": 0.2, "spin": 0.1}  # of units below that have two states, and bits above
 BY_SAMPLES = ("pcd", "cd", "exact", "pt", "ptt")  # rules whose gradient is a difference of two means
 
 Filled = Any  # an estimator of the same class, with nothing left open
@@ -50,19 +51,20 @@ def tuning_passes(n_cases: int, batch_size: int) -> int:
 
 
 def open_rate(estimator: Any, visible: str, n_columns: int) -> float | list[float]:
-    """The learning rate, or those of a stack's layers, of which the ones above the first see hidden units alone.
-
-    Between bits, centred gradients stand 0.2 (docs/developer/log.md); real-valued columns less, the more there are.
-    """
-    hidden = estimator.hidden
-
-    def of_pair(below: str) -> float:
-        if below == "gaussian":
-            return RATE if n_columns <= FEW_COLUMNS else RATE_OF_WIDE_REALS
-        of_bits = below == hidden == "bernoulli" and estimator.centred and estimator.learning in BY_SAMPLES
-        return RATE_OF_BITS * (1 - estimator.momentum) if of_bits else RATE
-
+    """The learning rate, or those of a stack's layers, of which the ones above the first see hidden units alone."""
+    by_samples = estimator.centred and estimator.learning in BY_SAMPLES
+    steady = 1 - estimator.momentum if by_samples and estimator.hidden == "bernoulli" else 0.0
+    first, above = (rate_of(below, n_columns, steady) for below in (visible, estimator.hidden))
     sizes = getattr(estimator, "hidden_layer_sizes", 1)
     n_layers = len(sizes) if hasattr(sizes, "__len__") else 1
-    rates = [of_pair(visible), *[of_pair(hidden)] * (n_layers - 1)]
-    return rates[0] if n_layers == 1 else rates
+    return first if n_layers == 1 else [first, *[above] * (n_layers - 1)]
+
+
+def rate_of(below: str, n_columns: int, steady: float = 1.0) -> float:
+    """The learning rate of one layer of hidden units over units of the kind `below`.
+
+    Centred gradients of bits over units with two states stand high rates (docs/developer/log.md), of which `steady` is
+    the share that momentum leaves (0 for other gradients); real-valued columns stand less, the more there are.
+    """
+    of_two = steady * RATES_OF_TWO.get(below, 0.0)
+    return of_two or (RATE_OF_WIDE_REALS if below == "gaussian" and n_columns > FEW_COLUMNS else RATE)

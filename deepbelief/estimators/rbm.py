@@ -78,8 +78,8 @@ class RBM(
         than 3,000 updates there are more passes, up to 100: after a few hundred a model is still one of independent
         columns.
     learning_rate : float or None
-        None for 0.2 between bits learned with chains and centred gradients, 0.02 under more than 100 real-valued
-        columns, else 0.05.
+        None for 0.2 between bits learned with chains and centred gradients, 0.1 so from spins to bits, 0.02 under more
+        than 100 real-valued columns, else 0.05.
     schedule, momentum, l1, l2, centred, averaging
         See `deepbelief.energy.gradients.settings.LearningSettings`.
     sparsity_target, sparsity_cost : float

@@ -14,13 +14,13 @@ from torch import Tensor
 from deepbelief.data.files import Table, read_file
 from deepbelief.data.registry import SETS
 from deepbelief.data.sets import load_set
+from deepbelief.estimators.effort import open_batch_size, rate_of
 from deepbelief.recipes.run_data import grey_scale
 from deepbelief.recipes.settings import DataSettings, RunSettings
 
 ROWS_SEEN = 20_000
 SMALL_PRODUCT = 5_000_000  # multiplications, well under a millisecond for one thread
 UPDATES, FINE_TUNING_UPDATES = 10_000, 4_000
-FEW_COLUMNS = 100
 SMALLEST_LAYER, LARGEST_LAYER = 32, 500
 
 
@@ -68,7 +68,7 @@ def settings_for(
     n, d = len(table), int(torch.Size(table.x.shape[1:]).numel())
     visible, how, reasons = _visible(table)
     model, sizes = _layers(visible, d, layers)
-    batch_size = 100 if n >= 5000 else 20
+    batch_size = open_batch_size(n)
     learning = _learning(visible, epochs or _between(UPDATES * batch_size / n, 5, 400), len(model["layers"]), d)
     first = learning[0]
     steps = f"{_counted(first['epochs'], 'epoch')} of {_counted(-(-n // batch_size), 'step')} for each layer"
@@ -84,9 +84,9 @@ def settings_for(
 
 
 def _learning(visible: str, epochs: int, n_layers: int, n_columns: int) -> list[dict[str, Any]]:
-    """Real-valued units need a smaller rate, the more so the more there are; the layers above are of bits again."""
-    lowest = 0.05 if n_columns <= FEW_COLUMNS else 0.02
-    rates = [lowest, *[0.05] * (n_layers - 1)] if visible == "gaussian" else [0.1]
+    """One plan for all layers, or one for each where the first has a rate of its own."""
+    rates = [rate_of(visible, n_columns), *[rate_of("bernoulli", n_columns)] * (n_layers - 1)]
+    rates = rates[:1] if len(set(rates)) == 1 else rates
     return [{"epochs": epochs, "learning_rate": rate, "averaging": 0.999} for rate in rates]
 
 

@@ -48,6 +48,8 @@ def test_passes_and_batches_that_are_left_open(
         ({"learning": "pl"}, "bernoulli", 784, 0.05),
         ({"hidden": "gaussian"}, "bernoulli", 784, 0.05),
         ({}, "poisson", 784, 0.05),
+        ({}, "spin", 784, 0.1),
+        ({"learning": "pl"}, "spin", 784, 0.05),
         ({}, "gaussian", 100, 0.05),
         ({}, "gaussian", 101, 0.02),
         ({"learning_rate": 0.3}, "gaussian", 101, 0.3),
