@@ -53,11 +53,8 @@ def check_range(
     ...
     deepbelief.errors.InvalidArgumentError: n_steps must be at least 1. Got n_steps=0.
     """
-    try:
-        outside = value != value or (low is not None and value < low) or (high is not None and value > high)
-    except TypeError:  # text, None ...
-        raise InvalidArgumentError(f"{name} must be a number. Got {_told(name, repr(value))}.") from None
-    if outside:
+    _check_finite(name, value)
+    if (low is not None and value < low) or (high is not None and value > high):
         ends = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
         message = f"{name} must be {' and '.join(ends)}. Got {_told(name, str(value))}."
         raise InvalidArgumentError(f"{message} {remedy}".strip())
@@ -71,12 +68,21 @@ def check_positive(name: str, value: float, *, remedy: str = "") -> None:
     ...
     deepbelief.errors.InvalidArgumentError: learning_rate must be above 0. Got learning_rate=0.0.
     """
+    _check_finite(name, value)
+    if value <= 0:
+        raise InvalidArgumentError(f"{name} must be above 0. Got {_told(name, str(value))}. {remedy}".strip())
+
+
+def _check_finite(name: str, value: float) -> None:
+    """Refuse text, None, infinity and NaN, which pass some comparisons and make weights that are no numbers."""
     try:
-        above = value > 0
+        finite = math.isfinite(value)
+    except OverflowError:  # a whole number above all floats
+        finite = True
     except TypeError:  # text, None ...
         raise InvalidArgumentError(f"{name} must be a number. Got {_told(name, repr(value))}.") from None
-    if not above:
-        raise InvalidArgumentError(f"{name} must be above 0. Got {_told(name, str(value))}. {remedy}".strip())
+    if not finite:
+        raise InvalidArgumentError(f"{name} must be a finite number. Got {_told(name, str(value))}.")
 
 
 def check_count(name: str, value: float, low: int | None = None, high: int | None = None, *, remedy: str = "") -> None:
