@@ -29,7 +29,7 @@ test: lint types floors ## lint, types, import floors, then every test that is n
 slow: $(STAMP) ## the published numbers and the long chains (hours)
 	$(PYTEST) -m slow --durations=10
 
-bench: $(BENCH_STAMP) ## run every script in benchmarks/, the peers in an environment of their own (an hour)
+bench: $(BENCH_STAMP) ## run every script in benchmarks/, the peers in an environment of their own (half an hour)
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BENCH_VENV)/bin/python $$script || exit 1; done
 
 lint: $(STAMP) ## check style and formatting
