@@ -5,8 +5,10 @@ All are ``ValueError`` or ``RuntimeError`` underneath, so code written for sciki
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
+
+NO_END = (None, -math.inf, math.inf)  # of a range
 
 
 class DeepBeliefError(Exception):
@@ -55,7 +57,9 @@ def check_range(
     """
     _check_finite(name, value)
     if (low is not None and value < low) or (high is not None and value > high):
-        ends = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
+        ends = [f"at least {low}"] * (low not in (None, -math.inf)) + [f"at most {high}"] * (
+            high not in (None, math.inf)
+        )
         message = f"{name} must be {' and '.join(ends)}. Got {_told(name, str(value))}."
         raise InvalidArgumentError(f"{message} {remedy}".strip())
 
@@ -71,6 +75,20 @@ def check_positive(name: str, value: float, *, remedy: str = "") -> None:
     _check_finite(name, value)
     if value <= 0:
         raise InvalidArgumentError(f"{name} must be above 0. Got {_told(name, str(value))}. {remedy}".strip())
+
+
+def check_fraction(name: str, value: float, *, remedy: str = "") -> None:
+    """Check ``0 <= value < 1``, as a momentum, the decay of an average or a share put aside must be.
+
+    >>> check_fraction("momentum", 1.0, remedy="Try 0.9.")
+    Traceback (most recent call last):
+    ...
+    deepbelief.errors.InvalidArgumentError: momentum must be at least 0 and below 1. Got momentum=1.0. Try 0.9.
+    """
+    _check_finite(name, value)
+    if not 0 <= value < 1:
+        message = f"{name} must be at least 0 and below 1. Got {_told(name, str(value))}."
+        raise InvalidArgumentError(f"{message} {remedy}".strip())
 
 
 def _check_finite(name: str, value: float) -> None:
@@ -114,6 +132,21 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         told = _told(name, repr(value))
         raise InvalidArgumentError(f"{name} must be one of {', '.join(map(repr, known))}. Got {told}.{hint}")
+
+
+def check_sequence(name: str, value: object, what: str, length: int | None = None) -> None:
+    """Check that `value` is a sequence, of `length` entries where that is said; `what` it holds is for the sentence.
+
+    >>> check_sequence("watch", "drift", "names")
+    Traceback (most recent call last):
+    ...
+    deepbelief.errors.InvalidArgumentError: watch must be a sequence of names. Got watch='drift'. Use watch=['drift'].
+    """
+    row = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+    if not row or (length is not None and len(value) != length):  # type: ignore[arg-type]
+        hint = f" Use {name}=[{value!r}]." if isinstance(value, str) and what == "names" else ""
+        many = "" if length is None else f"{length} "
+        raise InvalidArgumentError(f"{name} must be a sequence of {many}{what}. Got {_told(name, repr(value))}.{hint}")
 
 
 def missing_extra(library: str, extra: str, purpose: str) -> MissingExtraError:

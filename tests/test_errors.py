@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from deepbelief import errors
-from deepbelief.errors import InvalidArgumentError, check, check_choice, check_range, missing_extra
+from deepbelief.errors import (
+    InvalidArgumentError,
+    check,
+    check_choice,
+    check_fraction,
+    check_range,
+    check_sequence,
+    missing_extra,
+)
 
 
 def test_every_error_is_ours_and_one_that_others_catch() -> None:
@@ -43,6 +53,36 @@ def test_a_value_out_of_range_gets_a_sentence(value: Any, ends: dict[str, Any], 
     with pytest.raises(InvalidArgumentError) as caught:
         check_range("n", value, **ends)
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, 1.0, 2.5])
+def test_a_fraction_is_below_1(value: float) -> None:
+    check_fraction("momentum", 0)
+    check_fraction("momentum", 0.999)
+    with pytest.raises(InvalidArgumentError) as caught:
+        check_fraction("momentum", value, remedy="Try 0.9.")
+    assert str(caught.value) == f"momentum must be at least 0 and below 1. Got momentum={value}. Try 0.9."
+
+
+@pytest.mark.parametrize("value", ["drift", None, 3, {"drift": 1}])
+def test_what_is_no_sequence_gets_a_sentence(value: Any) -> None:
+    for row in (["drift"], ("drift",), np.zeros(3), torch.zeros(3)):
+        check_sequence("watch", row, "names")
+    hint = " Use watch=['drift']." if value == "drift" else ""
+    with pytest.raises(InvalidArgumentError) as caught:
+        check_sequence("watch", value, "names")
+    assert str(caught.value) == f"watch must be a sequence of names. Got watch={value!r}.{hint}"
+
+
+def test_a_sequence_may_have_to_be_so_long() -> None:
+    check_sequence("betas", (0.5, 0.9), "numbers", 2)
+    with pytest.raises(InvalidArgumentError, match=r"^betas must be a sequence of 2 numbers. Got betas=\[0.5\].$"):
+        check_sequence("betas", [0.5], "numbers", 2)
+
+
+def test_an_open_end_is_not_told() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^n must be at least 0. Got n=-1.$"):
+        check_range("n", -1, low=0, high=float("inf"))
 
 
 @pytest.mark.parametrize("value", [1, 4.5, 8])

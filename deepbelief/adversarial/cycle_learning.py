@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deepbelief.adversarial.cycle_gan import CycleGAN
 from deepbelief.adversarial.losses import LOSSES
-from deepbelief.errors import InvalidDataError, check, check_count, check_range
+from deepbelief.errors import InvalidDataError, check_count, check_fraction, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.averaging import decay_after
 from deepbelief.training.optimization import Descent
@@ -94,7 +94,7 @@ class CycleLearning:
     ) -> None:
         check_range("cycle", cycle, low=0)
         check_range("identity", identity, low=0)
-        check(0 <= averaging < 1, f"averaging must be at least 0 and below 1. Got averaging={averaging}. Try 0.999.")
+        check_fraction("averaging", averaging, remedy="Try 0.999.")
         self.model, self.width, self.learning_rate = model, width, learning_rate
         self.module: nn.Module = model
         self.cycle, self.identity, self.averaging, self.steps = cycle, identity, averaging, 0

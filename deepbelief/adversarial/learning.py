@@ -13,7 +13,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from deepbelief.adversarial.gan import GAN
 from deepbelief.adversarial.losses import LOSSES, gradient_penalty, slope_penalty
 from deepbelief.adversarial.watch import critic_accuracy, diversity
-from deepbelief.errors import InvalidDataError, check, check_choice, check_count, check_positive, check_range
+from deepbelief.errors import (
+    InvalidDataError,
+    check,
+    check_choice,
+    check_count,
+    check_fraction,
+    check_positive,
+    check_range,
+)
 from deepbelief.protocols import StepContext
 from deepbelief.training.averaging import decay_after
 from deepbelief.training.optimization import Descent
@@ -91,7 +99,7 @@ class AdversarialLearning:
             f"pack must be 1 for a GAN with labels: cases of several classes would share a row. Got pack={pack}.",
         )
         check_positive("clip", clip)
-        check(0 <= averaging < 1, f"averaging must be at least 0 and below 1. Got averaging={averaging}. Try 0.999.")
+        check_fraction("averaging", averaging, remedy="Try 0.999.")
         self.gan = gan
         self.module: nn.Module = gan
         self.loss, self.penalty, self.clip = loss, penalty if loss == "wgan-gp" else 0.0, clip

@@ -24,7 +24,7 @@ from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.graph import Graph
 from deepbelief.energy.partition.choose import log_z
 from deepbelief.energy.structure import Link, ranked_links, strength_matrix
-from deepbelief.errors import check, check_choice, check_count
+from deepbelief.errors import check, check_choice, check_count, check_sequence
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, dense_chunks, device_of, in_type, without_weightless
 from deepbelief.estimators.bit_columns import BitColumns, column_means, cut_at
@@ -216,6 +216,7 @@ device, precision, checkpoint_dir, verbose, random_state
             check(self.grid_shape is not None, 'grid_shape must be given with graph="grid". Got None.')
             graph = Graph.grid(self.grid_shape or (), periodic=self.periodic)
         else:
+            check_sequence("graph", self.graph, "pairs of numbers of columns")
             graph = Graph.of_edges(n, self.graph)
         if not self.n_components:
             return graph

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.belief.convolutional_dbn import RULES, ConvolutionalDBN, train_convolutional
 from deepbelief.energy.convolutional_rbm import ConvolutionalRBM
-from deepbelief.errors import InvalidArgumentError, check_choice
+from deepbelief.errors import check_choice
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_weight, in_type, through, without_weightless
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -24,6 +24,7 @@ from deepbelief.estimators.learning import (
     check_basics,
     folder_to_keep,
     layer_sizes,
+    one_each,
     parameter_type,
     settings_of_layers,
     source_of,
@@ -163,7 +164,7 @@ sparsity_cost, averaging, binarization, device, precision, checkpoint_dir, verbo
     def _new_module(self, x: Any, columns: Columns, seed: int) -> ConvolutionalDBN:
         """The stack with small random filters; each layer's pictures are the pooling units of the one below."""
         filters = layer_sizes(self.n_filters, "n_filters")
-        sizes, pools = (self._one_each(name, len(filters)) for name in ("filter_size", "pool"))
+        sizes, pools = (one_each(name, getattr(self, name), len(filters)) for name in ("filter_size", "pool"))
         layers: list[ConvolutionalRBM] = []
         shape: Sequence[int] = self.image_shape_
         for i, (n, size, pool) in enumerate(zip(filters, sizes, pools, strict=True)):
@@ -172,13 +173,6 @@ sparsity_cost, averaging, binarization, device, precision, checkpoint_dir, verbo
             layers.append(ConvolutionalRBM(shape, n, size, pool=pool, visible=visible, generator=generator))
             shape = layers[-1].pooled_shape
         return ConvolutionalDBN(layers).to(parameter_type(self))
-
-    def _one_each(self, name: str, n: int) -> list[int]:
-        value = getattr(self, name)
-        each = [value] * n if np.ndim(value) == 0 else list(value)
-        if len(each) != n:
-            raise InvalidArgumentError(f"{name} must be one number or {n}, one for each layer. Got {len(each)}.")
-        return [int(number) for number in each]
 
     @property
     def _n_features_out(self) -> int:

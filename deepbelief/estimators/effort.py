@@ -6,7 +6,7 @@ import copy
 import math
 from typing import Any
 
-from deepbelief.errors import check_count
+from deepbelief.errors import check_count, check_fraction
 from deepbelief.estimators.columns import Columns
 
 LARGE_SET = 5000  # cases from which on batches of 100 do
@@ -52,6 +52,7 @@ def tuning_passes(n_cases: int, batch_size: int) -> int:
 
 def open_rate(estimator: Any, visible: str, n_columns: int) -> float | list[float]:
     """The learning rate, or those of a stack's layers, of which the ones above the first see hidden units alone."""
+    check_fraction("momentum", estimator.momentum, remedy="Try 0.9.")
     by_samples = estimator.centred and estimator.learning in BY_SAMPLES
     steady = 1 - estimator.momentum if by_samples and estimator.hidden == "bernoulli" else 0.0
     first, above = (rate_of(below, n_columns, steady) for below in (visible, estimator.hidden))

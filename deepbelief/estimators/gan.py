@@ -17,7 +17,15 @@ from deepbelief.adversarial.augmentation import Augmentation, InstanceNoise, in_
 from deepbelief.adversarial.gan import GAN as GANModule
 from deepbelief.adversarial.learning import AdversarialLearning
 from deepbelief.adversarial.losses import LOSSES
-from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_choice, check_count, check_range
+from deepbelief.errors import (
+    InvalidArgumentError,
+    InvalidDataError,
+    check,
+    check_choice,
+    check_count,
+    check_range,
+    check_sequence,
+)
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, checked_pair, device_of
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -172,6 +180,7 @@ class GAN(Savable, BaseEstimator):
         given = tuple(X.shape[1:]) if getattr(X, "ndim", 2) > 2 else None
         X, codes = self._checked_cases(X, y)
         folder, seed = folder_to_keep(self, resume_from), seed_of(self.random_state)
+        check_sequence("augment", self.augment, "names")
         pictures = self.network == "convolutional" or len(self.augment) > 0
         shape = picture_shape(self.image_shape, given, X.shape[1]) if pictures else None
         self.image_shape_ = None if shape is None else with_channels(shape)
@@ -246,7 +255,7 @@ class GAN(Savable, BaseEstimator):
             n_critic=self.n_critic,
             learning_rate=self.learning_rate,
             critic_learning_rate=self.critic_learning_rate,
-            betas=(self.betas[0], self.betas[1]),
+            betas=self.betas,
             schedule=self.schedule,
             penalty=self.penalty,
             clip=self.clip,

@@ -22,7 +22,15 @@ from deepbelief.energy.dbm import DBM
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.energy.rbm import RBM
 from deepbelief.energy.watch import QUANTITIES, make_watch
-from deepbelief.errors import InvalidArgumentError, StorageError, check, check_choice, check_count
+from deepbelief.errors import (
+    InvalidArgumentError,
+    StorageError,
+    check,
+    check_choice,
+    check_count,
+    check_fraction,
+    check_sequence,
+)
 from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.plain_pcd import WORTH_SHARING
 from deepbelief.protocols import BatchSource
@@ -70,16 +78,14 @@ def check_settings(estimator: Any) -> None:
     check_choice("precision", estimator.precision, PRECISIONS)
     if estimator.batch_size is not None:
         check_count("batch_size", estimator.batch_size, low=1)
-    fraction = estimator.validation_fraction
-    check(0 <= fraction < 1, f"validation_fraction must be at least 0 and below 1. Got validation_fraction={fraction}.")
+    check_fraction("validation_fraction", estimator.validation_fraction)
     check_watch(estimator, QUANTITIES)
 
 
 def check_watch(estimator: Any, known: Sequence[str]) -> None:
     """Check the names of what is to be measured while the estimator learns."""
-    names = estimator.watch
-    check(not isinstance(names, str), f"watch must be a sequence of names. Got watch={names!r}. Use watch=[{names!r}].")
-    for name in names:
+    check_sequence("watch", estimator.watch, "names")
+    for name in estimator.watch:
         check_choice("watch", name, known)
 
 
@@ -100,6 +106,7 @@ def one_each(name: str, value: Any, n: int) -> list[Any]:
     """`value` n times if it is one number, else itself as a list, which must have n of them."""
     if isinstance(value, Real):
         return [value] * n
+    check_sequence(name, value, f"{n} numbers, one for each layer, or one number")
     check(len(value) == n, f"{name} must be one number or {n}, one for each layer. Got {len(value)}.")
     return list(value)
 
@@ -113,7 +120,10 @@ def most_epochs(value: Any) -> int:
 
 def layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> list[int]:
     """``hidden_layer_sizes``, or another argument of its kind, as a list: one integer, or a sequence of them."""
-    sizes: list[Any] = [value] if isinstance(value, Real) else list(value)
+    if isinstance(value, Real):
+        value = [value]
+    check_sequence(name, value, "integers")
+    sizes = list(value)
     check(len(sizes) >= 1, f"{name} must name at least 1 layer. Got none.")
     for size in sizes:
         check(isinstance(size, Integral), f"{name} must be integers. Got {name}={value!r}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isqrt, prod
 
-from deepbelief.errors import InvalidDataError
+from deepbelief.errors import InvalidDataError, check_count, check_sequence
 
 CHANNELS = (1, 3, 4)  # grey, colour, colour with transparency
 
@@ -29,6 +29,10 @@ def picture_shape(
             f"{data} must have its channels first, (cases, channels, height, width). Got pictures of {tuple(given)}. "
             f"Use {data}.transpose(0, 3, 1, 2), or give {argument}."
         )
+    if asked is not None:
+        check_sequence(argument, asked, "two or three integers, (height, width) or (channels, height, width)")
+        for number in asked:
+            check_count(argument, number, low=1)
     side = isqrt(n_features)
     flat = (side, side) if side * side == n_features else (1, n_features)
     shape = tuple(int(n) for n in (asked or given or flat))

@@ -18,7 +18,7 @@ from deepbelief.belief.dbn import DBN
 from deepbelief.belief.stack import BeliefStack
 from deepbelief.belief.unrolled import UnrolledDBN
 from deepbelief.data.part import RowsBelow, is_mapped, part_of
-from deepbelief.errors import InvalidDataError, check, check_count, check_range
+from deepbelief.errors import InvalidDataError, check_count, check_fraction, check_range
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked, through
 from deepbelief.estimators.columns import Columns, choose_columns
@@ -156,8 +156,7 @@ def check_fine_tuning(estimator: Any) -> None:
         check_count("fine_tune_epochs", estimator.fine_tune_epochs, low=0)
     if estimator.fine_tune_batch_size is not None:
         check_count("fine_tune_batch_size", estimator.fine_tune_batch_size, low=1)
-    fraction = estimator.validation_fraction
-    check(0 <= fraction < 1, f"validation_fraction must be at least 0 and below 1. Got validation_fraction={fraction}.")
+    check_fraction("validation_fraction", estimator.validation_fraction)
     EarlyStopping("validation_loss", estimator.patience)
     for rate in ("dropout", "input_dropout"):
         check_range(rate, getattr(estimator, rate), low=0, high=1)

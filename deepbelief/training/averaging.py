@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from deepbelief.errors import check
+from deepbelief.errors import check_fraction
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -28,7 +28,7 @@ class Averaging:
     """The average ``a <- d a + (1 - d) w`` after every step, from ``a = w`` after the first; see `decay_after`."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        check(0.0 <= decay < 1.0, f"averaging must be at least 0 and below 1. Got averaging={decay}. Try 0.999.")
+        check_fraction("averaging", decay, remedy="Try 0.999.")
         self.module = module
         self.decay = decay
         self.average = AveragedModel(module, multi_avg_fn=self._move)

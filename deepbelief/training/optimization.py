@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepbelief.errors import check, check_choice, check_positive, check_range
+from deepbelief.errors import check, check_choice, check_fraction, check_positive, check_range, check_sequence
 from deepbelief.protocols import StepContext
 from deepbelief.training.adam import AdamW
 from deepbelief.training.schedules import Schedule, make_schedule
@@ -28,8 +28,9 @@ def make_optimizer(
     """Adam with decoupled weight decay, SGD with Nesterov momentum, or RMSprop; vectors (biases) never decay."""
     check_choice("optimizer", name, FIRST_ORDER)
     check_rates(learning_rate, weight_decay, momentum)
+    check_sequence("betas", betas, "numbers", 2)
     for beta in betas:
-        check(0 <= beta < 1, f"betas must be at least 0 and below 1. Got betas={tuple(betas)}.")
+        check_fraction("betas", beta)
     trained = [p for p in parameters if p.requires_grad]
     check(bool(trained), "module must have parameters that require gradients. Got none.")
     groups: list[dict[str, Any]] = [{"params": trained, "weight_decay": 0.0}]
@@ -48,7 +49,7 @@ def check_rates(learning_rate: float, weight_decay: float, momentum: float) -> N
     """Refuse rates that no optimizer can use."""
     check_positive("learning_rate", learning_rate)
     check_range("weight_decay", weight_decay, low=0)
-    check_range("momentum", momentum, low=0, high=1)
+    check_fraction("momentum", momentum, remedy="Try 0.9.")
 
 
 def joint_mean(own: Tensor, context: StepContext) -> Tensor:
@@ -91,10 +92,8 @@ class Descent:
         betas: tuple[float, float] = (0.9, 0.999),
         max_gradient_norm: float | None = None,
     ) -> None:
-        check(
-            max_gradient_norm is None or max_gradient_norm > 0,
-            f"max_gradient_norm must be above 0 or None. Got max_gradient_norm={max_gradient_norm}.",
-        )
+        if max_gradient_norm is not None:
+            check_positive("max_gradient_norm", max_gradient_norm, remedy="Or use None.")
         self.parameters = [p for p in parameters if p.requires_grad]
         self.optimizer = make_optimizer(
             self.parameters, optimizer, learning_rate, weight_decay=weight_decay, momentum=momentum, betas=betas

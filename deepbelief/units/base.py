@@ -11,6 +11,7 @@ A further kind is one file: `potential`, `cumulants`, `mean`, `draw`, `statistic
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -28,7 +29,8 @@ class Units(nn.Module, ABC):
 
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Units]]] = {}  # every kind that was imported, by name
-    bounded: bool = True  # whether the values of a unit lie between two numbers
+    least: float = 0.0  # the ends of the values of a unit, and so of its mean
+    most: float = 1.0
     needs_bounded_partner: bool = False  # whether log Z exists only where the other layer's units are bounded
 
     def __init_subclass__(cls) -> None:
@@ -40,6 +42,11 @@ class Units(nn.Module, ABC):
         check_count("size", size, low=1)
         self.size = int(size)
         self.bias = nn.Parameter(torch.zeros(size))
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the values of a unit lie between two numbers."""
+        return math.isfinite(self.least) and math.isfinite(self.most)
 
     # -- the distribution -------------------------------------------------------------------------------------------
 

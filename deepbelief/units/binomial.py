@@ -31,6 +31,7 @@ class Binomial(Units):
         check_count("n_trials", n_trials, low=1)
         super().__init__(size)
         self.n_trials = n_trials
+        self.most = float(n_trials)
 
     def potential(self, x: Tensor) -> Tensor:
         ways = math.lgamma(self.n_trials + 1) - torch.lgamma(x + 1) - torch.lgamma(self.n_trials - x + 1)

@@ -35,6 +35,7 @@ class Multinomial(Units):
         check_count("n_draws", n_draws, low=1)
         super().__init__(size)
         self.n_draws = n_draws
+        self.most = float(n_draws)
 
     def potential(self, x: Tensor) -> Tensor:
         return torch.lgamma(x + 1).sum(-1) - math.lgamma(self.n_draws + 1) - x @ self.bias

@@ -8,6 +8,8 @@ its weights happened to have one sign. The RBM refuses those pairs.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,7 +31,7 @@ class Poisson(Units):
     """
 
     kind = "poisson"
-    bounded = False
+    most = math.inf
     needs_bounded_partner = True
 
     @property

@@ -5,6 +5,7 @@ The kinds differ in the range of x, and so in everything that follows from the p
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 import torch
@@ -18,7 +19,7 @@ SMALLEST_VARIANCE = 1e-4  # a constant column would have infinite precision
 class Quadratic(Units):
     """The potential, its statistics and its path of annealing; no kind of its own."""
 
-    bounded = False
+    least, most = -math.inf, math.inf
 
     def __init__(self, size: int) -> None:
         super().__init__(size)

@@ -43,6 +43,7 @@ class Rectified(Quadratic):
     """
 
     kind = "rectified"
+    least = 0.0
 
     def _standard(self, inputs: Tensor) -> Tensor:
         """``z``: the field in standard deviations."""

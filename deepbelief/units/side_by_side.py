@@ -31,7 +31,8 @@ class SideBySide(Units):
         self.parts = nn.ModuleList(parts)
         self.sizes = [part.size for part in parts]
         self.size = sum(self.sizes)
-        self.bounded = all(part.bounded for part in parts)
+        self.least = min(part.least for part in parts)
+        self.most = max(part.most for part in parts)
         self.needs_bounded_partner = any(part.needs_bounded_partner for part in parts)
         self._bits = all(type(part) is Bernoulli for part in parts)  # then all are drawn in one call
 

@@ -22,6 +22,7 @@ class Spin(Units):
     """
 
     kind = "spin"
+    least = -1.0
 
     def potential(self, x: Tensor) -> Tensor:
         return -(x @ self.bias)

@@ -43,6 +43,15 @@ def parameters(units: Units) -> dict[str, Tensor]:
     return dict(units.named_parameters())
 
 
+def test_values_lie_between_the_ends(units: Units, generator: torch.Generator) -> None:
+    """Draws under strong inputs of both signs come near both ends, and none goes beyond."""
+    draws = units.sample(30 * torch.randn(200, units.size, generator=generator, dtype=torch.float64), generator)
+    assert draws.min() >= units.least
+    assert draws.max() <= units.most
+    if units.bounded:
+        assert (draws.min(), draws.max()) == (units.least, units.most)
+
+
 def test_the_zoo_has_every_kind() -> None:
     assert {factory().kind for factory in ZOO.values()} == set(KINDS) == set(Units.kinds)
 

@@ -230,6 +230,8 @@ def test_layers_may_have_their_own_epochs_and_rates() -> None:
     assert [row["layer"] for row in model.history_] == [1, 1, 1, 2]
     with pytest.raises(InvalidArgumentError, match="epochs must be one number or 2"):
         DeepBeliefNetwork((4, 3), epochs=(3, 1, 1)).fit(PATTERNS)
+    with pytest.raises(InvalidArgumentError, match=r"learning_rate must be .* for each layer.*learning_rate='fast'"):
+        DeepBeliefNetwork((4, 3), learning_rate="fast").fit(PATTERNS)
 
 
 def test_stochastic_binarization_learns_grey_levels_as_probabilities() -> None:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from deepbelief.energy.convolutional_rbm import ConvolutionalRBM
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
-from deepbelief.energy.gradients.update import Factor, Update, move_offsets
+from deepbelief.energy.gradients.update import Factor, Update, check_decays, move_offsets
 from deepbelief.errors import check_range
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
@@ -51,9 +51,7 @@ class ConvolutionalLearning:
         sparsity_target: float | None = None,
         sparsity_cost: float = 1.0,
     ) -> None:
-        check_range("l2", l2, low=0)
-        check_range("l1", l1, low=0)
-        check_range("offset_rate", offset_rate, low=0, high=1)
+        check_decays(l2, l1, offset_rate)
         if sparsity_target is not None:
             check_range("sparsity_target", sparsity_target, low=0, high=1 / rbm.hidden.group_size)
         self.module: torch.nn.Module = rbm

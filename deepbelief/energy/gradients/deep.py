@@ -24,10 +24,11 @@ from torch import Tensor
 from deepbelief.energy.dbm import DBM
 from deepbelief.energy.gradients.moments import Moments, shares
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
-from deepbelief.energy.gradients.update import Factor, Update
+from deepbelief.energy.gradients.sparsity import check_target
+from deepbelief.energy.gradients.update import Factor, Update, check_decays
 from deepbelief.energy.gradients.weights import put_gradient, take_step
 from deepbelief.energy.mean_field import Posterior
-from deepbelief.errors import check_count, check_range
+from deepbelief.errors import check_count
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
 
@@ -58,9 +59,8 @@ class DBMLearning:
         sparsity_cost: float = 0.1,
     ) -> None:
         check_count("mean_field_steps", mean_field_steps, low=1)
-        check_range("l2", l2, low=0)
-        check_range("l1", l1, low=0)
-        check_range("offset_rate", offset_rate, low=0, high=1)
+        check_decays(l2, l1, offset_rate)
+        check_target(dbm.units[1:], sparsity_target, sparsity_cost)
         self.module: torch.nn.Module = dbm
         self.dbm, self.view, self.negative = dbm, dbm.even_odd(), negative
         self.mean_field_steps = mean_field_steps

@@ -14,9 +14,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from deepbelief.energy.gradients.update import Factor, Update, move_offsets
+from deepbelief.energy.gradients.update import Factor, Update, check_decays, move_offsets
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_range
 from deepbelief.protocols import Generator, StepContext
 from deepbelief.types import Batch
 
@@ -58,9 +57,7 @@ class ObjectiveLearning:
         centred: bool = True,
         offset_rate: float = 0.01,
     ) -> None:
-        check_range("l2", l2, low=0)
-        check_range("l1", l1, low=0)
-        check_range("offset_rate", offset_rate, low=0, high=1)
+        check_decays(l2, l1, offset_rate)
         self.module: torch.nn.Module = rbm
         self.rbm, self.objective = rbm, objective
         self.l2, self.l1, self.centred, self.offset_rate = l2, l1, centred, offset_rate

@@ -27,8 +27,8 @@ from deepbelief.energy.gradients.pairwise import (
     TemperedPairs,
 )
 from deepbelief.energy.gradients.settings import LearningSettings
-from deepbelief.energy.gradients.update import Factor, Update
-from deepbelief.errors import check_choice, check_range
+from deepbelief.energy.gradients.update import Factor, Update, check_decays
+from deepbelief.errors import check_choice
 from deepbelief.protocols import StepContext
 from deepbelief.training.schedules import make_schedule
 from deepbelief.types import Batch
@@ -57,9 +57,7 @@ class PairwiseLearning:
         centred: bool = True,
         offset_rate: float = 0.01,
     ) -> None:
-        check_range("l2", l2, low=0)
-        check_range("l1", l1, low=0)
-        check_range("offset_rate", offset_rate, low=0, high=1)
+        check_decays(l2, l1, offset_rate)
         self.module: torch.nn.Module = model
         self.model, self.rule = model, rule
         self.l2, self.l1, self.centred, self.offset_rate = l2, l1, centred, offset_rate

@@ -20,11 +20,10 @@ from torch import Tensor
 from deepbelief.energy.gradients.bits import takes_bits, update_of_bits
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import Ahead, Follower, NegativePhase, PositivePhase
-from deepbelief.energy.gradients.sparsity import check_groups, with_group_sparsity
-from deepbelief.energy.gradients.update import Factor, Update, move_offsets
+from deepbelief.energy.gradients.sparsity import check_groups, check_target, with_group_sparsity
+from deepbelief.energy.gradients.update import Factor, Update, check_decays, move_offsets
 from deepbelief.energy.gradients.weights import put_gradient, take_step
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import check_range
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
 
@@ -60,9 +59,8 @@ class LikelihoodLearning:
         directions: Tensor | None = None,
         module: torch.nn.Module | None = None,
     ) -> None:
-        check_range("l2", l2, low=0)
-        check_range("l1", l1, low=0)
-        check_range("offset_rate", offset_rate, low=0, high=1)
+        check_decays(l2, l1, offset_rate)
+        check_target([rbm.hidden], sparsity_target, sparsity_cost)
         self.module: torch.nn.Module = rbm if module is None else module
         self.rbm, self.negative = rbm, negative
         self._follows = isinstance(negative, Follower)

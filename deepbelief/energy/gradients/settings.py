@@ -19,7 +19,7 @@ from deepbelief.energy.gradients.tempered import TemperedChains
 from deepbelief.energy.gradients.trajectory import TrajectoryChains
 from deepbelief.energy.partition.tap import check_order
 from deepbelief.energy.rbm import RBM
-from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count, check_range
+from deepbelief.errors import InvalidArgumentError, check, check_choice, check_count, check_fraction, check_range
 from deepbelief.training.schedules import SCHEDULES, make_schedule
 
 OBJECTIVES = ("pl", "ratio", "score", "tap")
@@ -91,8 +91,9 @@ class LearningSettings:
         check_count("ladder_every", self.ladder_every, low=1)
         for name in ("learning_rate", "sparsity_cost", "l1", "l2", "group_cost"):
             check_range(name, getattr(self, name), low=0)
-        for name in ("momentum", "offset_rate"):
-            check_range(name, getattr(self, name), low=0, high=1)
+        check(self.centred in (True, False), f"centred must be True or False. Got centred={self.centred!r}.")
+        check_fraction("momentum", self.momentum, remedy="Try 0.9.")
+        check_range("offset_rate", self.offset_rate, low=0, high=1)
         check_order(self.tap_order, "tap_order")
         if self.learning in OBJECTIVES and (self.sparsity_target is not None or self.group_size is not None):
             others = ", ".join(rule for rule in RULES if rule not in OBJECTIVES)

@@ -8,7 +8,7 @@ work. Luo, Shen, Niu & Ungar 2011, "Sparse group restricted Boltzmann machines".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,15 @@ from deepbelief.errors import check, check_count, check_range
 from deepbelief.units.base import Units
 
 SMALLEST_NORM = 1e-8  # the norm has no gradient at zero
+
+
+def check_target(layers: Sequence[Units], target: float | None, cost: float) -> None:
+    """Raise `InvalidArgumentError` unless the mean activity of every unit of `layers` can be `target`."""
+    check_range("sparsity_cost", cost, low=0)
+    for units in layers:
+        if target is not None:
+            remedy = f"It is a mean of {units.kind} units."
+            check_range("sparsity_target", target, low=units.least, high=units.most, remedy=remedy)
 
 
 def check_groups(n_hidden: int, group_size: int | None, group_cost: float) -> None:

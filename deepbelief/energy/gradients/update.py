@@ -8,11 +8,18 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from deepbelief.errors import check_choice, check_range
+from deepbelief.errors import check_choice, check_fraction, check_range
 from deepbelief.protocols import StepContext
 from deepbelief.training.adam import AdamW
 
 Factor = Callable[[float], float]  # progress in [0, 1] -> factor of the learning rate
+
+
+def check_decays(l2: float, l1: float, offset_rate: float) -> None:
+    """Refuse weight decays and a speed of the running offsets that no rule can use."""
+    check_range("l2", l2, low=0)
+    check_range("l1", l1, low=0)
+    check_range("offset_rate", offset_rate, low=0, high=1)
 
 
 class Update:
@@ -31,7 +38,7 @@ class Update:
         optimizer: Literal["sgd", "adam"] = "sgd",
     ) -> None:
         check_range("learning_rate", learning_rate, low=0)
-        check_range("momentum", momentum, low=0, high=1)
+        check_fraction("momentum", momentum, remedy="Try 0.9.")
         check_choice("optimizer", optimizer, ["sgd", "adam"])
         self.learning_rate, self.schedule, self.momentum = learning_rate, schedule, momentum
         self.parameters = list(module.parameters())

@@ -18,6 +18,7 @@ from deepbelief.energy.rbm import RBM
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.protocols import Procedure
 from deepbelief.types import Batch
+from deepbelief.units.catalog import make_units
 from tests.oracle.checks import largest_gap, library_gradient, make_context
 from tests.oracle.zoo import ENUMERABLE, tiny_rbm
 
@@ -121,6 +122,15 @@ def test_sparse_learning_reaches_its_target(target: float, generator: torch.Gene
     for _ in range(250):
         procedure.step(batch, make_context(generator))
     assert (rbm.mean_h_from_v(batch.x).mean(0) - target).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(("kind", "target"), [("bernoulli", 2.0), ("spin", -1.5), ("poisson", -0.1)])
+def test_a_target_that_no_unit_can_have_is_refused(kind: str, target: float) -> None:
+    rbm = RBM(3, make_units(kind, 2))
+    with pytest.raises(InvalidArgumentError, match=rf"^sparsity_target must be at .*a mean of {kind} units\.$"):
+        LikelihoodLearning(rbm, ExactModel(), sparsity_target=target)
+    with pytest.raises(InvalidArgumentError, match="sparsity_cost must be at least 0"):
+        LikelihoodLearning(rbm, ExactModel(), sparsity_target=0.5, sparsity_cost=-1.0)
 
 
 @pytest.mark.parametrize(("visible", "hidden"), ENUMERABLE[::4])

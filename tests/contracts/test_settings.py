@@ -1,0 +1,67 @@
+"""A setting of the wrong kind gets one of the library's own sentences, whichever estimator and setting it is."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+
+import deepbelief.estimators
+from deepbelief.errors import DeepBeliefError
+from tests.contracts.wings import bits
+
+X = bits().numpy()[:12]
+Y = np.arange(len(X)) % 2
+ELSEWHERE = {"self", "device", "checkpoint_dir", "verbose", "random_state", "estimator"}  # torch's and scikit-learn's
+QUICK = {"epochs": 1, "pretrain_epochs": 1, "fine_tune_epochs": 1}
+WRONG = {"text": "lots", "NaN": math.nan}
+
+
+def estimators() -> dict[str, type[BaseEstimator]]:
+    """Every estimator that needs no other one, by name."""
+    found = {}
+    for module in pkgutil.iter_modules(deepbelief.estimators.__path__):
+        file = importlib.import_module(f"deepbelief.estimators.{module.name}")
+        for name, kind in vars(file).items():
+            here = isinstance(kind, type) and issubclass(kind, BaseEstimator) and kind.__module__ == file.__name__
+            if here and not name.startswith("_") and "epochs" in str(inspect.signature(kind)):
+                found[name] = kind
+    return found
+
+
+KINDS = estimators()
+SETTINGS = [
+    (kind, setting)
+    for kind in sorted(KINDS)
+    for setting, argument in inspect.signature(KINDS[kind].__init__).parameters.items()
+    if setting not in ELSEWHERE and not isinstance(argument.default, bool)  # anything is true or false
+]
+
+
+def labels(kind: str) -> Any:
+    """What `kind` is taught beside X."""
+    if kind == "CycleGAN":
+        return X
+    return Y + 0.5 if "Regressor" in kind else Y
+
+
+def test_all_estimators_are_seen() -> None:
+    assert {"RBM", "DeepBeliefClassifier", "DeepBoltzmannMachine", "VAE", "GAN", "CycleGAN"} <= KINDS.keys()
+
+
+@pytest.mark.parametrize("value", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("kind", "setting"), SETTINGS)
+def test_a_setting_of_the_wrong_kind_is_told(kind: str, setting: str, value: Any) -> None:
+    """Some take it (labels may be of any kind); what is refused is refused by us, not from below."""
+    quick = {name: n for name, n in QUICK.items() if name in inspect.signature(KINDS[kind].__init__).parameters}
+    estimator = KINDS[kind](**{**quick, "random_state": 0, setting: value})
+    pictures = X.reshape(-1, 3, 3) if kind == "ConvolutionalBeliefNetwork" else X
+    with suppress(DeepBeliefError):
+        estimator.fit(pictures, labels(kind))
