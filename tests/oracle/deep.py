@@ -41,7 +41,8 @@ def twin(dbm: DBM) -> RBM:
     for i in range(len(even)):
         blocks = [_block(dbm, 2 * i, 2 * j + 1) for j in range(len(odd))]
         rows.append(torch.cat(blocks, 1))
-    rbm = RBM(SideBySide(even), SideBySide(odd)).double()
+    rbm = RBM(SideBySide(even), SideBySide(odd))  # all is in double precision but what it made itself
+    rbm.visible_offset, rbm.hidden_offset = rbm.visible_offset.double(), rbm.hidden_offset.double()
     del rbm.weight
     rbm.weight = torch.cat(rows)  # type: ignore[assignment]
     return rbm
