@@ -6,6 +6,9 @@ its own (Salakhutdinov & Hinton 2009, section 3.3):
     a_1 = mean_1(x V_0 + mu_2 U_1),     a_l = mean_l(a_{l-1} V_{l-1} + mu_{l+1} U_l),     a_L = mean_L(a_{L-1} V_{L-1})
 
 With ``V_l = W_l`` and ``U_l = W_l'``, as it starts, the activities are the mean-field means themselves.
+
+Without feedback the terms of ``mu`` are left out and ``V_l = 2 W_l`` below the top, for what came from above: the
+activities start as the pass up from which mean field starts.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ class DBMNetwork(nn.Module):
     """A classifier or regressor on top of one more round of mean field, with outputs before softmax.
 
     It takes rows of x, or for repeated use (training) rows of ``augmented(x)``, which hold the means already. The
-    machine inside stays as it is.
+    machine inside stays as it is. ``feedback=False`` leaves the means out: a plain network from the bottom up, which
+    three and more layers learn better by, for the upper layers' means tell the answers of training cases too well.
 
     >>> net = DBMNetwork(DBM([6, 4, 3]), 2, generator=torch.Generator().manual_seed(0))
     >>> net(torch.zeros(5, 6)).shape, net(net.augmented(torch.zeros(5, 6))).shape
@@ -39,6 +43,7 @@ class DBMNetwork(nn.Module):
         dbm: DBM,
         n_outputs: int,
         *,
+        feedback: bool = True,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         output_std: float = 0.01,
@@ -52,8 +57,11 @@ class DBMNetwork(nn.Module):
         self.units = nn.ModuleList([units.empty_like() for units in dbm.units[1:]])
         for own, units in zip(self.units, dbm.units[1:], strict=True):
             own.load_state_dict(units.state_dict())
-        self.up = nn.ModuleList([_linear(weight.T) for weight in dbm.weights])
-        self.down = nn.ModuleList([_linear(weight) for weight in dbm.weights[1:]])
+        self.feedback = bool(feedback)
+        *lower, last = dbm.weights
+        share = 1.0 if self.feedback else 2.0  # of what comes from below
+        self.up = nn.ModuleList([*(_linear(share * weight.T) for weight in lower), _linear(last.T)])
+        self.down = nn.ModuleList([_linear(weight) for weight in dbm.weights[1:]] if self.feedback else [])
         self.dropout, self.input_dropout = Dropout(dropout), Dropout(input_dropout)
         top = dbm.units[-1].size
         self.output = _linear(output_std * torch.randn(n_outputs, top, generator=generator).to(dbm.weights[0]), True)
@@ -66,8 +74,10 @@ class DBMNetwork(nn.Module):
     def augmented(self, x: Tensor) -> Tensor:
         """x beside the mean-field means of the layers above the first: (n, n_visible) -> (n, wider).
 
-        The means are inputs like x, so no gradient goes back through them.
+        The means are inputs like x, so no gradient goes back through them. Without feedback this is x.
         """
+        if not self.feedback:
+            return x
         with torch.no_grad():
             above = self.dbm.infer(x).means[2:]
         return torch.cat([x, *above], 1)
@@ -75,13 +85,14 @@ class DBMNetwork(nn.Module):
     def activities(self, x: Tensor) -> list[Tensor]:
         """The hidden layers from the bottom to the top."""
         sizes = [units.size for units in self.dbm.units]
-        wide = self.n_inputs + sum(sizes[2:])
+        above_first = sizes[2:] if self.feedback else []
+        wide = self.n_inputs + sum(above_first)
         if x.shape[1] not in (self.n_inputs, wide):
             raise InvalidDataError(
                 f"x must have {self.n_inputs} columns, or {wide} as augmented(x) has. Got {x.shape[1]}."
             )
         x = self.augmented(x) if x.shape[1] == self.n_inputs else x
-        below, *above = x.split([sizes[0], *sizes[2:]], 1)
+        below, *above = x.split([sizes[0], *above_first], 1)
         below, found = self.input_dropout(below), []
         for number, (up, units) in enumerate(zip(self.up, self.units, strict=True)):
             inputs = up(below)
@@ -102,13 +113,14 @@ class DBMNetwork(nn.Module):
     def config(self) -> dict[str, Any]:
         """What rebuilds the model (without its parameters), as JSON."""
         rates = {"dropout": self.dropout.p, "input_dropout": self.input_dropout.p}
-        return {"dbm": self.dbm.config(), "n_outputs": self.output.out_features, **rates}
+        return {"dbm": self.dbm.config(), "n_outputs": self.output.out_features, "feedback": self.feedback, **rates}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A model from `config`."""
         rates = {"dropout": config["dropout"], "input_dropout": config["input_dropout"]}
-        return cls(DBM.from_config(config["dbm"]), config["n_outputs"], **rates)
+        feedback = config.get("feedback", True)  # a network saved before there was a choice has it
+        return cls(DBM.from_config(config["dbm"]), config["n_outputs"], feedback=feedback, **rates)
 
 
 def _linear(weight: Tensor, bias: bool = False) -> nn.Linear:

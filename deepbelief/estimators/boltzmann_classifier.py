@@ -178,7 +178,7 @@ max_norm, adversarial, dropout, input_dropout, early_stopping, patience, validat
         return machine.fit(x, sample_weight=weight, resume_from=below if resume else None)
 
     def _new_network(self, dbm: DBM, seed: int) -> DBMNetwork:
-        rates = {"dropout": self.dropout, "input_dropout": self.input_dropout}
+        rates: dict[str, Any] = {"dropout": self.dropout, "input_dropout": self.input_dropout}
         generator = make_generator(seed, stream=OUTPUT_STREAM)
         return DBMNetwork(dbm.cpu(), len(self.classes_), generator=generator, **rates).eval()
 

@@ -53,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train flowers.csv --label knd", "Got 'knd'. Did you mean 'kind'?"),
         ("train two.npz", "the arrays are a, b. On the command line: --key NAME."),
         ("train bits.npy --set learning.learning_rate=-1", "learning_rate must be at least 0. Got learning_rate=-1.0."),
-        ("train bits.npy --set learning.momentum=2", "momentum must be at least 0 and at most 1."),
+        ("train bits.npy --set learning.momentum=2", "momentum must be at least 0 and below 1."),
         ("train junk.npy", "which holds Python objects or something else. Write it with numpy.save"),
         ("fit RBM bits.npy --set n_component=5", "Got 'n_component'. Did you mean 'n_components'?"),
         ("fit RBM bits.npy --set random_state=5", "Got random_state. Say --seed."),

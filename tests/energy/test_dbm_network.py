@@ -83,6 +83,20 @@ def test_the_network_starts_as_mean_field(stack: str, generator: torch.Generator
     close(found, wanted, rtol=1e-3, atol=1e-3)  # inference stops at changes of 1e-4
 
 
+@pytest.mark.parametrize("stack", STACKS)
+def test_without_feedback_the_network_starts_as_the_pass_up(stack: str, generator: torch.Generator) -> None:
+    dbm = tiny_dbm(STACKS[stack], generator, scale=0.3)
+    x = dbm.visible.sample(torch.zeros(4, dbm.visible.size).double(), generator).detach()
+    net = DBMNetwork(dbm, 3, feedback=False)
+    wanted, below = [], x
+    for units, weight, times in zip(dbm.units[1:], dbm.weights, [2] * (len(dbm.weights) - 1) + [1], strict=True):
+        below = units.mean(times * below @ weight)
+        wanted.append(below)
+    close(net.activities(x), wanted)
+    close(net.augmented(x), x, rtol=0, atol=0)
+    assert not list(net.down.parameters())
+
+
 def test_rows_with_and_without_their_means_give_the_same(generator: torch.Generator) -> None:
     net = DBMNetwork(tiny_dbm(STACKS["three hidden"], generator), 2)
     x = torch.rand(6, 3, generator=generator).round().double()
