@@ -35,7 +35,7 @@ from deepbelief.training.trainer import Trainer
 from deepbelief.types import Clamp
 from deepbelief.units.base import Units
 
-RULES = ("cd", "pcd", "pt")  # ways to the model's half
+RULES = ("cd", "pcd", "pt", "ptt")  # ways to the model's half
 
 
 class ConvolutionalDBN(nn.Module):

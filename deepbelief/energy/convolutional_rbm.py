@@ -77,6 +77,11 @@ class ConvolutionalRBM(TwoLayers):
         self.register_buffer("visible_offset", self.visible.mean(torch.zeros(1, size)).detach()[0])
         self.register_buffer("hidden_offset", self.hidden.mean(torch.zeros(1, self.hidden.size)).detach()[0])
 
+    @property
+    def weights(self) -> list[Tensor]:
+        """The filters: (n_filters, channels, filter_size, filter_size)."""
+        return [self.filters]
+
     # -- rows and pictures ------------------------------------------------------------------------------------------
 
     def pictures(self, v: Tensor) -> Tensor:
@@ -138,6 +143,10 @@ class ConvolutionalRBM(TwoLayers):
         return self.independent()
 
     # -- storage ----------------------------------------------------------------------------------------------------
+
+    def empty_like(self) -> Self:
+        """A model of the same layers, type and device with parameters of its own."""
+        return type(self).from_config(self.config()).to(self.filters)
 
     def config(self) -> dict[str, Any]:
         """What rebuilds the model (without its parameters), as JSON."""

@@ -7,7 +7,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +29,27 @@ class IndependentLayers:
 
 class CoupledLayers(nn.Module, Conditionals):
     """Two layers of units, each independent within itself given the other."""
+
+    if TYPE_CHECKING:  # buffers of some models, joined on demand by others
+
+        @property
+        def visible_offset(self) -> Tensor: ...
+
+        @property
+        def hidden_offset(self) -> Tensor: ...
+
+    @property
+    @abstractmethod
+    def weights(self) -> Sequence[Tensor]:
+        """What the products between the layers are made with: matrices, or filters. With zeros both are independent."""
+
+    @abstractmethod
+    def base(self) -> IndependentLayers | Self:
+        """Independent units with the means that the offsets remember: where annealing starts."""
+
+    @abstractmethod
+    def empty_like(self) -> Self:
+        """A model of the same layers, type and device with parameters of its own."""
 
     def free_energy(self, v: Tensor) -> Tensor:
         """``F(v) = -log sum_h exp(-E(v, h))`` in nats: (n, n_visible) -> (n,)."""

@@ -7,7 +7,6 @@ Whether the products are those of a matrix or of a convolution is all that model
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any, Literal
 
 import torch
@@ -17,7 +16,6 @@ from deepbelief.energy.coupled_layers import CoupledLayers, IndependentLayers, i
 from deepbelief.energy.kernels.clamped import average_means, check_clamp, run_chain
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.kernels.tempering import CHAINS, sample_tempered
-from deepbelief.energy.partition.ais import Layers
 from deepbelief.energy.partition.choose import log_z as choose_log_z
 from deepbelief.errors import check_choice, check_count
 from deepbelief.protocols import Generator
@@ -29,10 +27,6 @@ class TwoLayers(CoupledLayers):
 
     visible_offset: Tensor
     hidden_offset: Tensor
-
-    @abstractmethod
-    def base(self) -> Layers:
-        """Independent units with the means that the offsets remember: where annealing starts."""
 
     # -- energies ---------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from deepbelief.types import Bound
 from deepbelief.units.catalog import make_units
 
 Array = NDArray[Any]
+RULES = ("cd", "pcd", "pt", "ptt")  # ways to the model's half
 OBJECTIVES = ("hybrid", "discriminative", "generative")
 
 
@@ -67,7 +68,8 @@ class ClassificationRBM(
     visible, hidden, n_values
         Kinds of units, as for `deepbelief.RBM`.
     learning, k, n_chains, n_replicas
-        The model's half of the generative terms: "cd", "pcd", or "pt" (chains at `n_replicas` temperatures).
+        The model's half of the generative terms: "cd", "pcd", "pt" (chains at `n_replicas` temperatures) or "ptt" (at
+        checkpoints of the training).
     epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, sparsity_cost, averaging, \
 binarization, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`; `optimizer` is "adam" or "sgd".
@@ -154,7 +156,7 @@ binarization, device, precision, checkpoint_dir, verbose, random_state
         check_basics(self)
         check_count("n_components", self.n_components, low=1)
         check_choice("objective", self.objective, OBJECTIVES)
-        check_choice("learning", self.learning, ["cd", "pcd", "pt"])
+        check_choice("learning", self.learning, RULES)
         X, y = checked_pair(self, X, y)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)

@@ -65,8 +65,9 @@ class ConvolutionalBeliefNetwork(
     all_layers : bool
         Whether `transform` gives the pooling units of all layers side by side, or those of the top alone.
     visible : "auto", "bernoulli" or "gaussian"
-    learning : "cd", "pcd" or "pt"
-        Contrastive divergence, persistent chains, or chains at `n_replicas` temperatures (parallel tempering).
+    learning : "cd", "pcd", "pt" or "ptt"
+        Contrastive divergence, persistent chains, chains at `n_replicas` temperatures (parallel tempering), or at
+        checkpoints of the training (trajectory tempering).
     k, n_chains, n_replicas, epochs, batch_size, learning_rate, schedule, momentum, l1, l2, centred, sparsity_target, \
 sparsity_cost, averaging, binarization, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`. Shared weights move by the mean over the places that share them.

@@ -103,6 +103,8 @@ def weights_on_data(model: Any, most: int) -> list[Any] | None:
         weight = model.rbm.weight[: model.n_features]
     else:
         return None
+    if weight.ndim != 2:  # filters
+        return None
     units = weight.T
     if len(units) > most:
         units = units[units.norm(dim=1).topk(most).indices]

@@ -39,7 +39,10 @@ START_STEPS = 10  # Gibbs steps after which a model that differs from its base s
 
 
 class TrajectoryChains:
-    """PTT-k: `n_chains` chains of an RBM or of a DBM's ``even_odd()``, `k` sweeps an update, the last with swaps.
+    """PTT-k: `n_chains` chains, `k` sweeps an update, the last with swaps.
+
+    For an RBM, a convolutional one (of all layers of a `ConvolutionalDBN` by itself), the joint RBM of a classification
+    RBM, or a DBM's ``even_odd()``.
 
     `swap_acceptance` is the threshold at which a checkpoint is taken, `reservoir` how many times `n_chains` states each
     holds. A training that does not begin at the beginning (a model that differs from its base already) gets
@@ -194,6 +197,7 @@ def as_rung(model: Bipartite) -> Rung:
     """
     if not isinstance(model, Rung):
         raise InvalidArgumentError(
-            f'learning="ptt" needs an RBM or a deep Boltzmann machine. Got {type(model).__name__}. Use "pt" instead.'
+            f'learning="ptt" needs two layers of units, or a deep Boltzmann machine. Got {type(model).__name__}. '
+            'Use "pcd" instead.'
         )
     return model

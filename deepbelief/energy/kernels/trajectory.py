@@ -14,15 +14,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from deepbelief.energy.even_odd import EvenOdd
+from deepbelief.energy.coupled_layers import CoupledLayers
 from deepbelief.energy.kernels.exchange import ReplicaExchange
 from deepbelief.energy.kernels.gibbs import BlockGibbs, check_chains
-from deepbelief.energy.rbm import RBM
 from deepbelief.errors import check, check_count
 from deepbelief.protocols import Generator
 from deepbelief.types import Clamp
 
-Rung = RBM | EvenOdd  # a deep Boltzmann machine is a rung as the two layers that it is
+Rung = CoupledLayers  # a deep Boltzmann machine is a rung as the two layers that it is
 
 
 def frozen(model: Rung) -> Rung:
@@ -122,6 +121,7 @@ class TrajectoryTempering(ReplicaExchange):
 
     A sweep costs three products per chain and rung: v, ``v W`` of its own model, and ``v W`` of its neighbour's.
 
+    >>> from deepbelief.energy.rbm import RBM
     >>> rbms = [RBM(6, 3, weight_std=size) for size in (0.0, 0.5, 1.0)]
     >>> kernel, generator = TrajectoryTempering(TrajectoryLadder(rbms)), torch.Generator().manual_seed(0)
     >>> kernel.step(kernel.init(5, generator=generator), generator=generator)[0].v.shape
