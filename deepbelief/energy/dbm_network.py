@@ -1,14 +1,15 @@
 """A feed-forward network unrolled from a deep Boltzmann machine, for fine-tuning by back-propagation.
 
-Its inputs are x and the mean-field means of the upper hidden layers in the machine it came from, each with weights of
-its own (Salakhutdinov & Hinton 2009, section 3.3):
+From the bottom up, with ``V_l = 2 W_l`` below the top as it starts, for what the machine hears from above:
+
+    a_l = mean_l(a_{l-1} V_{l-1}),     a_0 = x
+
+so the activities start as the pass up from which mean field starts. With feedback the mean-field means of the upper
+hidden layers are inputs beside x, each with weights of its own (Salakhutdinov & Hinton 2009, section 3.3):
 
     a_1 = mean_1(x V_0 + mu_2 U_1),     a_l = mean_l(a_{l-1} V_{l-1} + mu_{l+1} U_l),     a_L = mean_L(a_{L-1} V_{L-1})
 
-With ``V_l = W_l`` and ``U_l = W_l'``, as it starts, the activities are the mean-field means themselves.
-
-Without feedback the terms of ``mu`` are left out and ``V_l = 2 W_l`` below the top, for what came from above: the
-activities start as the pass up from which mean field starts.
+With ``V_l = W_l`` and ``U_l = W_l'``, as it then starts, the activities are the mean-field means themselves.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from deepbelief.units.base import Units
 
 
 class DBMNetwork(nn.Module):
-    """A classifier or regressor on top of one more round of mean field, with outputs before softmax.
+    """A classifier or regressor on top of the machine's pass up, with outputs before softmax.
 
-    It takes rows of x, or for repeated use (training) rows of ``augmented(x)``, which hold the means already. The
-    machine inside stays as it is. ``feedback=False`` leaves the means out: a plain network from the bottom up, which
-    three and more layers learn better by, for the upper layers' means tell the answers of training cases too well.
+    With `feedback` it starts as one more round of mean field instead. It then takes rows of x, or for repeated use
+    (training) rows of ``augmented(x)``, which hold the means already. Two layers learn about as well either way; under
+    three and more the means tell the answers of training cases too well, and the weights below them learn little.
+    The machine inside stays as it is.
 
-    >>> net = DBMNetwork(DBM([6, 4, 3]), 2, generator=torch.Generator().manual_seed(0))
+    >>> net = DBMNetwork(DBM([6, 4, 3]), 2, feedback=True, generator=torch.Generator().manual_seed(0))
     >>> net(torch.zeros(5, 6)).shape, net(net.augmented(torch.zeros(5, 6))).shape
     (torch.Size([5, 2]), torch.Size([5, 2]))
     """
@@ -43,7 +45,7 @@ class DBMNetwork(nn.Module):
         dbm: DBM,
         n_outputs: int,
         *,
-        feedback: bool = True,
+        feedback: bool = False,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         output_std: float = 0.01,

@@ -38,8 +38,8 @@ class DeepBoltzmannClassifier(
 ):
     """A deep Boltzmann machine fine-tuned to classify (Salakhutdinov & Hinton 2009, section 3.3).
 
-    The network's inputs are X and the mean-field means of the machine's upper layers, so that it starts as one more
-    round of mean field; back-propagation then changes all of its weights.
+    The network starts as the machine's pass up, or with `feedback` as one more round of its mean field;
+    back-propagation then changes all of its weights.
 
     Parameters
     ----------
@@ -49,6 +49,9 @@ sparsity_target, averaging, learning, k, n_chains, n_replicas, mean_field_steps,
     fine_tune_epochs, fine_tune_learning_rate, fine_tune_schedule, fine_tune_batch_size, optimizer, weight_decay, \
 max_norm, adversarial, dropout, input_dropout, early_stopping, patience, validation_fraction
         Of the back-propagation, as for `deepbelief.DeepBeliefClassifier`.
+    feedback : bool
+        Whether the mean-field means of the upper layers are inputs beside X, as in the paper: for two layers, at the
+        price of inference for every case; three and more learn worse by it (`deepbelief.energy.dbm_network`).
     visible, hidden, n_values, device, precision, checkpoint_dir, verbose, random_state
         As for `deepbelief.RBM`.
 
@@ -89,6 +92,7 @@ max_norm, adversarial, dropout, input_dropout, early_stopping, patience, validat
         fine_tune_learning_rate: float = 3e-3,
         fine_tune_schedule: str = "linear",
         optimizer: str = "adam",
+        feedback: bool = False,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         weight_decay: float = 0.0,
@@ -125,6 +129,7 @@ max_norm, adversarial, dropout, input_dropout, early_stopping, patience, validat
         self.fine_tune_epochs, self.fine_tune_learning_rate = fine_tune_epochs, fine_tune_learning_rate
         self.fine_tune_batch_size = fine_tune_batch_size
         self.fine_tune_schedule, self.optimizer = fine_tune_schedule, optimizer
+        self.feedback = feedback
         self.dropout, self.input_dropout = dropout, input_dropout
         self.weight_decay, self.max_norm, self.adversarial = weight_decay, max_norm, adversarial
         self.early_stopping, self.patience, self.validation_fraction = early_stopping, patience, validation_fraction
@@ -156,10 +161,11 @@ max_norm, adversarial, dropout, input_dropout, early_stopping, patience, validat
         self.visible_, self.mean_, self.scale_ = machine.visible_, machine.mean_, machine.scale_
         self._seed, self.history_ = seed, machine.history_
         net = self._new_network(machine.module_, seed)
-        rows = through(net, DBMNetwork.augmented, X, machine._columns.inward)  # inferred once, not at every visit
+        rows, seen = X, machine._columns
+        if self.feedback:  # inferred once, not at every visit, and as the units see them
+            rows, seen = through(net, DBMNetwork.augmented, X, seen.inward), Columns(machine.visible_)
         beside = None if folder is None else folder / "fine-tuning"
         plan: dict[str, Any] = {"loss": "cross_entropy", "seed": seed, "folder": beside}
-        seen = Columns(machine.visible_)  # the rows are as the units see them already
         self.fine_tune_history_ = fine_tune(
             self, net, seen, rows, codes, weight, resume=resume_from is not None, **plan
         )
@@ -180,7 +186,8 @@ max_norm, adversarial, dropout, input_dropout, early_stopping, patience, validat
     def _new_network(self, dbm: DBM, seed: int) -> DBMNetwork:
         rates: dict[str, Any] = {"dropout": self.dropout, "input_dropout": self.input_dropout}
         generator = make_generator(seed, stream=OUTPUT_STREAM)
-        return DBMNetwork(dbm.cpu(), len(self.classes_), generator=generator, **rates).eval()
+        net = DBMNetwork(dbm.cpu(), len(self.classes_), feedback=self.feedback, generator=generator, **rates)
+        return net.eval()
 
     @property
     def dbm_(self) -> DBM:

@@ -44,7 +44,7 @@ OF_ENERGY: dict[str, Callable[[], nn.Module]] = {
     "untied dbn": lambda: UntiedDBN.from_dbn(DBN.of_sizes([5, 4, 3])),
     "dbm": lambda: DBM([5, 4, 3]),
     "dbm network": lambda: DBMNetwork(DBM([5, 4, 3]), 2),
-    "dbm network without feedback": lambda: DBMNetwork(DBM([5, 4, 3]), 2, feedback=False),
+    "dbm network with feedback": lambda: DBMNetwork(DBM([5, 4, 3]), 2, feedback=True),
     "unrolled dbn": lambda: UnrolledDBN.from_dbn(DBN.of_sizes([5, 4, 3]), n_outputs=2),
     "replicated softmax": lambda: ReplicatedSoftmax(5, 3),
     "dense network": lambda: DenseNetwork((5, 4), output=2, spectral=True),

@@ -78,7 +78,7 @@ def test_resumed_pre_training_is_one_that_never_stopped(tmp_path: Path) -> None:
 def test_the_network_starts_as_mean_field(stack: str, generator: torch.Generator) -> None:
     dbm = tiny_dbm(STACKS[stack], generator, scale=0.3)
     x = dbm.visible.sample(torch.zeros(4, dbm.visible.size).double(), generator).detach()
-    net = DBMNetwork(dbm, 3)
+    net = DBMNetwork(dbm, 3, feedback=True)
     found, wanted = net.activities(x), dbm.infer(x).means[1:]
     close(found, wanted, rtol=1e-3, atol=1e-3)  # inference stops at changes of 1e-4
 
@@ -87,7 +87,7 @@ def test_the_network_starts_as_mean_field(stack: str, generator: torch.Generator
 def test_without_feedback_the_network_starts_as_the_pass_up(stack: str, generator: torch.Generator) -> None:
     dbm = tiny_dbm(STACKS[stack], generator, scale=0.3)
     x = dbm.visible.sample(torch.zeros(4, dbm.visible.size).double(), generator).detach()
-    net = DBMNetwork(dbm, 3, feedback=False)
+    net = DBMNetwork(dbm, 3)
     wanted, below = [], x
     for units, weight, times in zip(dbm.units[1:], dbm.weights, [2] * (len(dbm.weights) - 1) + [1], strict=True):
         below = units.mean(times * below @ weight)
@@ -98,7 +98,7 @@ def test_without_feedback_the_network_starts_as_the_pass_up(stack: str, generato
 
 
 def test_rows_with_and_without_their_means_give_the_same(generator: torch.Generator) -> None:
-    net = DBMNetwork(tiny_dbm(STACKS["three hidden"], generator), 2)
+    net = DBMNetwork(tiny_dbm(STACKS["three hidden"], generator), 2, feedback=True)
     x = torch.rand(6, 3, generator=generator).round().double()
     close(net(x), net(net.augmented(x)))
     with pytest.raises(InvalidDataError, match="augmented"):
@@ -106,7 +106,7 @@ def test_rows_with_and_without_their_means_give_the_same(generator: torch.Genera
 
 
 def test_the_slope_at_x_leaves_the_means_above_as_they_are(generator: torch.Generator) -> None:
-    net = DBMNetwork(tiny_dbm(STACKS["bernoulli"], generator), 2, generator=generator).double()
+    net = DBMNetwork(tiny_dbm(STACKS["bernoulli"], generator), 2, feedback=True, generator=generator).double()
     x = (torch.rand(4, net.n_inputs, generator=generator) < 0.5).double().requires_grad_()
     wide = net.augmented(x).detach().requires_grad_()
     (slope,) = torch.autograd.grad(net(x).square().sum(), x)
@@ -115,9 +115,12 @@ def test_the_slope_at_x_leaves_the_means_above_as_they_are(generator: torch.Gene
     close(slope, expected[:, : net.n_inputs])
 
 
-def test_fine_tuning_learns_labels_and_leaves_the_machine(generator: torch.Generator, tmp_path: Path) -> None:
+@pytest.mark.parametrize("feedback", [True, False])
+def test_fine_tuning_learns_labels_and_leaves_the_machine(
+    feedback: bool, generator: torch.Generator, tmp_path: Path
+) -> None:
     dbm = pretrained([5, 4, 3])
-    net = DBMNetwork(dbm, 3, generator=generator)
+    net = DBMNetwork(dbm, 3, feedback=feedback, generator=generator)
     labels = torch.arange(3).repeat(20)
     before = {name: value.clone() for name, value in net.dbm.state_dict().items()}
     source = make_source(net.augmented(PATTERNS), labels, batch_size=10)

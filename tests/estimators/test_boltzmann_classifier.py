@@ -28,6 +28,8 @@ def test_learns_digits_and_samples() -> None:
     assert model.score(X[1400:], Y[1400:]) > 0.85
     np.testing.assert_allclose(model.predict_proba(X[1400:]).sum(1), 1)
     assert model.transform(X[:5]).shape == (5, len(model.get_feature_names_out())) == (5, 40)
+    paper = clone(model).set_params(feedback=True).fit(X[:1400], Y[:1400])
+    assert paper.score(X[1400:], Y[1400:]) > 0.85
     known = np.arange(64) < 32
     filled = model.complete(X[:3], known, n_steps=60)
     np.testing.assert_array_equal(filled[:, known], X[:3, known])
@@ -41,8 +43,10 @@ def test_the_machine_learns_from_cases_without_labels() -> None:
     assert far[1] < 0.5 * far[0]  # the offsets remember the means of all cases, not those of the 50
 
 
-def test_saved_and_loaded(tmp_path: Path) -> None:
-    model = clone(SMALL).fit(X[:200], Y[:200].astype(str))
+@pytest.mark.parametrize("feedback", [True, False])
+def test_saved_and_loaded(tmp_path: Path, feedback: bool) -> None:
+    model = clone(SMALL).set_params(feedback=feedback).fit(X[:200], Y[:200].astype(str))
+    assert model.module_.feedback is feedback
     model.save(tmp_path / "model")
     loaded = load_estimator(tmp_path / "model")
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))

@@ -147,7 +147,7 @@ def test_a_deep_boltzmann_machine_leaves_with_rounds_for_the_slowest_case(
     """A file cannot stop early: it takes all rounds (here 6, not 50), in which cases that have settled stand still."""
     monkeypatch.setattr("deepbelief.energy.dbm.infer", lambda *a, **how: infer(*a, **{**how, "n_steps": 6}))
     dbm = DBM([9, 5, 3], weight_std=0.5, generator=generator)
-    model = DBMNetwork(dbm, 2) if method == "forward" else dbm
+    model = DBMNetwork(dbm, 2, feedback=True) if method == "forward" else dbm
     assert export_onnx(model, tmp_path / "dbm.onnx", n_inputs, method=method) < 1e-5
 
 
