@@ -71,7 +71,12 @@ class SideBySide(Units):
 
     def mean_and_sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         both = sigmoid_bernoulli(inputs, self.bias, generator) if self._bits else None
-        return super().mean_and_sample(inputs, generator) if both is None else both
+        if both is not None:
+            return both
+        pieces = zip(self._parts(), inputs.split(self.sizes, -1), strict=True)
+        # a part's own way may be one pass of a kernel, which wants its numbers side by side in memory
+        each = [part.mean_and_sample(piece.contiguous(), generator) for part, piece in pieces]
+        return torch.cat([mean for mean, _ in each], -1), torch.cat([drawn for _, drawn in each], -1)
 
     def cumulant_change(self, inputs: Tensor, scale: float, there: Units, scale_there: float) -> Tensor:
         biases = (scale, self.bias), (scale_there, there.bias)
