@@ -85,7 +85,8 @@ def fit(
         return
     folder = out or Path("runs") / f"{plan.estimator}-{Path(plan.data).stem}"
     with running(folder, "fit"):
-        results = fit_model(plan, folder, resume=resume, overwrite=overwrite, verbose=int(not json))
+        words: dict[str, Any] = {} if json else {"verbose": 1, "tell": tell}
+        results = fit_model(plan, folder, resume=resume, overwrite=overwrite, **words)
     if not is_first_process():
         return
     if json:

@@ -6,7 +6,7 @@ fit.yaml   model/ (what `load_estimator` reads)   checkpoints/   results.json (w
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,10 +89,17 @@ def settable(name: str) -> list[str]:
 
 
 def fit_model(
-    settings: FitSettings, folder: Path, *, resume: bool = False, overwrite: bool = False, verbose: int = 0
+    settings: FitSettings,
+    folder: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    verbose: int = 0,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """Read the data, fit, save the estimator and its numbers on held-out cases into `folder`, and return these.
 
+    `tell` is given a sentence before a scoring by log Z, which may take longer than the learning.
     Under ``torchrun`` all processes call this and learn together; the first one writes.
     """
     given = defaults(settings.estimator) | settings.arguments
@@ -113,6 +120,8 @@ def fit_model(
     estimator = build(settings, folder, verbose).set_params(**pictures_of(settings, data.how))
     _fit(estimator, data.train, folder / CHECKPOINTS if started else None)
     estimator.set_params(**{name: None for name in ("checkpoint_dir",) if name in estimator.get_params(deep=False)})
+    if tell is not None and data.test is not None and hasattr(type(estimator), "log_z_"):
+        tell(f"Scoring {len(data.test):,} held-out cases; log Z may take a while")
     results = scores(estimator, data)
     if peers.rank == 0:
         estimator.save(folder / MODEL)

@@ -128,6 +128,12 @@ def test_fit_keeps_the_estimator_and_its_numbers(name, files, call, tmp_path):
     assert type(load_estimator(tmp_path / "fit" / "model")).__name__ == name
 
 
+@pytest.mark.parametrize(("options", "says"), [([], True), (["--json"], False), (["--held-out", "0"], False)])
+def test_who_waits_is_told_what_for(options, says, files, call, tmp_path):
+    done = call("fit", "RBM", files / "bits.csv", *SHORT, "--set=n_components=3", *options, "--out", tmp_path / "fit")
+    assert ("held-out cases; log Z may take a while" in done.stderr) is says
+
+
 @pytest.mark.parametrize(
     ("name", "stages", "judged"),
     [
