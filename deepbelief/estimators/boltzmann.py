@@ -32,6 +32,7 @@ from deepbelief.estimators.columns import Columns
 from deepbelief.estimators.learning import (
     PRECISIONS,
     binarizer_of,
+    check_flags,
     folder_to_keep,
     parameter_type,
     source_of,
@@ -176,6 +177,7 @@ device, precision, checkpoint_dir, verbose, random_state
         return self
 
     def _check_settings(self) -> None:
+        check_flags(self)
         check_count("n_components", self.n_components, low=0)
         check_choice("visible", self.visible, ["auto", "bernoulli", "spin", "categorical"])
         check_choice("learning", self.learning, RULES)

@@ -17,7 +17,7 @@ from deepbelief.estimators.arrays import checked, through
 from deepbelief.estimators.boltzmann_network import DeepBoltzmannMachine
 from deepbelief.estimators.classes import Classes
 from deepbelief.estimators.columns import Columns
-from deepbelief.estimators.learning import folder_to_keep
+from deepbelief.estimators.learning import check_flags, folder_to_keep
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.shared import Drawing
 from deepbelief.estimators.storage import Savable
@@ -173,6 +173,7 @@ max_norm, adversarial, dropout, input_dropout, early_stopping, patience, validat
         return self
 
     def _check_settings(self) -> None:
+        check_flags(self)
         if self.fine_tune_epochs is not None:
             check_count("fine_tune_epochs", self.fine_tune_epochs, low=1, remedy="Use DeepBoltzmannMachine for none.")
         check_fine_tuning(self)

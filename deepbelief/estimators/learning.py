@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -9,6 +10,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,14 +69,25 @@ class InDouble:
             yield Batch(batch.x.double(), batch.y, None if batch.weight is None else batch.weight.double())
 
 
+def check_flags(estimator: Any) -> None:
+    """Check that what is True or False by default is one of the two: any text would be true, "no" as well."""
+    for name, argument in inspect.signature(type(estimator).__init__).parameters.items():
+        if isinstance(argument.default, bool):
+            value = getattr(estimator, name)
+            right = isinstance(value, bool | np.bool_)
+            check(right, f"{name} must be True or False. Got {name}={value!r}.")
+
+
 def check_basics(estimator: Any) -> None:
     """Check the arguments that all estimators that learn in batches share."""
+    check_flags(estimator)
     check_choice("precision", estimator.precision, PRECISIONS)
     check_count("batch_size", estimator.batch_size, low=1)
 
 
 def check_settings(estimator: Any) -> None:
     """Check the arguments that all generative estimators share, before any work starts."""
+    check_flags(estimator)
     check_choice("precision", estimator.precision, PRECISIONS)
     if estimator.batch_size is not None:
         check_count("batch_size", estimator.batch_size, low=1)

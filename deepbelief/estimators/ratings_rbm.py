@@ -19,7 +19,7 @@ from deepbelief.energy.ratings_rbm import FEATURES, Entries
 from deepbelief.energy.ratings_rbm import RatingsRBM as RatingsRBMModule
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check_choice, check_count
 from deepbelief.estimators.arrays import device_of
-from deepbelief.estimators.learning import InDouble, folder_to_keep, parameter_type, trainer_options
+from deepbelief.estimators.learning import InDouble, check_flags, folder_to_keep, parameter_type, trainer_options
 from deepbelief.estimators.seeds import seed_of
 from deepbelief.estimators.storage import Savable
 from deepbelief.rng import make_generator
@@ -122,6 +122,7 @@ class RatingsRBM(Savable, BaseEstimator):
         Users and items are numbers or text. A matrix holds ratings where it holds numbers at all; its users and items
         are the numbers of its rows and columns.
         """
+        check_flags(self)
         check_count("n_components", self.n_components, low=1)
         check_count("epochs", self.epochs, low=0)
         check_count("batch_size", self.batch_size, low=1)

@@ -14,7 +14,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 import deepbelief.estimators
-from deepbelief.errors import DeepBeliefError
+from deepbelief.errors import DeepBeliefError, InvalidArgumentError
 from tests.contracts.wings import bits
 
 X = bits().numpy()[:12]
@@ -37,12 +37,14 @@ def estimators() -> dict[str, type[BaseEstimator]]:
 
 
 KINDS = estimators()
-SETTINGS = [
-    (kind, setting)
+ALL = [
+    (kind, setting, isinstance(argument.default, bool))
     for kind in sorted(KINDS)
     for setting, argument in inspect.signature(KINDS[kind].__init__).parameters.items()
-    if setting not in ELSEWHERE and not isinstance(argument.default, bool)  # anything is true or false
+    if setting not in ELSEWHERE
 ]
+SETTINGS = [(kind, setting) for kind, setting, flag in ALL if not flag]
+FLAGS = [(kind, setting) for kind, setting, flag in ALL if flag]
 
 
 def labels(kind: str) -> Any:
@@ -65,3 +67,10 @@ def test_a_setting_of_the_wrong_kind_is_told(kind: str, setting: str, value: Any
     pictures = X.reshape(-1, 3, 3) if kind == "ConvolutionalBeliefNetwork" else X
     with suppress(DeepBeliefError):
         estimator.fit(pictures, labels(kind))
+
+
+@pytest.mark.parametrize("value", ["no", 2, None], ids=str)
+@pytest.mark.parametrize(("kind", "setting"), FLAGS)
+def test_what_is_neither_true_nor_false_is_told(kind: str, setting: str, value: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"{setting} must be True or False. Got {setting}={value!r}"):
+        KINDS[kind](**{setting: value}).fit(X, labels(kind))
