@@ -12,6 +12,8 @@ STAMP := $(VENV)/.installed
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
 WORKERS ?= 2
+# An installation compiles every file of every package, and two fifths of its time goes there; most are never imported.
+QUICKLY := --quiet --no-compile
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SOURCES := deepbelief tests benchmarks
 
@@ -59,15 +61,15 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard setup.py deepbelief/native/*
 	  "($$($(PYTHON) --version 2>&1 || true)). Install Python 3.11 or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Making the environment $(VENV) (a few minutes the first time)"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt setuptools torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m pip install $(QUICKLY) --constraint constraints.txt setuptools torch
+	$(BIN)/python -m pip install $(QUICKLY) --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 # The benchmark's environment has this library, its peers and nothing that only developers need.
 $(BENCH_STAMP): pyproject.toml constraints.txt benchmarks/requirements.txt $(wildcard setup.py deepbelief/native/*.[ch])
 	@echo "Making the environment $(BENCH_VENV) with the peers"
 	@test -x $(BENCH_VENV)/bin/pip || $(PYTHON) -m venv $(BENCH_VENV) || { rm -rf $(BENCH_VENV); exit 1; }
-	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt setuptools torch
-	$(BENCH_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+	$(BENCH_VENV)/bin/python -m pip install $(QUICKLY) --constraint constraints.txt setuptools torch
+	$(BENCH_VENV)/bin/python -m pip install $(QUICKLY) --constraint constraints.txt --no-build-isolation \
 	  --editable '.[frames]' --requirement benchmarks/requirements.txt
 	@touch $@

@@ -2,8 +2,9 @@
 
     W += rate (<v h'>_rows - <v h'>_chains),   b += rate (<v>_rows - <v>_chains),   c += rate (<h>_rows - <h>_chains)
 
-This is `LikelihoodLearning` with `PersistentChains` for one case: no centring, no penalty, a constant rate. With small
-batches, which are what scikit-learn's `BernoulliRBM` uses, a step is a score of small operations and nothing else.
+This is `LikelihoodLearning` with `PersistentChains` for one case: no centring, no penalty, a constant rate. Batches are
+small, as in scikit-learn's `BernoulliRBM`, so that a step is one call of a kernel; without one, a score of small
+operations.
 """
 
 from __future__ import annotations
@@ -16,7 +17,20 @@ import torch
 from torch import Tensor
 
 from deepbelief.maths.products import product
+from deepbelief.native.draws import new_keys
 from deepbelief.native.products import bits_step
+from deepbelief.native.rbm_update import (
+    Chains,
+    Parts,
+    Rule,
+    cases,
+    dense_cases,
+    equal_shares,
+    pays,
+    rbm_update,
+    room,
+    serves,
+)
 from deepbelief.rng import bernoulli
 
 WORTH_SHARING = 10_000_000  # multiplications in one product, about 0.1 ms of one core
@@ -30,6 +44,9 @@ class PlainPCD:
     b: Tensor
     c: Tensor
     h: Tensor
+
+    def __post_init__(self) -> None:
+        self._no_offsets = torch.zeros_like(self.b), torch.zeros_like(self.c)
 
     @classmethod
     def new(cls, n_visible: int, n_hidden: int, n_chains: int, generator: torch.Generator) -> PlainPCD:
@@ -51,6 +68,8 @@ class PlainPCD:
     @torch.no_grad()
     def step(self, v: Tensor, rate: float, generator: torch.Generator) -> None:
         """One update from the rows of `v`: means over rows and means over chains, however many of each there are."""
+        if self._step_in_one_call(v, rate, generator):
+            return
         mean_h = product(v, self.weight).add_(self.c).sigmoid_()
         v_model = bernoulli(product(self.h, self.weight.T).add_(self.b).sigmoid_(), generator)
         h_model = product(v_model, self.weight).add_(self.c).sigmoid_()
@@ -61,6 +80,23 @@ class PlainPCD:
         self.b.add_(v.sum(0), alpha=data).add_(v_model.sum(0), alpha=model)
         self.c.add_(mean_h.sum(0), alpha=data).add_(h_model.sum(0), alpha=model)
         self.h = bernoulli(h_model, generator)
+
+    def _step_in_one_call(self, v: Tensor, rate: float, generator: torch.Generator) -> bool:
+        parts = Parts(self.weight, (self.b, self.c), self._no_offsets)
+        share, n = equal_shares(v.shape[0]), self.h.shape[0]
+        if not (serves(parts, v, share) and pays(self.weight, n)):
+            return False
+        data = cases(v, share, len(self.c))
+        if data is None:
+            data = dense_cases(v, share, (v @ self.weight).add_(self.c).sigmoid_())
+        v_model, h = torch.empty((n, len(self.b))), torch.empty(self.h.shape)
+        key_v, key_h = new_keys(generator, 2)
+        model, chains = room(v_model, equal_shares(n), len(self.c)), Chains(self.h, h, (0, key_v, key_h))
+        rule = Rule(rate, 1.0, centred=False, offset_rate=0.0)  # which moves the biases too
+        if rbm_update(parts, data, model, rule, chains) is None:
+            return False
+        self.h = h
+        return True
 
     def is_finite(self) -> bool:
         """Whether learning is still on the road."""

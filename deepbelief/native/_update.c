@@ -5,7 +5,8 @@
 #include "_vectors.h"
 
 /* The data's or the model's half of an update: bits of its n cases along the visible units (null where the means of h are
-   given) and along the cases, the means (n, n_h), and each case's share. */
+   given) and along the cases (null where the caller adds this half to the weights), the means (n, n_h), and each case's
+   share. */
 typedef struct {
     float *v;
     int32_t *along_v, *along_cases;
@@ -102,7 +103,7 @@ INLINE float dot(const float *a, const float *b, int64_t n) {
 static void halves_of(const rbm_update *a, half *halves) {
     for (int p = 0; p < 2; p++) {
         const phase *of = a->phases + p;
-        halves[p] = (half){of->along_cases, of->mean, of->share, of->n, p ? -a->rate : a->rate};
+        halves[p] = (half){of->along_cases, of->mean, of->share, of->along_cases ? of->n : 0, p ? -a->rate : a->rate};
     }
 }
 

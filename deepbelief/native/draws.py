@@ -62,4 +62,9 @@ def softplus_change(inputs: Tensor, here: tuple[float, Tensor], there: tuple[flo
 
 def new_key(generator: torch.Generator | None) -> int:
     """What keys all draws of one call: the only number that the call takes from the generator."""
-    return int(torch.empty((), dtype=torch.int64).random_(generator=generator))
+    return new_keys(generator, 1)[0]
+
+
+def new_keys(generator: torch.Generator | None, n: int) -> list[int]:
+    """The keys of `n` calls in turn."""
+    return torch.empty(n, dtype=torch.int64).random_(generator=generator).tolist()

@@ -7,17 +7,17 @@ share their tables.
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from deepbelief.native import library, products
+from deepbelief.native import library
 from deepbelief.native.products import TILE, kernels_for
 
-SMALLEST = 1 << 17  # products of numbers; an update saves more calls than it makes
-FEWEST = 8  # cases
+FEWEST, SMALL = 8, 1 << 17  # cases, unless so few products of numbers cost less than the calls that they save
 _Phase = library.record("Phase", "v along_v along_cases mean share", "n")
 _Pack = library.record("Pack", "x along_rows along_columns other", "n n_in")
 _Update = library.record(
@@ -60,17 +60,27 @@ class Rule:
 
 @dataclass(frozen=True)
 class Cases:
-    """The states of the visible units in one phase, their bits in both directions, and their shares, which sum to one.
+    """The states of the visible units in one phase, and their shares, which sum to one.
 
-    ``mean`` are the means of h given v, which the update fills in unless they were `given`.
+    `memory` begins with their bits along v and, from `turn` on, along the cases; from `means` on it has room for the
+    means of h given v, which the update fills in unless they were `given`. States that are no bits have given means and
+    no memory: what they add to the weights is a dense product.
     """
 
     v: Tensor  # (n, n_visible)
     share: Tensor  # (n,)
-    mean: Tensor  # (n, n_hidden)
-    given: bool
-    bits: Tensor  # along v, and from `turn` on along the cases
+    given: Tensor | None  # (n, n_hidden)
+    memory: Tensor | None
     turn: int
+    means: int
+
+    @property
+    def mean(self) -> Tensor:
+        """(n, n_hidden)."""
+        if self.given is not None:
+            return self.given
+        assert self.memory is not None
+        return self.memory[self.means :].view(self.v.shape[0], -1)
 
 
 @dataclass(frozen=True)
@@ -95,14 +105,15 @@ class Change:
     """
 
     memory: Tensor
-    starts: tuple[int, int]  # of the means of h and of down_v in it; the data's means of v are first, down_h is last
+    starts: tuple[int, int]  # of the means of h and of down_v in it; down_h is last
     sizes: tuple[int, int]
     error: float = 0.0  # of the reconstruction, where chains started at the data
+    first: int = 0  # where the data's means of v begin
 
     @property
     def v_data(self) -> Tensor:
         """(n_visible,)."""
-        return self.memory[: self.sizes[0]]
+        return self.memory[self.first :][: self.sizes[0]]
 
     @property
     def h_data(self) -> Tensor:
@@ -121,7 +132,7 @@ class Change:
 
 
 def serves(parts: Parts, v: Tensor, share: Tensor) -> bool:
-    """Whether the kernel takes these weights, biases and offsets, and cases (if they are bits), and gains by it.
+    """Whether the kernel takes these weights, biases and offsets, and cases, and gains by it.
 
     Not where shapes do not fit: the general update then says what is wrong, which the kernel could not.
     """
@@ -130,31 +141,53 @@ def serves(parts: Parts, v: Tensor, share: Tensor) -> bool:
         return False
     if v.ndim != 2 or v.shape[1] != parts.w.shape[0] or share.shape != v.shape[:1]:
         return False
-    n = v.shape[0]  # `len` of a tensor takes three times as long
-    return n >= FEWEST and n * parts.w.numel() >= SMALLEST
+    return pays(parts.w, v.shape[0])  # `len` of a tensor takes three times as long
 
 
-def draws_chains(w: Tensor, n: int) -> bool:
-    """Whether `n` chains are enough to be drawn in the update itself, by the numbers that single calls would draw."""
-    enough = n >= products.FEWEST and n * w.numel() >= products.SMALLEST
-    return enough and n * min(w.shape) >= library.SMALLEST
+def pays(w: Tensor, n: int) -> bool:
+    """Whether `n` cases or chains are enough for the tables that their products are looked up in."""
+    return n >= FEWEST or n * w.numel() < SMALL
+
+
+@functools.lru_cache(maxsize=16)
+def equal_shares(n: int) -> Tensor:
+    """``1 / n`` for each of `n` cases or chains; nobody writes into it."""
+    return torch.full((n,), 1 / n)
 
 
 def cases(v: Tensor, share: Tensor, n_hidden: int) -> Cases | None:
     """The record of a phase that `serves` has agreed to; None where not all of `v` is 0 or 1."""
     found, (n, n_v), other = room(v, share, n_hidden), v.shape, ctypes.c_int32(0)
-    place = found.bits.data_ptr()
+    assert found.memory is not None
+    place = found.memory.data_ptr()
     arguments = _Pack(v.data_ptr(), place, place + 4 * found.turn, ctypes.addressof(other), n, n_v)
     library.over_threads("pack", arguments, -(-n // TILE), TILE * n_v)
     return None if other.value else found
+
+
+def dense_cases(v: Tensor, share: Tensor, mean: Tensor) -> Cases:
+    """The record of a phase whose states need not be bits, with their means of h."""
+    return Cases(v, share, mean.contiguous(), None, 0, 0)
 
 
 def room(v: Tensor, share: Tensor, n_hidden: int) -> Cases:
     """The record of a phase whose states are yet to be drawn into `v`."""
     n, n_v = v.shape
     turn = -(-n_v // TILE) * n
-    bits = torch.empty(turn + -(-n // TILE) * n_v, dtype=torch.int32)
-    return Cases(v, share, v.new_empty((n, n_hidden)), False, bits, turn)
+    means = turn + -(-n // TILE) * n_v
+    return Cases(v, share, None, torch.empty(means + n * n_hidden), turn, means)
+
+
+@functools.cache
+def _layout(n_v: int, n_h: int, n: int, m: int, started: bool | None) -> tuple[tuple[int, ...], int]:
+    """Where in an update's memory its parts begin, in the order of `_Update`, and how large it is.
+
+    `started` says whether chains start at the data; None: there are none.
+    """
+    drawing = (0, 0, 0) if started is None else (m * max(n_v, n_h), m * -(-n_h // TILE), m * n_v if started else 0)
+    sizes = (*drawing, 4 * n_v, 2 * n_h, 2 * n_h, 2 * n, 2 * (n_v + n_h), n_v, n_h)
+    *starts, whole = itertools.accumulate(sizes, initial=0)
+    return tuple(starts), whole
 
 
 def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chains | None = None) -> Change | None:
@@ -166,37 +199,34 @@ def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chai
     """
     kernels, (n_v, n_h) = library.library(), parts.w.shape
     assert kernels is not None
-    n, m = data.v.shape[0] + model.v.shape[0], model.v.shape[0]
-    sizes = {"v": 4 * n_v, "h": 2 * n_h, "right": 2 * n_h, "dots": 2 * n, "parts": 2 * (n_v + n_h)}
-    sizes |= {"down_v": n_v, "down_h": n_h}
-    if chains is not None:
-        sizes |= {"inputs": m * max(n_v, n_h), "words": m * -(-n_h // TILE)}
-        sizes |= {"mean_v": m * n_v if chains.next is None else 0}
-    memory = parts.w.new_empty(sum(sizes.values()), requires_grad=False)
-    starts = dict(zip(sizes, itertools.accumulate(sizes.values(), initial=0), strict=False))
-    place = {name: memory.data_ptr() + 4 * start for name, start in starts.items()}
-    phases, error = (_Phase * 2)(_phase(data), _phase(model)), ctypes.c_double(0)
-    keys, drawing = (0, 0, 0), (None,) * 6
+    n, m, error = data.v.shape[0], model.v.shape[0], ctypes.c_double(0)
+    started = None if chains is None else chains.next is None
+    starts, whole = _layout(n_v, n_h, n + m, m, started)
+    memory = torch.empty(whole)
+    first = memory.data_ptr()
+    inputs, words, mean_v, *rest = [first + 4 * start for start in starts]
+    phases, keys, drawing = (_Phase * 2)(_phase(data), _phase(model)), (0, 0, 0), (None,) * 6
     if chains is not None:
         keys, after = chains.keys, None if chains.next is None else chains.next.data_ptr()
-        started = (place["mean_v"], ctypes.addressof(error)) if after is None else (None, None)
-        drawing = (chains.h.data_ptr(), after, place["inputs"], place["words"], *started)
+        seen = (mean_v, ctypes.addressof(error)) if started else (None, None)
+        drawing = (chains.h.data_ptr(), after, inputs, words, *seen)
     decays = (None, None) if rule.decays is None else [x.data_ptr() for x in rule.decays]
     moved = [x.data_ptr() for x in parts.all()]
-    room_for = (*drawing, *(place[name] for name in ("v", "h", "right", "dots", "parts", "down_v", "down_h")))
-    sixteen = rule.sixteen and data.v.shape[0] == m
-    flags = (int(rule.centred), int(rule.offset_rate is not None), int(sixteen))
+    flags = (rule.centred, rule.offset_rate is not None, rule.sixteen and data.memory is not None and n == m)
     threads = (library.usable_threads(), library.GRAIN)
     arguments = _Update(
-        *(library.team(), ctypes.addressof(phases), *moved, *decays, *room_for),
+        *(library.team(), ctypes.addressof(phases), *moved, *decays, *drawing, *rest),
         *(n_v, n_h, *keys, *flags, *threads, rule.keep, rule.rate, rule.offset_rate or 0.0),
     )
     if not kernels.rbm_update(ctypes.addressof(arguments)):
         return None
-    return Change(memory, (starts["h"], starts["down_v"]), (n_v, n_h), error.value)
+    if data.memory is None:
+        parts.w.addmm_(data.v.T, data.mean * data.share.unsqueeze(1), alpha=rule.rate)
+    return Change(memory, (starts[4], starts[8]), (n_v, n_h), error.value, starts[3])
 
 
 def _phase(of: Cases) -> ctypes.Structure:
-    bits = of.bits.data_ptr()
-    others = (None if of.given else bits, bits + 4 * of.turn, of.mean.data_ptr(), of.share.data_ptr())
-    return _Phase(of.v.data_ptr(), *others, of.v.shape[0])
+    bits = 0 if of.memory is None else of.memory.data_ptr()
+    turned = bits + 4 * of.turn if bits else None
+    along, mean = (bits, bits + 4 * of.means) if of.given is None else (None, of.given.data_ptr())
+    return _Phase(of.v.data_ptr(), along, turned, mean, of.share.data_ptr(), of.v.shape[0])

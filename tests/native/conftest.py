@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deepbelief.native import products
+from deepbelief.native import library, products
 from tests.native.widths import kernels_of, widths
 
 
@@ -21,6 +21,7 @@ def width(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture
 def small_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Matrices that would not pay go by table too."""
+    """Matrices that would not pay go by table too, and few draws by the kernels."""
+    monkeypatch.setattr(library, "SMALLEST", 1)
     monkeypatch.setattr(products, "SMALLEST", 1)
     monkeypatch.setattr(products, "FEWEST", 8)

@@ -1,8 +1,9 @@
 """The update of an RBM of bits in one call: CD-k and PCD-k of Bernoulli units, on a CPU in float32, or on a GPU.
 
-The same numbers are drawn in the same order as by `LikelihoodLearning` in general, and the gradient is the same up to
-rounding; what is saved is the way of the weights from memory to the core and back, four times of five, and some sixty
-calls of a microsecond or two.
+The gradient is that of `LikelihoodLearning` in general up to rounding, and the draws are the same numbers in the same
+order, but for those of few chains, which single calls leave to torch. What is saved is the way of the weights from
+memory to the core and back, four times of five, and some sixty calls of a microsecond or two: in a small machine's
+update they take most of the time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from deepbelief.energy.gradients.moments import shares
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.rbm import RBM
-from deepbelief.native.draws import new_key
+from deepbelief.native.draws import new_keys
 from deepbelief.native.products import in_sixteen_bits
 from deepbelief.native.rbm_update import (
     Cases,
@@ -31,7 +32,9 @@ from deepbelief.native.rbm_update import (
     Parts,
     Rule,
     cases,
-    draws_chains,
+    dense_cases,
+    equal_shares,
+    pays,
     rbm_update,
     room,
     serves,
@@ -70,30 +73,32 @@ def update_of_bits(
 ) -> UpdateOfBits | None:
     """Draw the model's states and move the weights; None, with nothing drawn, where neither serves.
 
-    A GPU takes any batch, a CPU one of bits. With an `offset_rate` biases and offsets move too: nothing is left to do.
+    Cases need not be bits: on a CPU grey levels have two dense products of their own. With an `offset_rate` biases and
+    offsets move too: nothing is left to do.
     """
     if bits_on_gpu.serves(rbm, batch):
         how: dict[str, Any] = {"rate": rate, "l2": l2, "centred": centred, "offset_rate": offset_rate}
         return UpdateOfBits(*bits_on_gpu.update_on_gpu(rbm, negative, batch.x, generator, **how))
-    share, offsets = shares(batch.x, batch.weight), (rbm.visible_offset, rbm.hidden_offset)
+    share = equal_shares(batch.x.shape[0]) if batch.weight is None else shares(batch.x, batch.weight)
+    offsets = rbm.visible_offset, rbm.hidden_offset
     parts = Parts(rbm.weight, (rbm.visible.bias, rbm.hidden.bias), offsets)
     if not serves(parts, batch.x, share):
         return None
-    data = cases(batch.x, share, rbm.hidden.size)
-    if data is None:
-        return None
     decays = _decays(parts, l2) if centred and l2 else None  # before the weights move
     rule = Rule(rate, 1 - rate * l2, centred, decays, offset_rate, in_sixteen_bits() and batch.weight is None)
+    data = cases(batch.x, share, rbm.hidden.size)
+    persistent = isinstance(negative, PersistentChains)
+    if data is not None and isinstance(negative, ContrastiveDivergence) and negative.k == 1:
+        change = _from_data(rbm, parts, data, rule, generator)
+        return UpdateOfBits(change, {"reconstruction_error": change.error})
+    if data is None or not persistent:
+        inputs = rbm.input_h_from_v(batch.x)
+        phase = PositivePhase(batch.x, inputs, rbm.hidden.mean(inputs), batch.weight)
+        dense = dense_cases(batch.x, share, phase.mean_h)
+        data = dense if data is None else replace(data, given=dense.given)
     if isinstance(negative, PersistentChains):
         return UpdateOfBits(_with_chains(rbm, negative, parts, data, rule, generator), {})
     assert isinstance(negative, ContrastiveDivergence)
-    n = batch.x.shape[0]
-    if negative.k == 1 and draws_chains(parts.w, n):
-        change = _from_data(rbm, parts, data, rule, generator)
-        return UpdateOfBits(change, {"reconstruction_error": change.error})
-    inputs = rbm.input_h_from_v(batch.x)
-    phase = PositivePhase(batch.x, inputs, rbm.hidden.mean(inputs), batch.weight)
-    data = replace(data, mean=phase.mean_h.contiguous(), given=True)
     v, watched = negative.draw_v(rbm, phase, generator)
     return UpdateOfBits(_moved(parts, data, _bits(v, share, rbm), rule), watched)  # a chain weighs as much as its case
 
@@ -103,15 +108,16 @@ def _with_chains(
 ) -> Change:
     n = negative.h.shape[0]
     negative.sweep(rbm, generator)
-    if draws_chains(parts.w, n) and negative.h.is_contiguous():
-        v, h = parts.w.new_empty((n, rbm.visible.size), requires_grad=False), negative.h.new_empty(negative.h.shape)
-        chains = Chains(negative.h, h, (0, new_key(generator), new_key(generator)))
-        change = rbm_update(parts, data, room(v, shares(v), rbm.hidden.size), rule, chains)
+    if pays(parts.w, n) and negative.h.is_contiguous():
+        v, h = torch.empty((n, rbm.visible.size)), torch.empty(negative.h.shape)
+        key_v, key_h = new_keys(generator, 2)
+        chains = Chains(negative.h, h, (0, key_v, key_h))
+        change = rbm_update(parts, data, room(v, equal_shares(n), rbm.hidden.size), rule, chains)
         if change is not None:
             negative.take(rbm, v, h, data.v)
             return change
     v = rbm.sample_v_from_h(negative.h, generator)
-    model = _bits(v, shares(v), rbm)
+    model = _bits(v, equal_shares(n), rbm)
     change = _moved(parts, data, model, rule)
     negative.take(rbm, v, bernoulli(model.mean, generator), data.v)
     return change
@@ -119,8 +125,9 @@ def _with_chains(
 
 def _from_data(rbm: RBM, parts: Parts, data: Cases, rule: Rule, generator: Generator) -> Change:
     """CD-1: the chains start at the data, and a chain weighs as much as its case."""
-    v, h = data.v.new_empty(data.v.shape), data.mean.new_empty(data.mean.shape)
-    chains = Chains(h, None, (new_key(generator), new_key(generator), 0))
+    v, h = torch.empty(data.v.shape), torch.empty((data.v.shape[0], rbm.hidden.size))
+    key_0, key_v = new_keys(generator, 2)
+    chains = Chains(h, None, (key_0, key_v, 0))
     change = rbm_update(parts, data, room(v, data.share, rbm.hidden.size), rule, chains)
     assert change is not None  # draws are bits
     return change
