@@ -7,16 +7,14 @@ cannot run in a test has the line ``<!-- skip: the reason -->`` before it.
 import doctest
 import functools
 import importlib
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -96,12 +94,14 @@ def commands(code: str, program: str) -> Iterator[list[str]]:
 @functools.cache
 def help_text(*verbs: str) -> str:
     """What ``deepbelief VERB --help`` prints, as a wide and plain terminal shows it."""
-    plain = {key: value for key, value in os.environ.items() if key not in {"FORCE_COLOR", "CLICOLOR_FORCE"}}
-    plain |= {"COLUMNS": "240", "TERMINAL_WIDTH": "240", "NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(ROOT)}
-    call = [sys.executable, "-c", "from deepbelief.cli.main import main; main()", *verbs, "--help"]
-    done = subprocess.run(call, env=plain, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"deepbelief {' '.join(verbs)} --help failed: {done.stderr or done.stdout}"
-    return done.stdout
+    from deepbelief.cli.main import app
+
+    plain = {"COLUMNS": "240", "TERMINAL_WIDTH": "240", "NO_COLOR": "1", "TERM": "dumb"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.rich_utils.MAX_WIDTH", 240)  # read from the environment when typer was imported
+        done = CliRunner().invoke(app, [*verbs, "--help"], env=plain | {"FORCE_COLOR": None, "CLICOLOR_FORCE": None})
+    assert done.exit_code == 0, f"deepbelief {' '.join(verbs)} --help failed: {done.output}"
+    return done.output
 
 
 def unknown_options(arguments: list[str]) -> list[str]:

@@ -28,9 +28,8 @@ from deepbelief.rng import make_generator
 from deepbelief.types import Result
 
 SIZE, SMALL_SIZE, BATCH, EPOCHS, EPOCHS_TAUGHT = 1000, 32, 100, 5, 6
-PRECISION = "bf16"  # products take half the time where the processor has them
 SHARED: dict[str, Any] = {"hidden_layer_sizes": (), "code": "sigmoid", "tied": True, "learning_rate": 3e-3}
-TAUGHT: dict[str, Any] = {"learning_rate": 4e-3, "schedule": "linear", "precision": PRECISION}
+TAUGHT: dict[str, Any] = {"learning_rate": 4e-3, "schedule": "linear"}
 KINDS: dict[str, dict[str, Any]] = {  # strengths by the error on the last 10,000 training images
     "random weights": {"epochs": 0},
     "plain": {},
@@ -64,7 +63,7 @@ def learned(kind: str, fit: DataSet, options: Options) -> Network:
     if not (options.resume and folder.exists()):
         plan: dict[str, Any] = {"n_components": SMALL_SIZE if options.quick else SIZE, "random_state": options.seed}
         plan |= {"batch_size": BATCH, "epochs": options.epochs(EPOCHS)}
-        plan |= {"precision": PRECISION, "verbose": int(options.progress)}
+        plan |= {"precision": "bf16" if kind == "RBM" else options.precision, "verbose": int(options.progress)}
         estimator = RBM(**plan, **MACHINE) if kind == "RBM" else Autoencoder(**{**plan, **SHARED, **KINDS[kind]})
         estimator.fit(fit.scaled().numpy()).save(folder)
     module = load_estimator(folder).module_
@@ -89,7 +88,8 @@ def taught(kind: str, coder: Network, fit: DataSet, options: Options) -> DenseNe
     net = DenseNetwork((layer.in_features, layer.out_features), output=10, generator=generator)
     net.linear_layers[0].load_state_dict(layer.state_dict())
     where = f"autoencoder_features/{_short(kind)}"
-    fine_tune(net, fit, options, name=where, epochs=EPOCHS_TAUGHT, batch_size=BATCH, **TAUGHT)
+    plan = {"epochs": EPOCHS_TAUGHT, "batch_size": BATCH, "precision": options.precision, **TAUGHT}
+    fine_tune(net, fit, options, name=where, **plan)
     return net
 
 

@@ -106,7 +106,7 @@ def _source(options: Options) -> Source:
 
 def _trained(start: Start, name: str, options: Options, **more: Any) -> Any:
     folder = options.folder("decoder_likelihood") / name
-    return learned(start, folder, EPOCHS[name], options, precision="bf16", **more)
+    return learned(start, folder, EPOCHS[name], options, precision=options.precision, **more)
 
 
 RECIPE = Recipe(

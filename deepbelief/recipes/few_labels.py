@@ -89,7 +89,7 @@ def _moved(dbn: DBN, train: DataSet, rows: Tensor, options: Options) -> Result:
     rule = VirtualAdversarialProcedure(net, labelled, **MOVED)
     source = make_source(train.x, scale=train.scale, batch_size=200, seed=options.seed)
     name, epochs = f"few_labels/{len(rows)}-moved", EPOCHS_MOVED
-    learn(rule, source, options, name=name, epochs=epochs, averaging=AVERAGING, precision="bf16")
+    learn(rule, source, options, name=name, epochs=epochs, averaging=AVERAGING, precision=options.precision)
     return _result(net, len(rows), "virtual adversarial training on all images", options)
 
 

@@ -13,7 +13,7 @@ PIXELS = {"maps": 9, "channels": 32, "window": 7, "depth": 3}
 def reproduce(options: Options) -> list[Result]:
     """As `rbm_vae_mnist`, with a `PixelCNN` beside the decoder."""
     # bf16 products take half the time where the processor has them, and give the same bound after an epoch
-    model = trained(options, "rbm_vae_pixels", EPOCHS, pixels=PIXELS, precision="bf16")
+    model = trained(options, "rbm_vae_pixels", EPOCHS, pixels=PIXELS, precision=options.precision)
     return measured(model, options, f"{MODEL}, each pixel given those before it")
 
 

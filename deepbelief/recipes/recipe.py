@@ -19,6 +19,7 @@ from torch import Tensor
 from deepbelief.data.binarize import make_binarizer
 from deepbelief.data.sets import DataSet, load_set
 from deepbelief.errors import DeepBeliefError
+from deepbelief.maths.float32 import multiplies_bf16
 from deepbelief.rng import make_generator
 from deepbelief.storage import atomic_write_text
 from deepbelief.types import Result
@@ -39,6 +40,11 @@ class Options:
     def load(self, split: str, name: str = "mnist") -> DataSet:
         """The recipe's data; quick runs use the embedded digits, so they need no file."""
         return load_set("digits" if self.quick else name, split=split, data_dir=self.data_dir, progress=self.progress)
+
+    @property
+    def precision(self) -> str:
+        """Of dense networks: "bf16" where that is quicker, by hardware that multiplies it."""
+        return "bf16" if multiplies_bf16() else "fp32"
 
     def epochs(self, wanted: int) -> int:
         """The number of epochs, 2 when quick."""

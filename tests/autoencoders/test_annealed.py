@@ -152,7 +152,10 @@ def test_memory_that_holds_few_chains_changes_no_law(
         found = annealed_log_likelihood(vae, x, n_temperatures=4, n_runs=2, n_leapfrog=2, generator=generator)
         assert isinstance(found.value, Tensor)
         assert means_p_value((found.value - exact).exp().view(1500, 3), 1.0) > FALSE_ALARM
-    again = [annealed_log_likelihood(vae, x, generator=generator.manual_seed(1)).value for _ in range(2)]
+    again = [
+        annealed_log_likelihood(vae, x[:300], n_temperatures=9, generator=generator.manual_seed(1)).value
+        for _ in range(2)
+    ]
     assert torch.equal(*again)  # type: ignore[arg-type]
 
 

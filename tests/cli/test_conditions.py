@@ -112,6 +112,7 @@ def test_several_columns_are_a_condition_together(garden, tmp_path, call):
         told(call("score", tmp_path / "field", tmp_path / "field.csv", "--condition", "0,0", "--json"))["mean"] < right
     )
     fitted = ["fit", "DeepBeliefRegressor", tmp_path / "field.csv", "--label", "u, v", "--out", tmp_path / "values"]
+    fitted += ["--set=pretrain_epochs=5", "--set=fine_tune_epochs=60", "--set=hidden_layer_sizes=[32]"]
     assert call(*fitted).exit_code == 0
     rows = told(call("predict", tmp_path / "values", tmp_path / "field.csv", "--json"))["predictions"]
     assert np.abs(np.array([[row["value_0"], row["value_1"]] for row in rows]) - np.column_stack([u, v])).mean() < 0.2

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,10 @@ import torch
 from deepbelief import load_estimator
 from deepbelief.storage import read_state, state_to_bytes
 from tests.contracts import two_processes, wings
+from tests.oracle.launch import launch, outcomes
 
 pytestmark = pytest.mark.distributed
 
-ROOT = Path(__file__).parents[2]
 Both = list[dict[str, Any]]
 BY_CASE = [name for name in wings.EVERY if name == wings.STACK or wings.WINGS[name].by_case]
 
@@ -29,18 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def two(folder: Path) -> Both:
-    clean = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*launcher, "-m", two_processes.__name__, str(folder / "out")],
-        env=clean | {"OMP_NUM_THREADS": "1"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [read_state(folder / f"out.{rank}") for rank in (0, 1)]
+    launch(["-m", two_processes.__name__, str(folder / "out")])
+    return outcomes(folder / "out")
 
 
 def same(a: Any, b: Any) -> bool:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import torch
 from deepbelief.energy.partition.exact import exact_log_z
 from deepbelief.energy.partition.lengths import log_z_of_lengths
 from deepbelief.energy.rbm import RBM
-from deepbelief.storage import read_state
+from tests.oracle.launch import launch, outcomes
 
 pytestmark = pytest.mark.distributed
 
@@ -32,17 +29,8 @@ def small() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("two") / "out"
-    clean = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*launcher, str(SCRIPT), str(out)],
-        env=clean | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [read_state(f"{out}.{rank}") for rank in (0, 1)]
+    launch([str(SCRIPT), str(out)])
+    return outcomes(out)
 
 
 def rebuilt(state: dict[str, torch.Tensor]) -> RBM:

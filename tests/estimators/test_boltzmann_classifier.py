@@ -23,7 +23,7 @@ SMALL = DeepBoltzmannClassifier(
 
 def test_learns_digits_and_samples() -> None:
     model = DeepBoltzmannClassifier(
-        (60, 40), epochs=5, learning_rate=0.2, fine_tune_epochs=60, fine_tune_learning_rate=0.01, random_state=0
+        (60, 40), epochs=5, learning_rate=0.2, fine_tune_epochs=30, fine_tune_learning_rate=0.01, random_state=0
     ).fit(X[:1400], Y[:1400])
     assert model.score(X[1400:], Y[1400:]) > 0.85
     np.testing.assert_allclose(model.predict_proba(X[1400:]).sum(1), 1)

@@ -36,6 +36,7 @@ from deepbelief.units.gaussian import Gaussian
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.usefixtures("operators_read_once")
 
 
 @pytest.mark.parametrize(("method", "n_inputs"), [("encode", 6), ("decode", 3), ("reconstruct", 6)])

@@ -14,20 +14,17 @@ import torch
 
 from deepbelief.storage import read_state, state_to_bytes
 from deepbelief.training.processes import Processes, connect, joined
+from tests.oracle.launch import launch, outcomes
 
 pytestmark = pytest.mark.distributed
 
 Outcomes = list[dict[str, Any]]
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
-def run_two(script: str, out: Path, *settings: str, torchrun: bool = True, killed: bool = False) -> Outcomes:
+def run_two(script: str, out: Path, *settings: str, killed: bool = False) -> Outcomes:
     """Run the small training in two processes and return both outcomes."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")}
-    command = [sys.executable, *(TORCHRUN if torchrun else []), script, str(out), "device=cpu", "epochs=3", *settings]
-    done = subprocess.run(command, env=clean | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
-    assert (done.returncode != 0) == killed, done.stderr[-3000:]
-    return [] if killed else [read_state(f"{out}.{rank}") for rank in (0, 1)]
+    launch([script, str(out), "device=cpu", "epochs=3", *settings], killed=killed)
+    return [] if killed else outcomes(out)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +64,12 @@ def test_resume_in_two_processes_is_exact(small: ModuleType, tmp_path: Path, who
 
 
 def test_fabric_starts_the_second_process(small: ModuleType, tmp_path: Path) -> None:
-    two = run_two(small.__file__, tmp_path / "out", "regressions=yes", "devices=2", torchrun=False)
-    check_against_one_process(small, two)
+    clean = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")}
+    settings = ["device=cpu", "epochs=3", "regressions=yes", "devices=2"]
+    command = [sys.executable, small.__file__, str(tmp_path / "out"), *settings]
+    done = subprocess.run(command, env=clean | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    check_against_one_process(small, outcomes(tmp_path / "out"))
 
 
 def test_alone_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
