@@ -15,7 +15,8 @@ from deepbelief.autoencoders.elbo import ELBO
 from deepbelief.autoencoders.vae_builders import dense_vae
 from deepbelief.data.source import make_source
 from deepbelief.maths import float32
-from deepbelief.maths.float32 import onednn_is_quicker, quick_float32
+from deepbelief.maths.float32 import multiplies_bf16, onednn_is_quicker, quick_float32
+from deepbelief.recipes import recipe
 from deepbelief.rng import make_generator
 from deepbelief.training.trainer import Trainer
 from deepbelief.units.bernoulli import Bernoulli
@@ -143,6 +144,17 @@ def test_other_processors_keep_mkl(capability: str, processor: str, monkeypatch:
     monkeypatch.setattr(float32, "_processor", lambda: processor)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert not onednn_is_quicker.__wrapped__()
+
+
+@pytest.mark.parametrize(("processor", "gpu"), [("avx2", False), ("avx512_bf16", False), ("avx2", True)])
+def test_bfloat16_is_taken_where_hardware_multiplies_it(
+    processor: str, gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(float32, "_processor", lambda: f"flags: {processor}")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert multiplies_bf16.__wrapped__() is (processor == "avx512_bf16" or gpu)
+    monkeypatch.setattr(recipe, "multiplies_bf16", lambda: gpu)
+    assert recipe.Options().precision == ("bf16" if gpu else "fp32")
 
 
 @pytest.mark.usefixtures("taken")

@@ -233,6 +233,43 @@ def test_the_chains_of_the_reverse_runs_move_on(given: bool, monkeypatch: pytest
     assert values == ([0.0, 1.0, 2.0] if given else [None, None, None])  # without samples, the forward runs' ends
 
 
+def looks(gap: float, patch: pytest.MonkeyPatch, *, betas: int = 10_000, doublings: int = 2) -> tuple[str, list[int]]:
+    """What `widened` says when a look leaves this gap and all else none, and the temperatures of each run."""
+    seen: list[int] = []
+
+    def annealed(model: Any, effort: Effort) -> tuple[Bound, torch.Tensor]:
+        seen.append(effort.betas)
+        torch.rand(1, generator=effort.generator)
+        error = gap if effort.betas < betas else 0.0
+        return Bound(0.0, "estimate", 0.0, f"{effort.betas}, {effort.burn_in}", -error / 2, error / 2), torch.zeros(
+            2, 2
+        )
+
+    patch.setattr(widening, "annealed", annealed)
+    generator = torch.Generator().manual_seed(0)
+    said = widened(RBM(2, 2), Effort(2, betas, 50, None, generator, None, None, adaptive=False), 1.0, doublings).method
+    again = torch.Generator().manual_seed(0)
+    torch.rand(1, generator=again)
+    assert torch.equal(generator.get_state(), again.get_state())  # one run's numbers, whichever it was
+    return said, seen
+
+
+def test_a_look_with_a_tenth_of_the_temperatures_is_enough_where_it_is_tight(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert looks(0.04, monkeypatch) == ("1000, 50; bracket 0.04 nats, error 0.00", [1000])
+    assert looks(0.06, monkeypatch) == ("10000, 50; bracket 0.00 nats, error 0.00", [1000, 10_000])
+    assert looks(0.0, monkeypatch, betas=9_999) == ("9999, 50; bracket 0.00 nats, error 0.00", [9_999])
+    assert looks(0.0, monkeypatch, doublings=0)[1] == [10_000]
+
+
+@pytest.mark.usefixtures("no_enumeration")
+def test_a_look_is_right_within_its_own_words(temperatures: list[int], generator: torch.Generator) -> None:
+    rbm = tiny_rbm("bernoulli", "bernoulli", generator)
+    found = log_z(rbm, generator=generator)
+    assert temperatures == [1000]
+    assert found.low - 8 * found.stderr <= truth(rbm) <= found.high + 8 * found.stderr  # type: ignore[operator]
+    assert doubt(found) < 0.05
+
+
 def test_a_large_error_is_wide_however_close_the_ends_are() -> None:
     sure = with_verdict(Bound(0.0, "estimate", 0.9, "AIS", -0.05, 0.05), tolerance=1.0)
     assert sure.method == "AIS; bracket 0.10 nats, error 0.90"
