@@ -83,9 +83,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        if self.x.device == device:
+        parts = (self.x, self.y, self.weight)
+        if all(t is None or t.device == device for t in parts):
             return self
-        move = [None if t is None else t.to(device, non_blocking=True) for t in (self.x, self.y, self.weight)]
+        move = [None if t is None else t.to(device, non_blocking=True) for t in parts]
         return Batch(move[0], move[1], move[2])  # type: ignore[arg-type]
 
 

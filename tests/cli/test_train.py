@@ -130,7 +130,8 @@ def test_a_finished_run_is_not_overwritten_unless_told(trained, call):
 def test_torchrun_trains_together_and_one_process_speaks(tmp_path):
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "deepbelief", "train"]
     words += ["digits", "--layers", "8", "--epochs", "1", "--set", "fine_tuning=null", "--json"]
-    words += ["--set", "evaluation.gallery=false", "--out", str(tmp_path / "run")]
+    words += ["--set", "evaluation.gallery=false", "--set", "evaluation.betas=20", "--set", "evaluation.burn_in=2"]
+    words += ["--set", "evaluation.samples=0", "--set", "evaluation.features=false", "--out", str(tmp_path / "run")]
     done = subprocess.run(
         [sys.executable, *words],
         capture_output=True,

@@ -20,6 +20,7 @@ from deepbelief.data.shards import ShardSource
 from deepbelief.data.source import ArraySource, SparseSource, make_source
 from deepbelief.errors import InvalidArgumentError, InvalidDataError
 from deepbelief.protocols import BatchSource
+from deepbelief.types import Batch
 
 N, D = 53, 3
 X = np.arange(N * D, dtype=np.float32).reshape(N, D)
@@ -354,3 +355,11 @@ def test_memmap_refuses_missing_files_and_pickles(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([[{}]], dtype=object), allow_pickle=True)
     with pytest.raises(InvalidDataError, match=r"must be a NumPy \.npy array of numbers"):
         MemmapSource(tmp_path / "objects.npy")
+
+
+def test_a_batch_moves_whole_and_stays_itself_where_it_is() -> None:
+    here, there = torch.device("cpu"), torch.device("meta")
+    batch = Batch(torch.zeros(2, 3), torch.zeros(2))
+    assert batch.to(here) is batch
+    scattered = Batch(torch.zeros(2, 3, device=there), torch.zeros(2), torch.ones(2)).to(there)
+    assert {part.device for part in (scattered.x, scattered.y, scattered.weight)} == {there}  # type: ignore[union-attr]
