@@ -56,8 +56,9 @@ def log_z(
     temperatures first (if 1,000 are left), and is content where these leave at most a twentieth of the tolerance in
     doubt, as they do for many small models; they change nothing otherwise. Where the two ends, or the standard
     error, say more than `tolerance` nats, "auto" anneals again with twice the temperatures, up to `doublings` times,
-    and then tempers where the model allows it: at most ``2^(doublings + 1) - 1`` times the annealing, and one run of
-    tempering. It keeps the narrowest bracket, and says "wide" if even that is. ``doublings=0`` tries once.
+    and then tempers where the model allows it: at most ``2^(doublings + 1) - 1`` times the annealing beside the look,
+    and one run of tempering. It keeps the narrowest bracket, and says "wide" if even that is. ``doublings=0`` tries
+    once, without a look.
 
     Raises `InvalidArgumentError` for a model whose log Z depends on the case and for a method that the model cannot
     take; the sentence names what serves.
