@@ -25,6 +25,7 @@ from deepbelief.native.rbm_update import (
     Rule,
     cases,
     dense_cases,
+    empty,
     equal_shares,
     pays,
     rbm_update,
@@ -89,7 +90,7 @@ class PlainPCD:
         data = cases(v, share, len(self.c))
         if data is None:
             data = dense_cases(v, share, (v @ self.weight).add_(self.c).sigmoid_())
-        v_model, h = torch.empty((n, len(self.b))), torch.empty(self.h.shape)
+        v_model, h = empty(n, len(self.b)), empty(*self.h.shape)
         key_v, key_h = new_keys(generator, 2)
         model, chains = room(v_model, equal_shares(n), len(self.c)), Chains(self.h, h, (0, key_v, key_h))
         rule = Rule(rate, 1.0, centred=False, offset_rate=0.0)  # which moves the biases too

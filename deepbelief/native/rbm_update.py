@@ -149,10 +149,15 @@ def pays(w: Tensor, n: int) -> bool:
     return n >= FEWEST or n * w.numel() < SMALL
 
 
+def empty(*shape: int) -> Tensor:
+    """Memory for the kernel: numbers of 32 bits beside the processor, whatever torch's defaults are."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
+
+
 @functools.lru_cache(maxsize=16)
 def equal_shares(n: int) -> Tensor:
     """``1 / n`` for each of `n` cases or chains; nobody writes into it."""
-    return torch.full((n,), 1 / n)
+    return empty(n).fill_(1 / n)
 
 
 def cases(v: Tensor, share: Tensor, n_hidden: int) -> Cases | None:
@@ -175,7 +180,7 @@ def room(v: Tensor, share: Tensor, n_hidden: int) -> Cases:
     n, n_v = v.shape
     turn = -(-n_v // TILE) * n
     means = turn + -(-n // TILE) * n_v
-    return Cases(v, share, None, torch.empty(means + n * n_hidden), turn, means)
+    return Cases(v, share, None, empty(means + n * n_hidden), turn, means)
 
 
 @functools.cache
@@ -202,7 +207,7 @@ def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chai
     n, m, error = data.v.shape[0], model.v.shape[0], ctypes.c_double(0)
     started = None if chains is None else chains.next is None
     starts, whole = _layout(n_v, n_h, n + m, m, started)
-    memory = torch.empty(whole)
+    memory = empty(whole)
     first = memory.data_ptr()
     inputs, words, mean_v, *rest = [first + 4 * start for start in starts]
     phases, keys, drawing = (_Phase * 2)(_phase(data), _phase(model)), (0, 0, 0), (None,) * 6

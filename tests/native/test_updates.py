@@ -20,7 +20,7 @@ from deepbelief.energy.gradients.settings import LearningSettings, make_procedur
 from deepbelief.energy.rbm import RBM
 from deepbelief.native import library, products
 from deepbelief.native.draws import new_key
-from deepbelief.native.rbm_update import Parts
+from deepbelief.native.rbm_update import Parts, equal_shares
 from deepbelief.rng import make_generator
 from deepbelief.storage import state_to_bytes
 from deepbelief.training.trainer import Trainer
@@ -113,6 +113,26 @@ def test_grey_levels_have_the_dense_update(name: str, weighted: bool, monkeypatc
     torch.testing.assert_close(fast.state_dict(), slow.state_dict(), rtol=1e-4, atol=2e-6)
     if settings.learning != "cd":
         assert torch.equal(fast_state["negative"]["h"], slow_state["negative"]["h"])
+
+
+@built
+@pytest.mark.parametrize("learning", ["pcd", "cd"])
+@pytest.mark.parametrize("grey", [False, True])
+def test_what_torch_makes_by_default_is_not_what_the_kernel_reads(learning: str, grey: bool) -> None:
+    x = torch.rand(45, 80, generator=make_generator(3)) if grey else bits(45, 80)
+    found = []
+    for default in (torch.float32, torch.float64):
+        rbm, generator = RBM(80, 70, weight_std=0.3, generator=make_generator(0)), make_generator(1)
+        rule = make_procedure(rbm, LearningSettings(learning=learning, n_chains=30, learning_rate=0.1))
+        rule.start(Batch(x), generator)
+        equal_shares.cache_clear()
+        torch.set_default_dtype(default)
+        try:
+            rule.step(Batch(x), make_context(generator))
+        finally:
+            torch.set_default_dtype(torch.float32)
+        found.append(rbm.state_dict())
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-7)
 
 
 @built

@@ -33,6 +33,7 @@ from deepbelief.native.rbm_update import (
     Rule,
     cases,
     dense_cases,
+    empty,
     equal_shares,
     pays,
     rbm_update,
@@ -109,7 +110,7 @@ def _with_chains(
     n = negative.h.shape[0]
     negative.sweep(rbm, generator)
     if pays(parts.w, n) and negative.h.is_contiguous():
-        v, h = torch.empty((n, rbm.visible.size)), torch.empty(negative.h.shape)
+        v, h = empty(n, rbm.visible.size), empty(*negative.h.shape)
         key_v, key_h = new_keys(generator, 2)
         chains = Chains(negative.h, h, (0, key_v, key_h))
         change = rbm_update(parts, data, room(v, equal_shares(n), rbm.hidden.size), rule, chains)
@@ -125,7 +126,7 @@ def _with_chains(
 
 def _from_data(rbm: RBM, parts: Parts, data: Cases, rule: Rule, generator: Generator) -> Change:
     """CD-1: the chains start at the data, and a chain weighs as much as its case."""
-    v, h = torch.empty(data.v.shape), torch.empty((data.v.shape[0], rbm.hidden.size))
+    v, h = empty(*data.v.shape), empty(data.v.shape[0], rbm.hidden.size)
     key_0, key_v = new_keys(generator, 2)
     chains = Chains(h, None, (key_0, key_v, 0))
     change = rbm_update(parts, data, room(v, data.share, rbm.hidden.size), rule, chains)
