@@ -76,11 +76,6 @@ def set_up(threads: int) -> None:
     print(f"load when started: {os.getloadavg()[0]:.1f}")
 
 
-def bf16_in_hardware() -> bool:
-    """Whether this processor multiplies numbers of bfloat16, as far as the system says."""
-    return "avx512_bf16" in _cpu_info() or "amx_bf16" in _cpu_info()
-
-
 def processor() -> str:
     """The processor's name and the widest vectors that it has."""
     text = _cpu_info()

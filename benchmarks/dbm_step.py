@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
-from _measure import bf16_in_hardware, by_onednn, interleaved, parser, print_table, set_up
+from _measure import by_onednn, interleaved, parser, print_table, set_up
 from torch import Tensor
 
 from deepbelief.energy.dbm import DBM
@@ -21,7 +21,7 @@ from deepbelief.energy.gradients.deep import DBMLearning
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.kernels.gibbs import BlockGibbs
 from deepbelief.energy.partition.ais import ais
-from deepbelief.maths.float32 import onednn_is_quicker, quick_float32
+from deepbelief.maths.float32 import multiplies_bf16, onednn_is_quicker, quick_float32
 from deepbelief.protocols import StepContext
 from deepbelief.rng import make_generator
 from deepbelief.types import Batch
@@ -135,7 +135,7 @@ def main() -> None:
     options = parser("Milliseconds per update of a DBM", 10).parse_args()
     set_up(options.threads)
     bare = Bare()
-    half = Bare(torch.bfloat16) if bf16_in_hardware() else None
+    half = Bare(torch.bfloat16) if multiplies_bf16() else None
     for title, plain, way, per in (
         ("one update", Bare.update, update(), 1),
         ("one sweep of 100 chains", lambda own: own.sweep(BETAS), sampling(), BETAS),

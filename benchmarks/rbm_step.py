@@ -13,13 +13,13 @@ from contextlib import nullcontext
 from functools import partial
 
 import torch
-from _measure import bf16_in_hardware, by_onednn, interleaved, parser, print_table, ratio, set_up
+from _measure import by_onednn, interleaved, parser, print_table, ratio, set_up
 from sklearn.neural_network import BernoulliRBM
 from torch import Tensor
 
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
-from deepbelief.maths.float32 import onednn_is_quicker
+from deepbelief.maths.float32 import multiplies_bf16, onednn_is_quicker
 from deepbelief.protocols import StepContext
 from deepbelief.rng import make_generator
 from deepbelief.types import Batch
@@ -141,7 +141,7 @@ def scikit_learn(n_visible: int, n_hidden: int, batch: int) -> Way:
 def ways(shape: tuple[int, int, int]) -> dict[str, Way]:
     """All that can be measured here."""
     others: dict[str, Way] = {LIMIT_ONEDNN: by_onednn(bare(*shape), shape[2], shape[:2])} if onednn_is_quicker() else {}
-    if bf16_in_hardware():
+    if multiplies_bf16():
         others |= {LIMIT_BF16: bare(*shape, torch.bfloat16), PEER_BF16: tuned_bf16(*shape)}
     return {
         LIMIT: bare(*shape),

@@ -17,21 +17,8 @@ import torch
 from torch import Tensor
 
 from deepbelief.maths.products import product
-from deepbelief.native.draws import new_keys
 from deepbelief.native.products import bits_step
-from deepbelief.native.rbm_update import (
-    Chains,
-    Parts,
-    Rule,
-    cases,
-    dense_cases,
-    empty,
-    equal_shares,
-    pays,
-    rbm_update,
-    room,
-    serves,
-)
+from deepbelief.native.rbm_update import Parts, Rule, cases, dense_cases, equal_shares, persistent_update, serves
 from deepbelief.rng import bernoulli
 
 WORTH_SHARING = 10_000_000  # multiplications in one product, about 0.1 ms of one core
@@ -84,19 +71,17 @@ class PlainPCD:
 
     def _step_in_one_call(self, v: Tensor, rate: float, generator: torch.Generator) -> bool:
         parts = Parts(self.weight, (self.b, self.c), self._no_offsets)
-        share, n = equal_shares(v.shape[0]), self.h.shape[0]
-        if not (serves(parts, v, share) and pays(self.weight, n)):
+        share = equal_shares(v.shape[0])
+        if not serves(parts, v, share):
             return False
         data = cases(v, share, len(self.c))
         if data is None:
             data = dense_cases(v, share, (v @ self.weight).add_(self.c).sigmoid_())
-        v_model, h = empty(n, len(self.b)), empty(*self.h.shape)
-        key_v, key_h = new_keys(generator, 2)
-        model, chains = room(v_model, equal_shares(n), len(self.c)), Chains(self.h, h, (0, key_v, key_h))
         rule = Rule(rate, 1.0, centred=False, offset_rate=0.0)  # which moves the biases too
-        if rbm_update(parts, data, model, rule, chains) is None:
+        moved = persistent_update(parts, data, rule, self.h, generator)
+        if moved is None:
             return False
-        self.h = h
+        self.h = moved.h
         return True
 
     def is_finite(self) -> bool:

@@ -10,11 +10,13 @@ import ctypes
 import functools
 import itertools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from deepbelief.native import library
+from deepbelief.native.draws import new_keys
 from deepbelief.native.products import TILE, kernels_for
 
 FEWEST, SMALL = 8, 1 << 17  # cases, unless so few products of numbers cost less than the calls that they save
@@ -96,6 +98,22 @@ class Chains:
     keys: tuple[int, int, int]
 
 
+class _Layout(NamedTuple):
+    """Where in an update's memory its parts begin; all are `_Update`'s, in the order of their sizes in `_layout`."""
+
+    v: int  # means of the data and of the model, their difference, the offsets
+    h: int
+    right: int
+    dots: int
+    parts: int
+    down_v: int
+    down_h: int
+    inputs: int
+    words: int
+    mean_v: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Change:
     """What an update did: the data's means of v and h, and the biases' gradients of minus the log-likelihood.
@@ -105,30 +123,37 @@ class Change:
     """
 
     memory: Tensor
-    starts: tuple[int, int]  # of the means of h and of down_v in it; down_h is last
-    sizes: tuple[int, int]
-    error: float = 0.0  # of the reconstruction, where chains started at the data
-    first: int = 0  # where the data's means of v begin
+    at: _Layout
+    error: float  # of the reconstruction, where chains started at the data
 
     @property
     def v_data(self) -> Tensor:
         """(n_visible,)."""
-        return self.memory[self.first :][: self.sizes[0]]
+        return self.memory[self.at.v :][: self.at.down_h - self.at.down_v]
 
     @property
     def h_data(self) -> Tensor:
         """(n_hidden,)."""
-        return self.memory[self.starts[0] :][: self.sizes[1]]
+        return self.memory[self.at.h :][: self.at.inputs - self.at.down_h]
 
     @property
     def down_v(self) -> Tensor:
         """(n_visible,)."""
-        return self.memory[self.starts[1] :][: self.sizes[0]]
+        return self.memory[self.at.down_v : self.at.down_h]
 
     @property
     def down_h(self) -> Tensor:
         """(n_hidden,)."""
-        return self.memory[self.starts[1] + self.sizes[0] :][: self.sizes[1]]
+        return self.memory[self.at.down_h : self.at.inputs]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What an update did with persistent chains, and where they are: states of v, and the next ones of h."""
+
+    change: Change
+    v: Tensor  # (n_chains, n_visible)
+    h: Tensor  # (n_chains, n_hidden)
 
 
 def serves(parts: Parts, v: Tensor, share: Tensor) -> bool:
@@ -183,16 +208,30 @@ def room(v: Tensor, share: Tensor, n_hidden: int) -> Cases:
     return Cases(v, share, None, empty(means + n * n_hidden), turn, means)
 
 
-@functools.cache
-def _layout(n_v: int, n_h: int, n: int, m: int, started: bool | None) -> tuple[tuple[int, ...], int]:
-    """Where in an update's memory its parts begin, in the order of `_Update`, and how large it is.
-
-    `started` says whether chains start at the data; None: there are none.
-    """
+@functools.lru_cache(maxsize=64)
+def _layout(n_v: int, n_h: int, n: int, m: int, started: bool | None) -> _Layout:
+    """For `n` cases and `m` chains. `started` says whether chains start at the data; None: there are none."""
     drawing = (0, 0, 0) if started is None else (m * max(n_v, n_h), m * -(-n_h // TILE), m * n_v if started else 0)
-    sizes = (*drawing, 4 * n_v, 2 * n_h, 2 * n_h, 2 * n, 2 * (n_v + n_h), n_v, n_h)
-    *starts, whole = itertools.accumulate(sizes, initial=0)
-    return tuple(starts), whole
+    sizes = (4 * n_v, 2 * n_h, 2 * n_h, 2 * (n + m), 2 * (n_v + n_h), n_v, n_h, *drawing)
+    return _Layout(*itertools.accumulate(sizes, initial=0))
+
+
+def persistent_update(
+    parts: Parts, data: Cases, rule: Rule, h: Tensor, generator: torch.Generator | None
+) -> Moved | None:
+    """`rbm_update` by persistent chains with hidden states `h`; None where these are few, or anything but bits.
+
+    The keys of both draws are taken from the generator in the order of single calls; chains that are no bits are found
+    out after that.
+    """
+    n, (n_v, n_h) = h.shape[0], parts.w.shape
+    if not (pays(parts.w, n) and h.is_contiguous()):
+        return None
+    v, after = empty(n, n_v), empty(n, n_h)
+    key_v, key_h = new_keys(generator, 2)
+    chains = Chains(h, after, (0, key_v, key_h))
+    change = rbm_update(parts, data, room(v, equal_shares(n), n_h), rule, chains)
+    return None if change is None else Moved(change, v, after)
 
 
 def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chains | None = None) -> Change | None:
@@ -206,10 +245,10 @@ def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chai
     assert kernels is not None
     n, m, error = data.v.shape[0], model.v.shape[0], ctypes.c_double(0)
     started = None if chains is None else chains.next is None
-    starts, whole = _layout(n_v, n_h, n + m, m, started)
-    memory = empty(whole)
+    at = _layout(n_v, n_h, n, m, started)
+    memory = empty(at.end)
     first = memory.data_ptr()
-    inputs, words, mean_v, *rest = [first + 4 * start for start in starts]
+    *rest, inputs, words, mean_v = [first + 4 * start for start in at[:-1]]
     phases, keys, drawing = (_Phase * 2)(_phase(data), _phase(model)), (0, 0, 0), (None,) * 6
     if chains is not None:
         keys, after = chains.keys, None if chains.next is None else chains.next.data_ptr()
@@ -227,7 +266,7 @@ def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chai
         return None
     if data.memory is None:
         parts.w.addmm_(data.v.T, data.mean * data.share.unsqueeze(1), alpha=rule.rate)
-    return Change(memory, (starts[4], starts[8]), (n_v, n_h), error.value, starts[3])
+    return Change(memory, at, error.value)
 
 
 def _phase(of: Cases) -> ctypes.Structure:

@@ -44,7 +44,7 @@ class Options:
     @property
     def precision(self) -> str:
         """Of dense networks: "bf16" where that is quicker, by hardware that multiplies it."""
-        return "bf16" if multiplies_bf16() else "fp32"
+        return "bf16" if multiplies_bf16("cuda" if torch.cuda.is_available() else "cpu") else "fp32"
 
     def epochs(self, wanted: int) -> int:
         """The number of epochs, 2 when quick."""

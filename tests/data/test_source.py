@@ -362,4 +362,6 @@ def test_a_batch_moves_whole_and_stays_itself_where_it_is() -> None:
     batch = Batch(torch.zeros(2, 3), torch.zeros(2))
     assert batch.to(here) is batch
     scattered = Batch(torch.zeros(2, 3, device=there), torch.zeros(2), torch.ones(2)).to(there)
-    assert {part.device for part in (scattered.x, scattered.y, scattered.weight)} == {there}  # type: ignore[union-attr]
+    assert scattered.y is not None
+    assert scattered.weight is not None
+    assert {part.device for part in (scattered.x, scattered.y, scattered.weight)} == {there}

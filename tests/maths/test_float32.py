@@ -146,15 +146,20 @@ def test_other_processors_keep_mkl(capability: str, processor: str, monkeypatch:
     assert not onednn_is_quicker.__wrapped__()
 
 
-@pytest.mark.parametrize(("processor", "gpu"), [("avx2", False), ("avx512_bf16", False), ("avx2", True)])
+@pytest.mark.parametrize("flags", ["avx2", "avx2 avx512_bf16", "fp asimd bf16"])
+@pytest.mark.parametrize("gpu", [None, (7, 5), (8, 0), (9, 0)])
 def test_bfloat16_is_taken_where_hardware_multiplies_it(
-    processor: str, gpu: bool, monkeypatch: pytest.MonkeyPatch
+    flags: str, gpu: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(float32, "_processor", lambda: f"flags: {processor}")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert multiplies_bf16.__wrapped__() is (processor == "avx512_bf16" or gpu)
-    monkeypatch.setattr(recipe, "multiplies_bf16", lambda: gpu)
-    assert recipe.Options().precision == ("bf16" if gpu else "fp32")
+    monkeypatch.setattr(float32, "_processor", lambda: f"flags: {flags}")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
+    own = multiplies_bf16.__wrapped__
+    assert own() is own("cpu") is ("bf16" in flags)
+    assert own("cuda") is (gpu is not None and gpu[0] >= 8)
+    monkeypatch.setattr(recipe, "multiplies_bf16", own)
+    where = own("cuda") if gpu is not None else own("cpu")  # trainers go to the GPU where there is one
+    assert recipe.Options().precision == ("bf16" if where else "fp32")
 
 
 @pytest.mark.usefixtures("taken")

@@ -19,7 +19,7 @@ from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
-from deepbelief.native import library, products
+from deepbelief.native import library, products, rbm_update
 from deepbelief.native.products import bits_product
 from deepbelief.native.rbm_update import Parts
 from deepbelief.rng import make_generator
@@ -153,6 +153,7 @@ def learning(kind: Kind, n: int, **options: Any) -> LikelihoodLearning:
     return rule
 
 
+CALLER = {"pcd": rbm_update, "cd": bits_file}  # who calls the kernel with chains to draw
 UPDATES: list[dict[str, Any]] = [{}, {"centred": False}, {"l2": 0.5}, {"l2": 0.5, "centred": False}, {"k": 3}]
 
 
@@ -164,7 +165,7 @@ def test_a_step_goes_along_the_gradient_of_its_own_draws(
 ) -> None:
     """In double precision, from the states that were drawn; what 16 bits round off is a hundredth of a gradient."""
     rule, x, seen = learning(kind, n, **options), bits(n, 83), []
-    rbm, original = rule.rbm, bits_file.rbm_update
+    rbm, original = rule.rbm, rbm_update.rbm_update
 
     def call(parts: Parts, data: Any, model: Any, how: Any, *chains: Any) -> Any:
         assert how.sixteen
@@ -172,7 +173,7 @@ def test_a_step_goes_along_the_gradient_of_its_own_draws(
         seen.append(model.v)
         return found
 
-    monkeypatch.setattr(bits_file, "rbm_update", call)
+    monkeypatch.setattr(CALLER[kind], "rbm_update", call)
     before = copy.deepcopy(rbm).double()
     rule.step(Batch(x), make_context(make_generator(2), autocast=bf16))
     (v,) = seen
@@ -233,7 +234,7 @@ def test_chains_keep_the_law(kind: Kind, monkeypatch: pytest.MonkeyPatch, genera
     model: list[Tensor] = []
     rule = LikelihoodLearning(twin, negative, learning_rate=0)
     rule.start(Batch(v), generator)
-    original = bits_file.rbm_update
+    original = rbm_update.rbm_update
 
     def call(parts: Parts, data: Any, of_model: Any, how: Any, *chains: Any) -> Any:
         assert how.sixteen
@@ -241,7 +242,7 @@ def test_chains_keep_the_law(kind: Kind, monkeypatch: pytest.MonkeyPatch, genera
         model[:] = [of_model.v, (torch.rand(of_model.mean.shape, generator=generator) < of_model.mean).float()]
         return found
 
-    monkeypatch.setattr(bits_file, "rbm_update", call)
+    monkeypatch.setattr(CALLER[kind], "rbm_update", call)
 
     def p_value() -> float:
         if isinstance(negative, PersistentChains):

@@ -18,7 +18,7 @@ from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
-from deepbelief.native import library, products
+from deepbelief.native import library, products, rbm_update
 from deepbelief.native.draws import new_key
 from deepbelief.native.rbm_update import Parts, equal_shares
 from deepbelief.rng import make_generator
@@ -34,6 +34,7 @@ from tests.oracle.zoo import tiny_rbm
 
 pytestmark = pytest.mark.usefixtures("small_ones_too")
 
+ONE_CALL = {"pcd": "persistent_update", "cd": "rbm_update"}  # with the chains' draws in it
 UPDATES: dict[str, dict[str, Any]] = {
     "pcd": {},
     "pcd, other chains": {"n_chains": 53},
@@ -116,6 +117,25 @@ def test_grey_levels_have_the_dense_update(name: str, weighted: bool, monkeypatc
 
 
 @built
+@pytest.mark.parametrize(("n", "n_chains", "taken"), [(45, 3, True), (45, 8, True), (5, 30, False), (8, 30, True)])
+def test_few_cases_or_chains_of_a_large_machine_leave_the_tables(
+    n: int, n_chains: int, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few chains take single calls and keep the kernel's step; few cases leave the whole update to dense products."""
+    monkeypatch.setattr(rbm_update, "SMALL", 0)
+    x, settings = bits(n, 80), LearningSettings(n_chains=n_chains, learning_rate=0.1)
+    updates, moved = spied(monkeypatch, "update_of_bits"), spied(monkeypatch, ONE_CALL["pcd"], bits_file)
+    fast, fast_state, fast_next = trained(settings, x, None)
+    assert [update is not None for update in updates] == [taken] * 3
+    assert [change is not None for change in moved] == ([n_chains >= 8] * 3 if taken else [])
+    monkeypatch.setattr(products, "library", lambda: None)
+    slow, slow_state, slow_next = trained(settings, x, None)
+    assert torch.equal(fast_next, slow_next)
+    torch.testing.assert_close(fast.state_dict(), slow.state_dict(), rtol=1e-4, atol=2e-6)
+    assert torch.equal(fast_state["negative"]["h"], slow_state["negative"]["h"])
+
+
+@built
 @pytest.mark.parametrize("learning", ["pcd", "cd"])
 @pytest.mark.parametrize("grey", [False, True])
 def test_what_torch_makes_by_default_is_not_what_the_kernel_reads(learning: str, grey: bool) -> None:
@@ -155,7 +175,7 @@ def test_batches_of_another_shape_are_refused_as_ever(wrong: dict[str, tuple[int
 def test_contrastive_divergence_in_one_call_is_the_dense_update(
     options: dict[str, Any], weighted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x, found = bits(90, 80), []
+    x, found, inside = bits(90, 80), [], spied(monkeypatch, ONE_CALL["cd"], bits_file)
     weight = torch.rand(90, generator=make_generator(5)) if weighted else None
     for _ in range(2):
         rbm, generator = RBM(80, 70, weight_std=0.3, generator=make_generator(0)), make_generator(1)
@@ -167,6 +187,8 @@ def test_contrastive_divergence_in_one_call_is_the_dense_update(
         ]
         found.append((rbm.state_dict(), torch.tensor(errors), torch.rand(1, generator=generator)))
         monkeypatch.setattr(products, "library", lambda: None)
+    assert len(inside) == 3
+    assert None not in inside
     (fast, fast_errors, fast_next), (slow, slow_errors, slow_next) = found
     torch.testing.assert_close(fast, slow, rtol=1e-4, atol=2e-6)
     torch.testing.assert_close(fast_errors, slow_errors, rtol=1e-5, atol=0)
@@ -180,7 +202,7 @@ def test_chains_that_an_update_moves_keep_the_law(monkeypatch: pytest.MonkeyPatc
     joint = Joint.of(rbm)
     twin, draws = copy.deepcopy(rbm).float(), joint.halves(joint.draw(200_000, generator).float())
     v, h = (half.contiguous() for half in draws)
-    chains, inside = PersistentChains(len(h)), spied(monkeypatch, "rbm_update", bits_file)
+    chains, inside = PersistentChains(len(h)), spied(monkeypatch, ONE_CALL["pcd"], bits_file)
     rule = LikelihoodLearning(twin, chains, learning_rate=0)
     rule.start(Batch(v), generator)
 
@@ -199,7 +221,8 @@ def test_chains_that_an_update_moves_keep_the_law(monkeypatch: pytest.MonkeyPatc
 @built
 def test_chains_of_anything_but_bits_take_single_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """The refused call has taken its two keys; from there on the update is the dense one."""
-    x, refused = bits(100, 80), spied(monkeypatch, "rbm_update", bits_file)
+    x, refused = bits(100, 80), spied(monkeypatch, ONE_CALL["pcd"], bits_file)
+    stepped = spied(monkeypatch, "rbm_update", bits_file)
 
     def updated(generator: torch.Generator) -> tuple[RBM, Tensor, Tensor]:
         rbm, chains = RBM(80, 70, weight_std=0.3, generator=make_generator(0)), PersistentChains(100)
@@ -210,7 +233,8 @@ def test_chains_of_anything_but_bits_take_single_calls(monkeypatch: pytest.Monke
         return rbm, chains.v, chains.h
 
     fast = updated(make_generator(2))
-    assert [result is None for result in refused] == [True, False]
+    assert refused == [None]
+    assert [change is None for change in stepped] == [False]
     monkeypatch.setattr(products, "library", lambda: None)
     later = make_generator(2)
     for _ in range(2):
@@ -227,7 +251,7 @@ def test_along_a_training_every_update_is_the_dense_one(learning: str, monkeypat
     rbm, generator = RBM(80, 70, generator=make_generator(0)), make_generator(1)
     rule = make_procedure(rbm, LearningSettings(learning=learning, n_chains=83, learning_rate=0.1))
     rule.start(Batch(bits(100, 80)), generator)
-    inside = spied(monkeypatch, "rbm_update", bits_file)
+    inside = spied(monkeypatch, ONE_CALL[learning], bits_file)
     for step in range(100):
         batch = Batch(bits(100, 80, seed=step, on=0.1 + 0.8 * (step % 2)))
         before = copy.deepcopy((rbm.state_dict(), rule.state_dict())), generator.get_state()
@@ -251,7 +275,7 @@ def test_along_a_training_every_update_is_the_dense_one(learning: str, monkeypat
 def test_a_training_in_one_call_resumes_bit_for_bit(
     learning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x, inside = bits(200, 80), spied(monkeypatch, "rbm_update", bits_file)
+    x, inside = bits(200, 80), spied(monkeypatch, ONE_CALL[learning], bits_file)
 
     def train(epochs: int, resume: Path | None = None) -> bytes:
         rbm = RBM(80, 70, generator=make_generator(0))

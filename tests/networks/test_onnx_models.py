@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +39,19 @@ from deepbelief.units.gaussian import Gaussian
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
-pytestmark = pytest.mark.usefixtures("operators_read_once")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _operators_read_once() -> Iterator[None]:
+    """Each export parses all of torch's operators anew, which takes longer than the rest of it: here one table serves.
+
+    Where another version of onnxscript keeps them elsewhere, exports take their time.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        with suppress(ImportError, AttributeError):
+            table = importlib.import_module("onnxscript._framework_apis.torch_2_5")
+            patch.setattr(table, "get_torchlib_ops", functools.cache(table.get_torchlib_ops))
+        yield
 
 
 @pytest.mark.parametrize(("method", "n_inputs"), [("encode", 6), ("decode", 3), ("reconstruct", 6)])

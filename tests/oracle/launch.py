@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from deepbelief.storage import read_state
@@ -16,14 +17,16 @@ ROOT = Path(__file__).parents[2]
 
 
 def launch(words: list[str], *, processes: int = 2, killed: bool = False) -> None:
-    """``python WORDS`` in several processes that find each other; all must succeed, or (`killed`) none."""
+    """``python WORDS`` in several processes that find each other; all must succeed, or (`killed`) one must fail.
+
+    Where one fails the others, which might wait for it for ever, are killed.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
-    # what torchrun tells Lightning Fabric apart by, and what Fabric must not take for a launch of its own
-    shared |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "NODE_RANK": "0"}
+    shared["TORCHELASTIC_RUN_ID"] = "test"  # by which Lightning Fabric knows that it has nobody to start
     started: list[subprocess.Popen] = []
     with contextlib.ExitStack() as open_files:
         # files: a pipe that nobody reads would fill
@@ -33,13 +36,17 @@ def launch(words: list[str], *, processes: int = 2, killed: bool = False) -> Non
                 alone = os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
                 streams = {"stdout": subprocess.DEVNULL, "stderr": errors}
                 started.append(subprocess.Popen([sys.executable, *words], env=alone, cwd=ROOT, **streams))
-            for process, errors in zip(started, said, strict=True):
-                process.wait(timeout=600)
-                errors.seek(0)
-                assert (process.returncode != 0) == killed, errors.read()[-3000:]
+            until = time.monotonic() + 600
+            while (codes := [process.poll() for process in started]).count(0) < processes and not any(codes):
+                assert time.monotonic() < until, "the processes wait for each other"
+                time.sleep(0.05)
+            errors = said[next((rank for rank, code in enumerate(codes) if code), 0)]
+            errors.seek(0)
+            assert any(codes) == killed, errors.read()[-3000:]
         finally:
             for process in started:
                 process.kill()
+                process.wait()
 
 
 def outcomes(out: Path, processes: int = 2) -> list[dict]:

@@ -35,7 +35,7 @@ from deepbelief.native.rbm_update import (
     dense_cases,
     empty,
     equal_shares,
-    pays,
+    persistent_update,
     rbm_update,
     room,
     serves,
@@ -107,18 +107,13 @@ def update_of_bits(
 def _with_chains(
     rbm: RBM, negative: PersistentChains, parts: Parts, data: Cases, rule: Rule, generator: Generator
 ) -> Change:
-    n = negative.h.shape[0]
     negative.sweep(rbm, generator)
-    if pays(parts.w, n) and negative.h.is_contiguous():
-        v, h = empty(n, rbm.visible.size), empty(*negative.h.shape)
-        key_v, key_h = new_keys(generator, 2)
-        chains = Chains(negative.h, h, (0, key_v, key_h))
-        change = rbm_update(parts, data, room(v, equal_shares(n), rbm.hidden.size), rule, chains)
-        if change is not None:
-            negative.take(rbm, v, h, data.v)
-            return change
+    moved = persistent_update(parts, data, rule, negative.h, generator)
+    if moved is not None:
+        negative.take(rbm, moved.v, moved.h, data.v)
+        return moved.change
     v = rbm.sample_v_from_h(negative.h, generator)
-    model = _bits(v, equal_shares(n), rbm)
+    model = _bits(v, equal_shares(v.shape[0]), rbm)
     change = _moved(parts, data, model, rule)
     negative.take(rbm, v, bernoulli(model.mean, generator), data.v)
     return change
