@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deepbelief.maths.products import product
 from deepbelief.native.products import bits_step
-from deepbelief.native.rbm_update import Parts, Rule, cases, dense_cases, equal_shares, persistent_update, serves
+from deepbelief.native.rbm_update import Parts, Rooms, Rule, equal_shares, persistent_update, serves
 from deepbelief.rng import bernoulli
 
 WORTH_SHARING = 10_000_000  # multiplications in one product, about 0.1 ms of one core
@@ -34,6 +34,7 @@ class PlainPCD:
     h: Tensor
 
     def __post_init__(self) -> None:
+        self._rooms = Rooms()
         self._no_offsets = torch.zeros_like(self.b), torch.zeros_like(self.c)
 
     @classmethod
@@ -74,11 +75,12 @@ class PlainPCD:
         share = equal_shares(v.shape[0])
         if not serves(parts, v, share):
             return False
-        data = cases(v, share, len(self.c))
-        if data is None:
-            data = dense_cases(v, share, (v @ self.weight).add_(self.c).sigmoid_())
+        room = self._rooms.of(parts, v.shape[0], self.h.shape[0])
+        if not room.data.take(v, share):
+            room.data.give((v @ self.weight).add_(self.c).sigmoid_())
+            room.data.without_words()
         rule = Rule(rate, 1.0, centred=False, offset_rate=0.0)  # which moves the biases too
-        moved = persistent_update(parts, data, rule, self.h, generator)
+        moved = persistent_update(parts, room, rule, self.h, generator)
         if moved is None:
             return False
         self.h = moved.h

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,11 +18,12 @@ from deepbelief.native.draws import new_keys
 from deepbelief.native.products import TILE, kernels_for
 
 FEWEST, SMALL = 8, 1 << 17  # cases, unless so few products of numbers cost less than the calls that they save
+SHAPES = 4  # of updates that memory is kept for: whole batches, a last one, and as many again
 _Phase = library.record("Phase", "v along_v along_cases mean share", "n")
 _Pack = library.record("Pack", "x along_rows along_columns other", "n n_in")
 _Update = library.record(
     "Update",
-    "parallel phases w b c mu lambda decay_v decay_h chain next inputs words mean_v error "
+    "parallel phases w b c mu lambda_ decay_v decay_h chain next inputs words mean_v error "
     "v h right dots parts down_v down_h",
     "n_v n_h key_0 key_v key_h centred settles sixteen threads grain",
     "keep rate offset_rate",
@@ -39,9 +38,9 @@ class Parts:
     biases: tuple[Tensor, Tensor]  # of the visible and of the hidden units
     offsets: tuple[Tensor, Tensor]
 
-    def all(self) -> list[Tensor]:
+    def all(self) -> tuple[Tensor, ...]:
         """Each of them."""
-        return [self.w, *self.biases, *self.offsets]
+        return self.w, *self.biases, *self.offsets
 
 
 @dataclass(frozen=True)
@@ -61,99 +60,144 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Cases:
-    """The states of the visible units in one phase, and their shares, which sum to one.
-
-    `memory` begins with their bits along v and, from `turn` on, along the cases; from `means` on it has room for the
-    means of h given v, which the update fills in unless they were `given`. States that are no bits have given means and
-    no memory: what they add to the weights is a dense product.
-    """
-
-    v: Tensor  # (n, n_visible)
-    share: Tensor  # (n,)
-    given: Tensor | None  # (n, n_hidden)
-    memory: Tensor | None
-    turn: int
-    means: int
-
-    @property
-    def mean(self) -> Tensor:
-        """(n, n_hidden)."""
-        if self.given is not None:
-            return self.given
-        assert self.memory is not None
-        return self.memory[self.means :].view(self.v.shape[0], -1)
-
-
-@dataclass(frozen=True)
 class Chains:
     """Where the model's states come from, and what keys the draws: of h at the data, of v, and of h at the end.
 
     Persistent chains have hidden states `h` and room for the `next`; others start at the data (and have no `next`): `h`
-    is then room for the draws.
+    is then room for the draws. `v` is room for the visible states.
     """
 
     h: Tensor  # (n, n_hidden)
     next: Tensor | None
+    v: Tensor  # (n, n_visible)
     keys: tuple[int, int, int]
-
-
-class _Layout(NamedTuple):
-    """Where in an update's memory its parts begin; all are `_Update`'s, in the order of their sizes in `_layout`."""
-
-    v: int  # means of the data and of the model, their difference, the offsets
-    h: int
-    right: int
-    dots: int
-    parts: int
-    down_v: int
-    down_h: int
-    inputs: int
-    words: int
-    mean_v: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Change:
-    """What an update did: the data's means of v and h, and the biases' gradients of minus the log-likelihood.
-
-    Where the weights went along the centred dW, ``down_v`` is ``<v>_model - <v>_data + dW lambda``, and ``down_h`` is
-    ``<h>_model - <h>_data + dW' mu``, less the decays; otherwise they are the differences alone.
-    """
-
-    memory: Tensor
-    at: _Layout
-    error: float  # of the reconstruction, where chains started at the data
-
-    @property
-    def v_data(self) -> Tensor:
-        """(n_visible,)."""
-        return self.memory[self.at.v :][: self.at.down_h - self.at.down_v]
-
-    @property
-    def h_data(self) -> Tensor:
-        """(n_hidden,)."""
-        return self.memory[self.at.h :][: self.at.inputs - self.at.down_h]
-
-    @property
-    def down_v(self) -> Tensor:
-        """(n_visible,)."""
-        return self.memory[self.at.down_v : self.at.down_h]
-
-    @property
-    def down_h(self) -> Tensor:
-        """(n_hidden,)."""
-        return self.memory[self.at.down_h : self.at.inputs]
 
 
 @dataclass(frozen=True)
 class Moved:
-    """What an update did with persistent chains, and where they are: states of v, and the next ones of h."""
+    """Where persistent chains are after an update."""
 
-    change: Change
     v: Tensor  # (n_chains, n_visible)
     h: Tensor  # (n_chains, n_hidden)
+
+
+class Phase:
+    """The states of the visible units in one phase, (n, n_visible), and their shares, which sum to one.
+
+    Bits lie in the phase's own memory, along v and along the cases; and there is room for the means of h given v, which
+    an update fills in unless they were given. States that are no bits have given means and no words: what they add to
+    the weights is a dense product.
+    """
+
+    def __init__(self, record: ctypes.Structure, n: int, n_v: int, n_h: int) -> None:
+        turn = -(-n_v // TILE) * n
+        means = turn + -(-n // TILE) * n_v
+        self._record, self._memory, self._other = record, empty(means + n * n_h), ctypes.c_int32(0)
+        place = self._memory.data_ptr()
+        self._along_v, self._along_cases, self._means = place, place + 4 * turn, place + 4 * means
+        self._pack = _Pack(None, self._along_v, self._along_cases, ctypes.addressof(self._other), n, n_v)
+        self._pieces, self._piece = -(-n // TILE), TILE * n_v
+        self._own_mean = self._memory[means:].view(n, n_h)
+        self.n, self.are_bits, self.mean = n, True, self._own_mean  # (n, n_hidden)
+        self.v, self.share = empty(0), empty(0)
+
+    def take(self, v: Tensor, share: Tensor) -> bool:
+        """Hold these states and pack their words; False where not all of them are 0 or 1."""
+        self._other.value, self._pack.x = 0, v.data_ptr()
+        library.over_threads("pack", self._pack, self._pieces, self._piece)
+        self.expect(v, share)
+        return not self._other.value
+
+    def expect(self, v: Tensor, share: Tensor) -> None:
+        """Hold states that an update is going to draw into `v`, words and all."""
+        record, self.v, self.share, self.mean, self.are_bits = self._record, v, share, self._own_mean, True
+        record.v, record.share, record.n = v.data_ptr(), share.data_ptr(), self.n
+        record.along_v, record.along_cases, record.mean = self._along_v, self._along_cases, self._means
+
+    def give(self, mean: Tensor) -> None:
+        """The means of h at the states that are held, for an update that need not find them."""
+        self.mean = mean.contiguous()
+        self._record.along_v, self._record.mean = None, self.mean.data_ptr()
+
+    def without_words(self) -> None:
+        """The states that are held are no bits; their means of h must be given."""
+        self._record.along_cases, self.are_bits = None, False
+
+
+class Room:
+    """Memory and records for the updates of one machine by `n` cases and `m` chains: made once, used each time.
+
+    An update leaves in it what its rule needs next, until another one: ``v_data`` and ``h_data``, the data's means;
+    ``down_v`` and ``down_h``, the biases' gradients of minus the log-likelihood; and the ``error`` of the
+    reconstruction, where chains started at the data. Where the weights went along the centred dW, ``down_v`` is
+    ``<v>_model - <v>_data + dW lambda``, and ``down_h`` is ``<h>_model - <h>_data + dW' mu``, less the decays;
+    otherwise they are the differences alone.
+    """
+
+    def __init__(self, parts: Parts, n: int, m: int) -> None:
+        n_v, n_h = parts.w.shape
+        sizes = {"v": 4 * n_v, "h": 2 * n_h, "right": 2 * n_h, "dots": 2 * (n + m), "parts": 2 * (n_v + n_h)}
+        sizes |= {"down_v": n_v, "down_h": n_h}
+        sizes |= {"inputs": m * max(n_v, n_h), "words": m * -(-n_h // TILE), "mean_v": m * n_v}  # for the draws
+        self._memory = empty(sum(sizes.values()))
+        part = dict(zip(sizes, self._memory.split(list(sizes.values())), strict=True))
+        self.v_data, self.h_data = part["v"][:n_v], part["h"][:n_h]
+        self.down_v, self.down_h = part["down_v"], part["down_h"]
+        self._parts = [x.detach() for x in parts.all()]  # while this is here their memory is nobody else's
+        self._moved = [x.data_ptr() for x in self._parts]
+        self._error, self._mean_v = ctypes.c_double(0), part.pop("mean_v").data_ptr()
+        phases = (_Phase * 2)()
+        self.data, self.model = (Phase(of, size, n_v, n_h) for of, size in zip(phases, (n, m), strict=True))
+        self._record = _Update(library.team(), ctypes.addressof(phases), *self._moved, n_v=n_v, n_h=n_h)
+        self._phases = phases
+        for name, memory in part.items():
+            setattr(self._record, name, memory.data_ptr())
+
+    @property
+    def error(self) -> float:
+        """The squared error of the reconstruction, summed over units, in the mean over cases."""
+        return self._error.value
+
+    def fits(self, parts: Parts) -> bool:
+        """Whether these are still the parts that the room was made for."""
+        return [x.data_ptr() for x in parts.all()] == self._moved and parts.w.shape == self._parts[0].shape
+
+    def run(self, rule: Rule, chains: Chains | None) -> bool:
+        """The call, with all that it needs in the record; False where chains were refused."""
+        kernels, record = library.library(), self._record
+        assert kernels is not None
+        record.decay_v, record.decay_h = (None, None) if rule.decays is None else [x.data_ptr() for x in rule.decays]
+        record.chain = record.next = record.mean_v = record.error = None
+        if chains is not None:
+            record.chain, (record.key_0, record.key_v, record.key_h) = chains.h.data_ptr(), chains.keys
+            if chains.next is None:
+                record.mean_v, record.error = self._mean_v, ctypes.addressof(self._error)
+            else:
+                record.next = chains.next.data_ptr()
+        record.centred, record.settles = rule.centred, rule.offset_rate is not None
+        record.sixteen = rule.sixteen and self.data.are_bits and self.data.n == self.model.n
+        record.threads, record.grain = library.usable_threads(), library.GRAIN
+        record.keep, record.rate, record.offset_rate = rule.keep, rule.rate, rule.offset_rate or 0.0
+        return bool(kernels.rbm_update(ctypes.addressof(record)))
+
+
+class Rooms:
+    """The rooms for the last shapes of a machine's updates; a copy of them is empty, for a copied machine."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[int, int], Room] = {}
+
+    def of(self, parts: Parts, n: int, m: int) -> Room:
+        """The room for `n` cases and `m` chains."""
+        room = self._of.get((n, m))
+        if room is None or not room.fits(parts):
+            if len(self._of) >= SHAPES:
+                self._of.clear()
+            room = self._of[n, m] = Room(parts, n, m)
+        return room
+
+    def __reduce__(self) -> tuple[type[Rooms], tuple[()]]:
+        return Rooms, ()
 
 
 def serves(parts: Parts, v: Tensor, share: Tensor) -> bool:
@@ -161,7 +205,7 @@ def serves(parts: Parts, v: Tensor, share: Tensor) -> bool:
 
     Not where shapes do not fit: the general update then says what is wrong, which the kernel could not.
     """
-    read = [*parts.all(), v, share]
+    read = (*parts.all(), v, share)
     if kernels_for(*read, mixed=True) is None or not all(x.is_contiguous() for x in read):
         return False
     if v.ndim != 2 or v.shape[1] != parts.w.shape[0] or share.shape != v.shape[:1]:
@@ -185,39 +229,25 @@ def equal_shares(n: int) -> Tensor:
     return empty(n).fill_(1 / n)
 
 
-def cases(v: Tensor, share: Tensor, n_hidden: int) -> Cases | None:
-    """The record of a phase that `serves` has agreed to; None where not all of `v` is 0 or 1."""
-    found, (n, n_v), other = room(v, share, n_hidden), v.shape, ctypes.c_int32(0)
-    assert found.memory is not None
-    place = found.memory.data_ptr()
-    arguments = _Pack(v.data_ptr(), place, place + 4 * found.turn, ctypes.addressof(other), n, n_v)
-    library.over_threads("pack", arguments, -(-n // TILE), TILE * n_v)
-    return None if other.value else found
+def rbm_update(parts: Parts, room: Room, rule: Rule, chains: Chains | None = None) -> bool:
+    """``w = keep w + rate dW`` in place, with dW the difference G of the two phases, centred if asked.
 
-
-def dense_cases(v: Tensor, share: Tensor, mean: Tensor) -> Cases:
-    """The record of a phase whose states need not be bits, with their means of h."""
-    return Cases(v, share, mean.contiguous(), None, 0, 0)
-
-
-def room(v: Tensor, share: Tensor, n_hidden: int) -> Cases:
-    """The record of a phase whose states are yet to be drawn into `v`."""
-    n, n_v = v.shape
-    turn = -(-n_v // TILE) * n
-    means = turn + -(-n // TILE) * n_v
-    return Cases(v, share, None, empty(means + n * n_hidden), turn, means)
-
-
-@functools.lru_cache(maxsize=64)
-def _layout(n_v: int, n_h: int, n: int, m: int, started: bool | None) -> _Layout:
-    """For `n` cases and `m` chains. `started` says whether chains start at the data; None: there are none."""
-    drawing = (0, 0, 0) if started is None else (m * max(n_v, n_h), m * -(-n_h // TILE), m * n_v if started else 0)
-    sizes = (4 * n_v, 2 * n_h, 2 * n_h, 2 * (n + m), 2 * (n_v + n_h), n_v, n_h, *drawing)
-    return _Layout(*itertools.accumulate(sizes, initial=0))
+    Centred, dW is G less ``(<v>_data - <v>_model) lambda' + mu (<h>_data - <h>_model)'``. With `chains` the model's
+    states are drawn first, and the next hidden states of persistent ones last; False, with nothing changed, where these
+    hold anything but bits.
+    """
+    if chains is not None:
+        room.model.expect(chains.v, equal_shares(chains.v.shape[0]) if chains.next is not None else room.data.share)
+    if not room.run(rule, chains):
+        return False
+    data = room.data
+    if not data.are_bits:
+        parts.w.addmm_(data.v.T, data.mean * data.share.unsqueeze(1), alpha=rule.rate)
+    return True
 
 
 def persistent_update(
-    parts: Parts, data: Cases, rule: Rule, h: Tensor, generator: torch.Generator | None
+    parts: Parts, room: Room, rule: Rule, h: Tensor, generator: torch.Generator | None
 ) -> Moved | None:
     """`rbm_update` by persistent chains with hidden states `h`; None where these are few, or anything but bits.
 
@@ -229,48 +259,4 @@ def persistent_update(
         return None
     v, after = empty(n, n_v), empty(n, n_h)
     key_v, key_h = new_keys(generator, 2)
-    chains = Chains(h, after, (0, key_v, key_h))
-    change = rbm_update(parts, data, room(v, equal_shares(n), n_h), rule, chains)
-    return None if change is None else Moved(change, v, after)
-
-
-def rbm_update(parts: Parts, data: Cases, model: Cases, rule: Rule, chains: Chains | None = None) -> Change | None:
-    """``w = keep w + rate dW`` in place, with dW the difference G of the two phases, centred if asked.
-
-    Centred, dW is G less ``(<v>_data - <v>_model) lambda' + mu (<h>_data - <h>_model)'``. With `chains` the model's
-    states are drawn first, into ``model.v``, and the next hidden states of persistent ones last; None, with nothing
-    changed, where these hold anything but bits.
-    """
-    kernels, (n_v, n_h) = library.library(), parts.w.shape
-    assert kernels is not None
-    n, m, error = data.v.shape[0], model.v.shape[0], ctypes.c_double(0)
-    started = None if chains is None else chains.next is None
-    at = _layout(n_v, n_h, n, m, started)
-    memory = empty(at.end)
-    first = memory.data_ptr()
-    *rest, inputs, words, mean_v = [first + 4 * start for start in at[:-1]]
-    phases, keys, drawing = (_Phase * 2)(_phase(data), _phase(model)), (0, 0, 0), (None,) * 6
-    if chains is not None:
-        keys, after = chains.keys, None if chains.next is None else chains.next.data_ptr()
-        seen = (mean_v, ctypes.addressof(error)) if started else (None, None)
-        drawing = (chains.h.data_ptr(), after, inputs, words, *seen)
-    decays = (None, None) if rule.decays is None else [x.data_ptr() for x in rule.decays]
-    moved = [x.data_ptr() for x in parts.all()]
-    flags = (rule.centred, rule.offset_rate is not None, rule.sixteen and data.memory is not None and n == m)
-    threads = (library.usable_threads(), library.GRAIN)
-    arguments = _Update(
-        *(library.team(), ctypes.addressof(phases), *moved, *decays, *drawing, *rest),
-        *(n_v, n_h, *keys, *flags, *threads, rule.keep, rule.rate, rule.offset_rate or 0.0),
-    )
-    if not kernels.rbm_update(ctypes.addressof(arguments)):
-        return None
-    if data.memory is None:
-        parts.w.addmm_(data.v.T, data.mean * data.share.unsqueeze(1), alpha=rule.rate)
-    return Change(memory, at, error.value)
-
-
-def _phase(of: Cases) -> ctypes.Structure:
-    bits = 0 if of.memory is None else of.memory.data_ptr()
-    turned = bits + 4 * of.turn if bits else None
-    along, mean = (bits, bits + 4 * of.means) if of.given is None else (None, of.given.data_ptr())
-    return _Phase(of.v.data_ptr(), along, turned, mean, of.share.data_ptr(), of.v.shape[0])
+    return Moved(v, after) if rbm_update(parts, room, rule, Chains(h, after, v, (0, key_v, key_h))) else None

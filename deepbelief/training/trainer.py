@@ -256,6 +256,7 @@ class Trainer:
         )
 
     def _run_step(self, batch: Batch) -> None:
+        n = len(batch)
         context = StepContext(
             step=self.step,
             epoch=self.epoch,
@@ -274,8 +275,8 @@ class Trainer:
         average_statistics(self._statistics, context.average)
         self.step += 1
         self.batch += 1
-        self.record.cases += len(batch)
-        self.meter.add(metrics, len(batch))
+        self.record.cases += n
+        self.meter.add(metrics, n)
         if self.averaged is not None:
             self.averaged.update()
         for callback in self._all_callbacks:

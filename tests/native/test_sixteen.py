@@ -21,7 +21,7 @@ from deepbelief.energy.gradients.settings import LearningSettings, make_procedur
 from deepbelief.energy.rbm import RBM
 from deepbelief.native import library, products, rbm_update
 from deepbelief.native.products import bits_product
-from deepbelief.native.rbm_update import Parts
+from deepbelief.native.rbm_update import Parts, Room
 from deepbelief.rng import make_generator
 from deepbelief.storage import state_to_bytes
 from deepbelief.training.trainer import Trainer
@@ -167,10 +167,10 @@ def test_a_step_goes_along_the_gradient_of_its_own_draws(
     rule, x, seen = learning(kind, n, **options), bits(n, 83), []
     rbm, original = rule.rbm, rbm_update.rbm_update
 
-    def call(parts: Parts, data: Any, model: Any, how: Any, *chains: Any) -> Any:
+    def call(parts: Parts, room: Room, how: Any, *chains: Any) -> Any:
         assert how.sixteen
-        found = original(parts, data, model, how, *chains)
-        seen.append(model.v)
+        found = original(parts, room, how, *chains)
+        seen.append(room.model.v)
         return found
 
     monkeypatch.setattr(CALLER[kind], "rbm_update", call)
@@ -236,10 +236,10 @@ def test_chains_keep_the_law(kind: Kind, monkeypatch: pytest.MonkeyPatch, genera
     rule.start(Batch(v), generator)
     original = rbm_update.rbm_update
 
-    def call(parts: Parts, data: Any, of_model: Any, how: Any, *chains: Any) -> Any:
+    def call(parts: Parts, room: Room, how: Any, *chains: Any) -> Any:
         assert how.sixteen
-        found = original(parts, data, of_model, how, *chains)
-        model[:] = [of_model.v, (torch.rand(of_model.mean.shape, generator=generator) < of_model.mean).float()]
+        found, mean = original(parts, room, how, *chains), room.model.mean
+        model[:] = [room.model.v, (torch.rand(mean.shape, generator=generator) < mean).float()]
         return found
 
     monkeypatch.setattr(CALLER[kind], "rbm_update", call)

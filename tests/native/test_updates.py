@@ -14,13 +14,14 @@ from torch import Tensor
 from deepbelief.data.source import ArraySource
 from deepbelief.energy.gradients import bits as bits_file
 from deepbelief.energy.gradients import procedure, weights
+from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.pcd import PersistentChains
 from deepbelief.energy.gradients.procedure import LikelihoodLearning
 from deepbelief.energy.gradients.settings import LearningSettings, make_procedure
 from deepbelief.energy.rbm import RBM
 from deepbelief.native import library, products, rbm_update
 from deepbelief.native.draws import new_key
-from deepbelief.native.rbm_update import Parts, equal_shares
+from deepbelief.native.rbm_update import Parts, Room, Rooms, equal_shares
 from deepbelief.rng import make_generator
 from deepbelief.storage import state_to_bytes
 from deepbelief.training.trainer import Trainer
@@ -187,8 +188,7 @@ def test_contrastive_divergence_in_one_call_is_the_dense_update(
         ]
         found.append((rbm.state_dict(), torch.tensor(errors), torch.rand(1, generator=generator)))
         monkeypatch.setattr(products, "library", lambda: None)
-    assert len(inside) == 3
-    assert None not in inside
+    assert inside == [True] * 3
     (fast, fast_errors, fast_next), (slow, slow_errors, slow_next) = found
     torch.testing.assert_close(fast, slow, rtol=1e-4, atol=2e-6)
     torch.testing.assert_close(fast_errors, slow_errors, rtol=1e-5, atol=0)
@@ -234,7 +234,7 @@ def test_chains_of_anything_but_bits_take_single_calls(monkeypatch: pytest.Monke
 
     fast = updated(make_generator(2))
     assert refused == [None]
-    assert [change is None for change in stepped] == [False]
+    assert stepped == [True]
     monkeypatch.setattr(products, "library", lambda: None)
     later = make_generator(2)
     for _ in range(2):
@@ -266,8 +266,7 @@ def test_along_a_training_every_update_is_the_dense_one(learning: str, monkeypat
         torch.testing.assert_close(rbm.state_dict(), wanted[0][0], rtol=1e-5, atol=2e-6)
         assert state_to_bytes(rule.state_dict()) == state_to_bytes(wanted[0][1])
         assert torch.equal(generator.get_state(), wanted[1])
-    assert len(inside) == 100
-    assert None not in inside
+    assert [bool(done) for done in inside] == [True] * 100
 
 
 @built
@@ -289,8 +288,7 @@ def test_a_training_in_one_call_resumes_bit_for_bit(
     whole = train(4)
     train(2)
     assert train(4, tmp_path) == whole
-    assert len(inside) == 8 + 4 + 4
-    assert None not in inside
+    assert [bool(done) for done in inside] == [True] * (8 + 4 + 4)
 
 
 @built
@@ -301,3 +299,65 @@ def test_an_update_is_the_same_for_any_number_of_threads(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for a, b in zip(alone.parameters(), trained(settings, x, None)[0].parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def started(n_chains: int = 53, learning: str = "pcd") -> tuple[RBM, LikelihoodLearning]:
+    """A machine and its rule, ready for updates."""
+    rbm = RBM(80, 70, weight_std=0.3, generator=make_generator(0))
+    rule = LikelihoodLearning(rbm, PersistentChains(n_chains) if learning == "pcd" else ContrastiveDivergence(1))
+    rule.start(Batch(bits(40, 80)), make_generator(1))
+    return rbm, rule
+
+
+@built
+@pytest.mark.parametrize("learning", ["pcd", "cd"])
+def test_memory_that_is_kept_from_update_to_update_changes_nothing(
+    learning: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More sizes of batches than there are rooms, in turn, some of them grey; each room is used again."""
+    made, own = [], Room.__init__
+    monkeypatch.setattr(Room, "__init__", lambda self, *sizes: (made.append(sizes[1:]), own(self, *sizes))[1])
+    kept, fresh = started(learning=learning), started(learning=learning)
+    sizes = [40, 17, 40, 17, 9, 30, 21, 40, 17, 40]
+    for step, n in enumerate(sizes):
+        x = bits(n, 80, seed=step) if step % 3 else torch.rand(n, 80, generator=make_generator(step))
+        kept[1].step(Batch(x), make_context(make_generator(step)))
+    rooms = len(made)
+    assert rooms == 7  # 40, 17, 9 and 30; then, for there are four already, 21, 40 and 17 anew
+    for step, n in enumerate(sizes):
+        x = bits(n, 80, seed=step) if step % 3 else torch.rand(n, 80, generator=make_generator(step))
+        fresh[1]._rooms = Rooms()
+        fresh[1].step(Batch(x), make_context(make_generator(step)))
+    assert len(made) == rooms + len(sizes)
+    assert state_to_bytes([m.state_dict() for m in kept]) == state_to_bytes([m.state_dict() for m in fresh])
+
+
+@built
+def test_what_a_caller_holds_stays_as_it_was() -> None:
+    rule, held = started()[1], []
+    for step in range(3):
+        rule.step(Batch(bits(40, 80, seed=step)), make_context(make_generator(step)))
+        assert isinstance(rule.negative, PersistentChains)
+        held.append([(x, x.clone()) for x in (rule.negative.v, rule.negative.h)])
+    assert all(torch.equal(x, before) for pair in held for x, before in pair)
+
+
+@built
+def test_weights_that_were_replaced_and_copies_have_updates_of_their_own() -> None:
+    found = []
+    for replaced in (False, True):
+        rbm, rule = started()
+        rule.step(Batch(bits(40, 80)), make_context(make_generator(2)))
+        if replaced:
+            old = rbm.weight.data
+            rbm.weight.data = old.clone()
+            before = old.clone()
+        twin = copy.deepcopy(rule)
+        rule.step(Batch(bits(40, 80, seed=1)), make_context(make_generator(3)))
+        if replaced:
+            assert torch.equal(old, before)
+        aside = state_to_bytes(rbm.state_dict())
+        twin.step(Batch(bits(40, 80, seed=1)), make_context(make_generator(3)))
+        assert state_to_bytes(rbm.state_dict()) == aside == state_to_bytes(twin.rbm.state_dict())
+        found.append(aside)
+    assert found[0] == found[1]

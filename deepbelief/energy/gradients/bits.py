@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,18 +26,15 @@ from deepbelief.energy.rbm import RBM
 from deepbelief.native.draws import new_keys
 from deepbelief.native.products import in_sixteen_bits
 from deepbelief.native.rbm_update import (
-    Cases,
     Chains,
-    Change,
     Parts,
+    Room,
+    Rooms,
     Rule,
-    cases,
-    dense_cases,
     empty,
     equal_shares,
     persistent_update,
     rbm_update,
-    room,
     serves,
 )
 from deepbelief.protocols import Generator
@@ -50,7 +47,7 @@ from deepbelief.units.bernoulli import Bernoulli
 class UpdateOfBits:
     """What was done, and what the chains watched."""
 
-    change: Change | GPUChange
+    change: Room | GPUChange
     watched: Mapping[str, Tensor | float]
 
 
@@ -66,6 +63,7 @@ def update_of_bits(
     negative: NegativePhase,
     batch: Batch,
     generator: Generator,
+    rooms: Rooms,
     *,
     rate: float,
     l2: float,
@@ -75,73 +73,71 @@ def update_of_bits(
     """Draw the model's states and move the weights; None, with nothing drawn, where neither serves.
 
     Cases need not be bits: on a CPU grey levels have two dense products of their own. With an `offset_rate` biases and
-    offsets move too: nothing is left to do.
+    offsets move too: nothing is left to do. The change is kept in one of the `rooms`, until the next update.
     """
     if bits_on_gpu.serves(rbm, batch):
         how: dict[str, Any] = {"rate": rate, "l2": l2, "centred": centred, "offset_rate": offset_rate}
         return UpdateOfBits(*bits_on_gpu.update_on_gpu(rbm, negative, batch.x, generator, **how))
-    share = equal_shares(batch.x.shape[0]) if batch.weight is None else shares(batch.x, batch.weight)
-    offsets = rbm.visible_offset, rbm.hidden_offset
-    parts = Parts(rbm.weight, (rbm.visible.bias, rbm.hidden.bias), offsets)
+    n, visible, hidden = batch.x.shape[0], rbm.visible, rbm.hidden
+    share = equal_shares(n) if batch.weight is None else shares(batch.x, batch.weight)
+    parts = Parts(rbm.weight, (visible.bias, hidden.bias), (rbm.visible_offset, rbm.hidden_offset))
     if not serves(parts, batch.x, share):
         return None
     decays = _decays(parts, l2) if centred and l2 else None  # before the weights move
     rule = Rule(rate, 1 - rate * l2, centred, decays, offset_rate, in_sixteen_bits() and batch.weight is None)
-    data = cases(batch.x, share, rbm.hidden.size)
-    persistent = isinstance(negative, PersistentChains)
-    if data is not None and isinstance(negative, ContrastiveDivergence) and negative.k == 1:
-        change = _from_data(rbm, parts, data, rule, generator)
-        return UpdateOfBits(change, {"reconstruction_error": change.error})
-    if data is None or not persistent:
+    persistent = negative if isinstance(negative, PersistentChains) else None
+    room = rooms.of(parts, n, n if persistent is None else persistent.h.shape[0])
+    are_bits = room.data.take(batch.x, share)
+    if are_bits and isinstance(negative, ContrastiveDivergence) and negative.k == 1:
+        return UpdateOfBits(room, _from_data(parts, room, rule, generator))
+    if not are_bits or persistent is None:
         inputs = rbm.input_h_from_v(batch.x)
-        phase = PositivePhase(batch.x, inputs, rbm.hidden.mean(inputs), batch.weight)
-        dense = dense_cases(batch.x, share, phase.mean_h)
-        data = dense if data is None else replace(data, given=dense.given)
-    if isinstance(negative, PersistentChains):
-        return UpdateOfBits(_with_chains(rbm, negative, parts, data, rule, generator), {})
+        phase = PositivePhase(batch.x, inputs, hidden.mean(inputs), batch.weight)
+        room.data.give(phase.mean_h)
+    if not are_bits:
+        room.data.without_words()
+    if persistent is not None:
+        _with_chains(rbm, persistent, parts, room, rule, generator)
+        return UpdateOfBits(room, {})
     assert isinstance(negative, ContrastiveDivergence)
     v, watched = negative.draw_v(rbm, phase, generator)
-    return UpdateOfBits(_moved(parts, data, _bits(v, share, rbm), rule), watched)  # a chain weighs as much as its case
+    _with_states(parts, room, rule, v, share)  # a chain weighs as much as its case
+    return UpdateOfBits(room, watched)
 
 
 def _with_chains(
-    rbm: RBM, negative: PersistentChains, parts: Parts, data: Cases, rule: Rule, generator: Generator
-) -> Change:
+    rbm: RBM, negative: PersistentChains, parts: Parts, room: Room, rule: Rule, generator: Generator
+) -> None:
     negative.sweep(rbm, generator)
-    moved = persistent_update(parts, data, rule, negative.h, generator)
+    moved = persistent_update(parts, room, rule, negative.h, generator)
     if moved is not None:
-        negative.take(rbm, moved.v, moved.h, data.v)
-        return moved.change
+        negative.take(rbm, moved.v, moved.h, room.data.v)
+        return
     v = rbm.sample_v_from_h(negative.h, generator)
-    model = _bits(v, equal_shares(v.shape[0]), rbm)
-    change = _moved(parts, data, model, rule)
-    negative.take(rbm, v, bernoulli(model.mean, generator), data.v)
-    return change
+    _with_states(parts, room, rule, v, equal_shares(v.shape[0]))
+    negative.take(rbm, v, bernoulli(room.model.mean, generator), room.data.v)
 
 
-def _from_data(rbm: RBM, parts: Parts, data: Cases, rule: Rule, generator: Generator) -> Change:
-    """CD-1: the chains start at the data, and a chain weighs as much as its case."""
-    v, h = empty(*data.v.shape), empty(data.v.shape[0], rbm.hidden.size)
+def _from_data(parts: Parts, room: Room, rule: Rule, generator: Generator) -> dict[str, float]:
+    """CD-1: the chains start at the data, and a chain weighs as much as its case. Returns what is watched."""
+    n_v, n_h = parts.w.shape
     key_0, key_v = new_keys(generator, 2)
-    chains = Chains(h, None, (key_0, key_v, 0))
-    change = rbm_update(parts, data, room(v, data.share, rbm.hidden.size), rule, chains)
-    assert change is not None  # draws are bits
-    return change
+    done = rbm_update(
+        parts, room, rule, Chains(empty(room.data.n, n_h), None, empty(room.data.n, n_v), (key_0, key_v, 0))
+    )
+    assert done  # draws are bits
+    return {"reconstruction_error": room.error}
+
+
+def _with_states(parts: Parts, room: Room, rule: Rule, v: Tensor, share: Tensor) -> None:
+    """The update by states of the model that were drawn by single calls."""
+    are_bits = room.model.take(v, share)
+    assert are_bits  # Bernoulli units draw no others
+    done = rbm_update(parts, room, rule)
+    assert done  # there are no chains to be refused
 
 
 def _decays(parts: Parts, l2: float) -> tuple[Tensor, Tensor]:
     """What the weights' decay adds to the biases' gradients, where the weights are centred; in float32 always."""
     with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext():
         return parts.w.mv(parts.offsets[1]).mul_(l2), parts.w.T.mv(parts.offsets[0]).mul_(l2)
-
-
-def _bits(v: Tensor, share: Tensor, rbm: RBM) -> Cases:
-    found = cases(v, share, rbm.hidden.size)
-    assert found is not None  # Bernoulli units draw bits
-    return found
-
-
-def _moved(parts: Parts, data: Cases, model: Cases, rule: Rule) -> Change:
-    found = rbm_update(parts, data, model, rule)
-    assert found is not None  # there are no chains to be refused
-    return found

@@ -24,6 +24,7 @@ from deepbelief.energy.gradients.sparsity import check_groups, check_target, wit
 from deepbelief.energy.gradients.update import Factor, Update, check_decays, move_offsets
 from deepbelief.energy.gradients.weights import put_gradient, take_step
 from deepbelief.energy.rbm import RBM
+from deepbelief.native.rbm_update import Rooms
 from deepbelief.protocols import StepContext
 from deepbelief.types import Batch
 
@@ -71,7 +72,7 @@ class LikelihoodLearning:
         check_groups(rbm.hidden.size, group_size, group_cost)
         self.group_size, self.group_cost = group_size, group_cost
         self.directions = directions
-        self._takes_bits = takes_bits(rbm, negative) and not (group_size and group_cost)
+        self._takes_bits, self._rooms = takes_bits(rbm, negative) and not (group_size and group_cost), Rooms()
         self.update = Update(
             self.module, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
         )
@@ -143,7 +144,7 @@ class LikelihoodLearning:
         whole = self.module is self.rbm and self.sparsity_target is None  # nothing else takes part in the step
         settings: dict[str, Any] = {"rate": self.update.rate(context), "l2": self.l2, "centred": self.centred}
         settings["offset_rate"] = self.offset_rate if whole else None
-        found = update_of_bits(self.rbm, self.negative, batch, context.generator, **settings)
+        found = update_of_bits(self.rbm, self.negative, batch, context.generator, self._rooms, **settings)
         if found is None:
             return None
         self.rbm.weight.grad = None
