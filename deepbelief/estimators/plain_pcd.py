@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deepbelief.maths.products import product
 from deepbelief.native.products import bits_step
-from deepbelief.native.rbm_update import Parts, Rooms, Rule, equal_shares, persistent_update, serves
+from deepbelief.native.rbm_update import Parts, Rooms, Rule, equal_shares, pays, persistent_update, serves
 from deepbelief.rng import bernoulli
 
 WORTH_SHARING = 10_000_000  # multiplications in one product, about 0.1 ms of one core
@@ -73,12 +73,11 @@ class PlainPCD:
     def _step_in_one_call(self, v: Tensor, rate: float, generator: torch.Generator) -> bool:
         parts = Parts(self.weight, (self.b, self.c), self._no_offsets)
         share = equal_shares(v.shape[0])
-        if not serves(parts, v, share):
+        if not (serves(parts, v, share) and pays(self.weight, v.shape[0])):
             return False
         room = self._rooms.of(parts, v.shape[0], self.h.shape[0])
         if not room.data.take(v, share):
-            room.data.give((v @ self.weight).add_(self.c).sigmoid_())
-            room.data.without_words()
+            room.data.hold(v, share, (v @ self.weight).add_(self.c).sigmoid_())
         rule = Rule(rate, 1.0, centred=False, offset_rate=0.0)  # which moves the biases too
         moved = persistent_update(parts, room, rule, self.h, generator)
         if moved is None:

@@ -124,7 +124,7 @@ INLINE void activate(float *sums, int64_t n, const float *bias, float *mean, int
 INLINE void means_of_h(const rbm_update *a, float *sums, int64_t column, int64_t width, const int tile) {
     const int64_t n_h = a->n_h;
     float near[PAIR] = {0}, total[2][PAIR] = {{0}}, *right = a->right;
-    memcpy(near, a->c + column, BYTES(width));
+    if (a->c) memcpy(near, a->c + column, BYTES(width)); /* null where all means are given, and nothing settles */
     for (int p = 0; p < 2; p++) {
         const phase *of = a->phases + p;
         if (of->along_v) {
@@ -164,7 +164,7 @@ void KERNEL(means_and_step)(const rbm_update *a, int64_t first, int64_t last) {
         int64_t column = tile * TILE, width = n_h - column < TILE ? n_h - column : TILE, n = 0;
         for (int p = 0; p < 2; p++) n += phases[p].along_v ? phases[p].n : 0;
         memset(sums, 0, sizeof(float) * (size_t)(n * TILE));
-        for (int64_t k = 0; k < n_v; k += CHUNK) {
+        for (int64_t k = 0; n && k < n_v; k += CHUNK) {
             int64_t depth = n_v - k < CHUNK ? n_v - k : CHUNK, at = n_h;
             const float *from = w + k * n_h + column;
             if (depth < CHUNK || width < TILE) {
@@ -223,6 +223,11 @@ static void multiply(const rbm_update *a, const bits_product *product) {
 static void start_at_data(const rbm_update *a) {
     phase *of = a->phases;
     int64_t n = of->n, n_v = a->n_v, n_h = a->n_h;
+    if (!of->along_v) {
+        bernoulli draw = {of->mean, a->chain, n * n_h, a->key_0};
+        share(a, (kernel)KERNEL(bernoulli), &draw, (n * n_h + BLOCK - 1) / BLOCK, BLOCK);
+        return;
+    }
     bits_product product = {of->along_v, a->w, a->inputs, n, n_v, n_h, n_h, 0};
     multiply(a, &product);
     sigmoid_bernoulli draw = {a->inputs, a->c, of->mean, a->chain, n * n_h, n_h, a->key_0};

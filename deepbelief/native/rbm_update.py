@@ -1,7 +1,8 @@
 """A whole update of an RBM of bits in one call: the chains' step, both means of h, the weights' step and the biases'.
 
 The weights of a tile of hidden units stay in the core's cache from the first product to the last, and both products
-share their tables.
+share their tables. Of states that are no bits the call takes the means of h as they are given, and leaves the two
+products of the weights' step to torch.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ class Parts:
     """The memory of a machine of bits, which an update moves: weights, biases and the offsets of centring."""
 
     w: Tensor  # (n_visible, n_hidden)
-    biases: tuple[Tensor, Tensor]  # of the visible and of the hidden units
+    biases: tuple[Tensor | None, Tensor | None]  # of the visible and of the hidden units; None where in several pieces
     offsets: tuple[Tensor, Tensor]
 
-    def all(self) -> tuple[Tensor, ...]:
+    def all(self) -> tuple[Tensor | None, ...]:
         """Each of them."""
         return self.w, *self.biases, *self.offsets
 
@@ -47,8 +48,9 @@ class Parts:
 class Rule:
     """How an update goes: ``w = keep w + rate dW``, with the decay's part of the biases' gradients, if there is one.
 
-    With an `offset_rate` the biases step and the offsets move in the same call. Cases of equal
-    shares may be multiplied in `sixteen` bits, where both phases have as many.
+    With an `offset_rate` the biases step and the offsets move in the same call: they must be there then, as they must
+    where the call has units to draw. Cases of equal shares may be multiplied in `sixteen` bits, where both phases have
+    as many.
     """
 
     rate: float
@@ -119,9 +121,18 @@ class Phase:
         self.mean = mean.contiguous()
         self._record.along_v, self._record.mean = None, self.mean.data_ptr()
 
-    def without_words(self) -> None:
-        """The states that are held are no bits; their means of h must be given."""
+    def hold(self, v: Tensor, share: Tensor, mean: Tensor) -> None:
+        """States that need not be bits, with their means of h."""
+        self.expect(v.contiguous(), share)
+        self.give(mean)
         self._record.along_cases, self.are_bits = None, False
+
+    def add_to(self, w: Tensor, rate: float) -> None:
+        """``w += rate <v h'>``, for states that are no bits."""
+        if self.share is equal_shares(self.n):
+            w.addmm_(self.v.T, self.mean, alpha=rate / self.n)
+        else:
+            w.addmm_(self.v.T, self.mean * self.share.unsqueeze(1), alpha=rate)
 
 
 class Room:
@@ -143,8 +154,8 @@ class Room:
         part = dict(zip(sizes, self._memory.split(list(sizes.values())), strict=True))
         self.v_data, self.h_data = part["v"][:n_v], part["h"][:n_h]
         self.down_v, self.down_h = part["down_v"], part["down_h"]
-        self._parts = [x.detach() for x in parts.all()]  # while this is here their memory is nobody else's
-        self._moved = [x.data_ptr() for x in self._parts]
+        self._held = [None if x is None else x.detach() for x in parts.all()]  # so their memory is nobody else's
+        self._shape, self._moved = parts.w.shape, _places(parts)
         self._error, self._mean_v = ctypes.c_double(0), part.pop("mean_v").data_ptr()
         phases = (_Phase * 2)()
         self.data, self.model = (Phase(of, size, n_v, n_h) for of, size in zip(phases, (n, m), strict=True))
@@ -160,12 +171,13 @@ class Room:
 
     def fits(self, parts: Parts) -> bool:
         """Whether these are still the parts that the room was made for."""
-        return [x.data_ptr() for x in parts.all()] == self._moved and parts.w.shape == self._parts[0].shape
+        return _places(parts) == self._moved and parts.w.shape == self._shape
 
     def run(self, rule: Rule, chains: Chains | None) -> bool:
         """The call, with all that it needs in the record; False where chains were refused."""
         kernels, record = library.library(), self._record
         assert kernels is not None
+        assert None not in self._moved or (chains is None and rule.offset_rate is None)  # nothing needs the biases
         record.decay_v, record.decay_h = (None, None) if rule.decays is None else [x.data_ptr() for x in rule.decays]
         record.chain = record.next = record.mean_v = record.error = None
         if chains is not None:
@@ -175,10 +187,14 @@ class Room:
             else:
                 record.next = chains.next.data_ptr()
         record.centred, record.settles = rule.centred, rule.offset_rate is not None
-        record.sixteen = rule.sixteen and self.data.are_bits and self.data.n == self.model.n
+        record.sixteen = rule.sixteen and self.data.are_bits and self.model.are_bits and self.data.n == self.model.n
         record.threads, record.grain = library.usable_threads(), library.GRAIN
         record.keep, record.rate, record.offset_rate = rule.keep, rule.rate, rule.offset_rate or 0.0
         return bool(kernels.rbm_update(ctypes.addressof(record)))
+
+
+def _places(parts: Parts) -> list[int | None]:
+    return [None if x is None else x.data_ptr() for x in parts.all()]
 
 
 class Rooms:
@@ -201,16 +217,14 @@ class Rooms:
 
 
 def serves(parts: Parts, v: Tensor, share: Tensor) -> bool:
-    """Whether the kernel takes these weights, biases and offsets, and cases, and gains by it.
+    """Whether the kernel can read these weights, biases and offsets, and cases.
 
     Not where shapes do not fit: the general update then says what is wrong, which the kernel could not.
     """
-    read = (*parts.all(), v, share)
+    read = [x for x in (*parts.all(), v, share) if x is not None]
     if kernels_for(*read, mixed=True) is None or not all(x.is_contiguous() for x in read):
         return False
-    if v.ndim != 2 or v.shape[1] != parts.w.shape[0] or share.shape != v.shape[:1]:
-        return False
-    return pays(parts.w, v.shape[0])  # `len` of a tensor takes three times as long
+    return v.ndim == 2 and v.shape[1] == parts.w.shape[0] and share.shape == v.shape[:1]
 
 
 def pays(w: Tensor, n: int) -> bool:
@@ -240,9 +254,10 @@ def rbm_update(parts: Parts, room: Room, rule: Rule, chains: Chains | None = Non
         room.model.expect(chains.v, equal_shares(chains.v.shape[0]) if chains.next is not None else room.data.share)
     if not room.run(rule, chains):
         return False
-    data = room.data
-    if not data.are_bits:
-        parts.w.addmm_(data.v.T, data.mean * data.share.unsqueeze(1), alpha=rule.rate)
+    if not room.data.are_bits:
+        room.data.add_to(parts.w, rule.rate)
+    if not room.model.are_bits:
+        room.model.add_to(parts.w, -rule.rate)
     return True
 
 

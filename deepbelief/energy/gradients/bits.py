@@ -9,12 +9,12 @@ update they take most of the time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepbelief.energy.gradients import bits_on_gpu
 from deepbelief.energy.gradients.bits_on_gpu import GPUChange
@@ -33,6 +33,7 @@ from deepbelief.native.rbm_update import (
     Rule,
     empty,
     equal_shares,
+    pays,
     persistent_update,
     rbm_update,
     serves,
@@ -78,24 +79,23 @@ def update_of_bits(
     if bits_on_gpu.serves(rbm, batch):
         how: dict[str, Any] = {"rate": rate, "l2": l2, "centred": centred, "offset_rate": offset_rate}
         return UpdateOfBits(*bits_on_gpu.update_on_gpu(rbm, negative, batch.x, generator, **how))
-    n, visible, hidden = batch.x.shape[0], rbm.visible, rbm.hidden
-    share = equal_shares(n) if batch.weight is None else shares(batch.x, batch.weight)
-    parts = Parts(rbm.weight, (visible.bias, hidden.bias), (rbm.visible_offset, rbm.hidden_offset))
-    if not serves(parts, batch.x, share):
+    n, parts, share = batch.x.shape[0], parts_of(rbm), share_of(batch)
+    if not (serves(parts, batch.x, share) and pays(parts.w, n)):
         return None
-    decays = _decays(parts, l2) if centred and l2 else None  # before the weights move
-    rule = Rule(rate, 1 - rate * l2, centred, decays, offset_rate, in_sixteen_bits() and batch.weight is None)
+    sixteen = in_sixteen_bits() and batch.weight is None
+    rule = Rule(rate, 1 - rate * l2, centred, decays_of(parts, l2) if centred else None, offset_rate, sixteen)
     persistent = negative if isinstance(negative, PersistentChains) else None
     room = rooms.of(parts, n, n if persistent is None else persistent.h.shape[0])
-    are_bits = room.data.take(batch.x, share)
-    if are_bits and isinstance(negative, ContrastiveDivergence) and negative.k == 1:
-        return UpdateOfBits(room, _from_data(parts, room, rule, generator))
-    if not are_bits or persistent is None:
+    are_bits, one_step = room.data.take(batch.x, share), isinstance(negative, ContrastiveDivergence) and negative.k == 1
+    if not (are_bits and (one_step or persistent is not None)):
         inputs = rbm.input_h_from_v(batch.x)
-        phase = PositivePhase(batch.x, inputs, hidden.mean(inputs), batch.weight)
-        room.data.give(phase.mean_h)
-    if not are_bits:
-        room.data.without_words()
+        phase = PositivePhase(batch.x, inputs, rbm.hidden.mean(inputs), batch.weight)
+        if are_bits:
+            room.data.give(phase.mean_h)
+        else:
+            room.data.hold(batch.x, share, phase.mean_h)
+    if one_step:
+        return UpdateOfBits(room, _from_data(parts, room, rule, generator))
     if persistent is not None:
         _with_chains(rbm, persistent, parts, room, rule, generator)
         return UpdateOfBits(room, {})
@@ -137,7 +137,29 @@ def _with_states(parts: Parts, room: Room, rule: Rule, v: Tensor, share: Tensor)
     assert done  # there are no chains to be refused
 
 
-def _decays(parts: Parts, l2: float) -> tuple[Tensor, Tensor]:
-    """What the weights' decay adds to the biases' gradients, where the weights are centred; in float32 always."""
-    with torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext():
+def parts_of(rbm: RBM) -> Parts:
+    """What an update in place moves; without biases that layers of several kinds have in pieces."""
+    b, c = rbm.visible.bias, rbm.hidden.bias
+    own = b if isinstance(b, nn.Parameter) else None, c if isinstance(c, nn.Parameter) else None
+    return Parts(rbm.weight, own, (rbm.visible_offset, rbm.hidden_offset))
+
+
+def share_of(batch: Batch) -> Tensor:
+    """What each case counts, as the kernel reads it: (n,), of sum one."""
+    return equal_shares(batch.x.shape[0]) if batch.weight is None else shares(batch.x, batch.weight)
+
+
+def in_float32() -> AbstractContextManager[Any]:
+    """Inside, no product is shortened: a gradient is a small difference of large sums."""
+    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext()
+
+
+def decays_of(parts: Parts, l2: float) -> tuple[Tensor, Tensor] | None:
+    """What the weights' decay adds to the biases' gradients, where the weights are centred; in float32 always.
+
+    To be taken before the weights move.
+    """
+    if not l2:
+        return None
+    with in_float32():
         return parts.w.mv(parts.offsets[1]).mul_(l2), parts.w.T.mv(parts.offsets[0]).mul_(l2)

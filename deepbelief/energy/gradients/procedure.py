@@ -17,7 +17,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from deepbelief.energy.gradients.bits import takes_bits, update_of_bits
+from deepbelief.energy.gradients.bits import UpdateOfBits, takes_bits, update_of_bits
+from deepbelief.energy.gradients.dense import DenseUpdate, dense_update, in_one_piece, takes_any_units
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import Ahead, Follower, NegativePhase, PositivePhase
 from deepbelief.energy.gradients.sparsity import check_groups, check_target, with_group_sparsity
@@ -72,7 +73,10 @@ class LikelihoodLearning:
         check_groups(rbm.hidden.size, group_size, group_cost)
         self.group_size, self.group_cost = group_size, group_cost
         self.directions = directions
-        self._takes_bits, self._rooms = takes_bits(rbm, negative) and not (group_size and group_cost), Rooms()
+        grouped = bool(group_size and group_cost)
+        self._takes_bits = takes_bits(rbm, negative) and not grouped
+        self._takes_any = takes_any_units(rbm, negative) and not (grouped or self._takes_bits)
+        self._in_one_piece, self._rooms = in_one_piece(rbm), Rooms()
         self.update = Update(
             self.module, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
         )
@@ -85,8 +89,8 @@ class LikelihoodLearning:
     def step(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float]:
         """One update; returns what the negative phase watches."""
         with context.autocast():
-            if self._takes_bits and self._in_one_product(context):
-                taken = self._update_of_bits(batch, context)
+            if (self._takes_bits or self._takes_any) and self._in_one_product(context):
+                taken = self._update_in_place(batch, context)
                 if taken is not None:
                     return taken
             inputs = self.rbm.input_h_from_v(batch.x)
@@ -139,19 +143,23 @@ class LikelihoodLearning:
     def _offsets(self) -> tuple[Tensor, Tensor] | None:
         return (self.rbm.visible_offset, self.rbm.hidden_offset) if self.centred else None
 
-    def _update_of_bits(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float] | None:
-        """The same update in one pass over the weights, where the batch is of bits."""
-        whole = self.module is self.rbm and self.sparsity_target is None  # nothing else takes part in the step
+    def _update_in_place(self, batch: Batch, context: StepContext) -> Mapping[str, Tensor | float] | None:
+        """The same update without a gradient of the weights, and mostly in one call."""
+        alone = self.module is self.rbm and self.sparsity_target is None  # nothing else takes part in the step
+        whole = alone and self._in_one_piece
         settings: dict[str, Any] = {"rate": self.update.rate(context), "l2": self.l2, "centred": self.centred}
         settings["offset_rate"] = self.offset_rate if whole else None
-        found = update_of_bits(self.rbm, self.negative, batch, context.generator, self._rooms, **settings)
+        found: UpdateOfBits | DenseUpdate | None
+        with_what = self.rbm, self.negative, batch, context.generator, self._rooms
+        found = (update_of_bits if self._takes_bits else dense_update)(*with_what, **settings)
         if found is None:
             return None
         self.rbm.weight.grad = None
         if whole:
             return found.watched
         change = found.change
-        self._put_biases(change.down_v, change.down_h, {}, {}, None)
+        others = (found.visible, found.hidden) if isinstance(found, DenseUpdate) else ({}, {})
+        self._put_biases(change.down_v, change.down_h, *others, None)
         self.advance(context, change.v_data, change.h_data)
         return found.watched
 
