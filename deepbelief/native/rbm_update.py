@@ -118,12 +118,12 @@ class Phase:
 
     def give(self, mean: Tensor) -> None:
         """The means of h at the states that are held, for an update that need not find them."""
-        self.mean = mean.contiguous()
+        self.mean = mean.float().contiguous()
         self._record.along_v, self._record.mean = None, self.mean.data_ptr()
 
     def hold(self, v: Tensor, share: Tensor, mean: Tensor) -> None:
         """States that need not be bits, with their means of h."""
-        self.expect(v.contiguous(), share)
+        self.expect(v.float().contiguous(), share)
         self.give(mean)
         self._record.along_cases, self.are_bits = None, False
 

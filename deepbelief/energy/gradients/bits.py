@@ -22,6 +22,7 @@ from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.moments import shares
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.update import Step
 from deepbelief.energy.rbm import RBM
 from deepbelief.native.draws import new_keys
 from deepbelief.native.products import in_sixteen_bits
@@ -52,11 +53,15 @@ class UpdateOfBits:
     watched: Mapping[str, Tensor | float]
 
 
-def takes_bits(rbm: RBM, negative: NegativePhase) -> bool:
-    """Whether model and rule are those that this update is made for."""
-    layers = type(rbm) is RBM and type(rbm.visible) is Bernoulli and type(rbm.hidden) is Bernoulli
+def moves_in_place(rbm: RBM, negative: NegativePhase) -> bool:
+    """Whether this update and that of other units (`dense`) are made for the model and the rule."""
     chains = type(negative) is PersistentChains and not negative.ahead
-    return layers and (chains or type(negative) is ContrastiveDivergence)
+    return type(rbm) is RBM and (chains or type(negative) is ContrastiveDivergence)
+
+
+def takes_bits(rbm: RBM, negative: NegativePhase) -> bool:
+    """Whether this update is, whose units are Bernoulli units."""
+    return moves_in_place(rbm, negative) and type(rbm.visible) is type(rbm.hidden) is Bernoulli
 
 
 def update_of_bits(
@@ -65,25 +70,19 @@ def update_of_bits(
     batch: Batch,
     generator: Generator,
     rooms: Rooms,
-    *,
-    rate: float,
-    l2: float,
-    centred: bool,
-    offset_rate: float | None,
+    step: Step,
 ) -> UpdateOfBits | None:
     """Draw the model's states and move the weights; None, with nothing drawn, where neither serves.
 
-    Cases need not be bits: on a CPU grey levels have two dense products of their own. With an `offset_rate` biases and
-    offsets move too: nothing is left to do. The change is kept in one of the `rooms`, until the next update.
+    Cases need not be bits: on a CPU grey levels have two dense products of their own. The change is kept in one of the
+    `rooms`, until the next update.
     """
     if bits_on_gpu.serves(rbm, batch):
-        how: dict[str, Any] = {"rate": rate, "l2": l2, "centred": centred, "offset_rate": offset_rate}
-        return UpdateOfBits(*bits_on_gpu.update_on_gpu(rbm, negative, batch.x, generator, **how))
+        return UpdateOfBits(*bits_on_gpu.update_on_gpu(rbm, negative, batch.x, generator, step))
     n, parts, share = batch.x.shape[0], parts_of(rbm), share_of(batch)
     if not (serves(parts, batch.x, share) and pays(parts.w, n)):
         return None
-    sixteen = in_sixteen_bits() and batch.weight is None
-    rule = Rule(rate, 1 - rate * l2, centred, decays_of(parts, l2) if centred else None, offset_rate, sixteen)
+    rule = rule_of(step, parts, sixteen=in_sixteen_bits() and batch.weight is None)
     persistent = negative if isinstance(negative, PersistentChains) else None
     room = rooms.of(parts, n, n if persistent is None else persistent.h.shape[0])
     are_bits, one_step = room.data.take(batch.x, share), isinstance(negative, ContrastiveDivergence) and negative.k == 1
@@ -154,12 +153,11 @@ def in_float32() -> AbstractContextManager[Any]:
     return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext()
 
 
-def decays_of(parts: Parts, l2: float) -> tuple[Tensor, Tensor] | None:
-    """What the weights' decay adds to the biases' gradients, where the weights are centred; in float32 always.
-
-    To be taken before the weights move.
-    """
-    if not l2:
-        return None
-    with in_float32():
-        return parts.w.mv(parts.offsets[1]).mul_(l2), parts.w.T.mv(parts.offsets[0]).mul_(l2)
+def rule_of(step: Step, parts: Parts, *, sixteen: bool = False) -> Rule:
+    """The step as the kernel takes it, before the weights move: with what their decay adds to the biases' gradients."""
+    decays = None
+    if step.centred and step.l2:
+        with in_float32():
+            of_v, of_h = parts.w.mv(parts.offsets[1]), parts.w.T.mv(parts.offsets[0])
+            decays = of_v.mul_(step.l2), of_h.mul_(step.l2)
+    return Rule(step.rate, 1 - step.rate * step.l2, step.centred, decays, step.offset_rate, sixteen)

@@ -15,6 +15,7 @@ from torch import Tensor
 from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.negative import NegativePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.update import Step
 from deepbelief.energy.rbm import RBM
 from deepbelief.native import gpu
 from deepbelief.protocols import Generator
@@ -66,17 +67,9 @@ def serves(rbm: RBM, batch: Batch) -> bool:
 
 
 def update_on_gpu(
-    rbm: RBM,
-    negative: NegativePhase,
-    x: Tensor,
-    generator: Generator,
-    *,
-    rate: float,
-    l2: float,
-    centred: bool,
-    offset_rate: float | None,
+    rbm: RBM, negative: NegativePhase, x: Tensor, generator: Generator, step: Step
 ) -> tuple[GPUChange, dict[str, Tensor]]:
-    """Draw the model's states and move the weights; with an `offset_rate` biases and offsets move too.
+    """Draw the model's states and move the weights.
 
     Also returns what the chains watch. `x` is (n, n_visible), `negative` contrastive divergence or persistent chains.
     """
@@ -101,11 +94,11 @@ def update_on_gpu(
     n, m = len(x), len(below.state)
     of_data = gpu.Half(x, data.mean, x.mean(0), data.sums / n)
     of_model = gpu.Half(below.state, above.mean, below.sums / m, above.sums / m)
-    offsets = (rbm.visible_offset, rbm.hidden_offset) if centred else None
-    shifts = gpu.step(rbm.weight, of_data, of_model, offsets, rate=rate, l2=l2)
+    offsets = (rbm.visible_offset, rbm.hidden_offset) if step.centred else None
+    shifts = gpu.step(rbm.weight, of_data, of_model, offsets, rate=step.rate, l2=step.l2)
     change = _change(of_data, of_model, shifts)
-    if offset_rate is not None:
-        _settle(rbm, change, rate, offset_rate)
+    if step.offset_rate is not None:
+        _settle(rbm, change, step.rate, step.offset_rate)
     return change, watched
 
 

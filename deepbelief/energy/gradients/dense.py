@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deepbelief.energy.gradients.bits import decays_of, in_float32, parts_of, share_of
+from deepbelief.energy.gradients.bits import in_float32, parts_of, rule_of, share_of
 from deepbelief.energy.gradients.cd import ContrastiveDivergence
 from deepbelief.energy.gradients.negative import NegativePhase, PositivePhase
 from deepbelief.energy.gradients.pcd import PersistentChains
+from deepbelief.energy.gradients.update import Step
 from deepbelief.energy.rbm import RBM
-from deepbelief.native.rbm_update import Room, Rooms, Rule, equal_shares, rbm_update, serves
+from deepbelief.native.rbm_update import Room, Rooms, equal_shares, rbm_update, serves
 from deepbelief.protocols import Generator
 from deepbelief.types import Batch
 from deepbelief.units.base import Units
@@ -33,32 +33,17 @@ class DenseUpdate:
     hidden: Mapping[str, Tensor]
 
 
-def takes_any_units(rbm: RBM, negative: NegativePhase) -> bool:
-    """Whether model and rule are those that this update is made for."""
-    chains = type(negative) is PersistentChains and not negative.ahead
-    return type(rbm) is RBM and (chains or type(negative) is ContrastiveDivergence)
-
-
 def in_one_piece(rbm: RBM) -> bool:
     """Whether the biases of each layer are memory that an update can move: not where it has units of several kinds."""
-    return all(isinstance(units.bias, nn.Parameter) for units in (rbm.visible, rbm.hidden))
+    return all(bias is not None for bias in parts_of(rbm).biases)
 
 
 def dense_update(
-    rbm: RBM,
-    negative: NegativePhase,
-    batch: Batch,
-    generator: Generator,
-    rooms: Rooms,
-    *,
-    rate: float,
-    l2: float,
-    centred: bool,
-    offset_rate: float | None,
+    rbm: RBM, negative: NegativePhase, batch: Batch, generator: Generator, rooms: Rooms, step: Step
 ) -> DenseUpdate | None:
     """Draw the model's states and move the weights; None, with nothing drawn, where the kernel cannot serve.
 
-    With an `offset_rate` biases and offsets move too, which must be `in_one_piece`.
+    Biases and offsets that a step moves must be `in_one_piece`.
     """
     n, parts, share = batch.x.shape[0], parts_of(rbm), share_of(batch)
     if not serves(parts, batch.x, share):
@@ -81,12 +66,11 @@ def dense_update(
         visible = _less(rbm.visible.statistics(v), share_m, rbm.visible.statistics(batch.x), share)
         of_h = rbm.hidden.expected_statistics
         hidden = _less(of_h(inputs_m, mean_m), share_m, of_h(inputs, phase.mean_h), share)
-        rule = Rule(rate, 1 - rate * l2, centred, decays_of(parts, l2) if centred else None, offset_rate)
-        done = rbm_update(parts, room, rule)
+        done = rbm_update(parts, room, rule_of(step, parts))
     assert done  # there are no chains to be refused
-    if offset_rate is not None:
-        _descend(rbm.visible, visible, rate)
-        _descend(rbm.hidden, hidden, rate)
+    if step.offset_rate is not None:
+        _descend(rbm.visible, visible, step.rate)
+        _descend(rbm.hidden, hidden, step.rate)
     return DenseUpdate(room, watched, visible, hidden)
 
 
@@ -97,5 +81,4 @@ def _less(model: Mapping[str, Tensor], share_m: Tensor, data: Mapping[str, Tenso
 
 def _descend(units: Units, gradients: Mapping[str, Tensor], rate: float) -> None:
     for name, gradient in gradients.items():
-        with torch.no_grad():
-            units.get_parameter(name).sub_(gradient, alpha=rate)
+        units.get_parameter(name).sub_(gradient, alpha=rate)

@@ -17,12 +17,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from deepbelief.energy.gradients.bits import UpdateOfBits, takes_bits, update_of_bits
-from deepbelief.energy.gradients.dense import DenseUpdate, dense_update, in_one_piece, takes_any_units
+from deepbelief.energy.gradients.bits import UpdateOfBits, moves_in_place, takes_bits, update_of_bits
+from deepbelief.energy.gradients.dense import DenseUpdate, dense_update, in_one_piece
 from deepbelief.energy.gradients.moments import Moments, moments
 from deepbelief.energy.gradients.negative import Ahead, Follower, NegativePhase, PositivePhase
 from deepbelief.energy.gradients.sparsity import check_groups, check_target, with_group_sparsity
-from deepbelief.energy.gradients.update import Factor, Update, check_decays, move_offsets
+from deepbelief.energy.gradients.update import Factor, Step, Update, check_decays, move_offsets
 from deepbelief.energy.gradients.weights import put_gradient, take_step
 from deepbelief.energy.rbm import RBM
 from deepbelief.native.rbm_update import Rooms
@@ -75,7 +75,7 @@ class LikelihoodLearning:
         self.directions = directions
         grouped = bool(group_size and group_cost)
         self._takes_bits = takes_bits(rbm, negative) and not grouped
-        self._takes_any = takes_any_units(rbm, negative) and not (grouped or self._takes_bits)
+        self._takes_any = moves_in_place(rbm, negative) and not (grouped or self._takes_bits)
         self._in_one_piece, self._rooms = in_one_piece(rbm), Rooms()
         self.update = Update(
             self.module, learning_rate=learning_rate, schedule=schedule, momentum=momentum, optimizer=optimizer
@@ -147,11 +147,10 @@ class LikelihoodLearning:
         """The same update without a gradient of the weights, and mostly in one call."""
         alone = self.module is self.rbm and self.sparsity_target is None  # nothing else takes part in the step
         whole = alone and self._in_one_piece
-        settings: dict[str, Any] = {"rate": self.update.rate(context), "l2": self.l2, "centred": self.centred}
-        settings["offset_rate"] = self.offset_rate if whole else None
-        found: UpdateOfBits | DenseUpdate | None
-        with_what = self.rbm, self.negative, batch, context.generator, self._rooms
-        found = (update_of_bits if self._takes_bits else dense_update)(*with_what, **settings)
+        step = Step(self.update.rate(context), self.l2, self.centred, self.offset_rate if whole else None)
+        update: Callable[..., UpdateOfBits | DenseUpdate | None]
+        update = update_of_bits if self._takes_bits else dense_update
+        found = update(self.rbm, self.negative, batch, context.generator, self._rooms, step)
         if found is None:
             return None
         self.rbm.weight.grad = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
@@ -13,6 +14,19 @@ from deepbelief.protocols import StepContext
 from deepbelief.training.adam import AdamW
 
 Factor = Callable[[float], float]  # progress in [0, 1] -> factor of the learning rate
+
+
+@dataclass(frozen=True)
+class Step:
+    """How an update in place goes: the rate, weight decay, whether the gradient is centred, and the offsets' speed.
+
+    Without an `offset_rate` biases and offsets stay where they are, and their gradients are what the update leaves.
+    """
+
+    rate: float
+    l2: float = 0.0
+    centred: bool = True
+    offset_rate: float | None = None
 
 
 def check_decays(l2: float, l1: float, offset_rate: float) -> None:
