@@ -59,9 +59,16 @@ def print_table(
 def parser(description: str, rounds: int) -> argparse.ArgumentParser:
     """The arguments that every script has."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--rounds", type=int, default=rounds, help=f"rounds of all ways (default {rounds})")
-    made.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
+    made.add_argument("--rounds", type=count, default=rounds, help=f"rounds of all ways (default {rounds})")
+    made.add_argument("--threads", type=count, default=1, help="threads of torch (default 1)")
     return made
+
+
+def count(text: str) -> int:
+    """An integer of at least 1, as an argument of a script."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1. Got {text!r}. Leave it out.")
+    return int(text)
 
 
 def set_up(threads: int) -> None:
