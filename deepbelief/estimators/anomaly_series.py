@@ -6,12 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.data.windows import scores_of_steps, windows
 from deepbelief.errors import InvalidArgumentError, InvalidDataError, check, check_count
 from deepbelief.estimators.anomaly import OWN_SCORES, AnomalyDetector
-from deepbelief.estimators.arrays import flat
+from deepbelief.estimators.arrays import validated
 from deepbelief.estimators.conditional_rbm import ConditionalRBM
 
 Array = NDArray[Any]
@@ -134,7 +134,7 @@ class SeriesAnomalyDetector(AnomalyDetector):
         self._learn_rows(rows)
 
     def _checked(self, x: Any, *, reset: bool = False) -> Array:
-        return validate_data(self, flat(x), dtype=np.float64, reset=reset)
+        return validated(self, x, dtype=np.float64, reset=reset)
 
     def _windows(self, series: Array) -> Array:
         inner = (series - self.column_mean_) / self.column_scale_

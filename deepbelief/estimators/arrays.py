@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from deepbelief.data.arrays import as_weight, image_shape_of
 from deepbelief.data.memmap import release_pages
 from deepbelief.data.part import VIEWS, is_mapped, part_of
+from deepbelief.errors import InvalidDataError
 
 TYPES = (np.float64, np.float32, np.uint8)  # kept as they are; all else becomes the first of them
 CHUNK = 8192  # rows made dense and moved to the device at a time
@@ -38,7 +39,22 @@ def checked(estimator: BaseEstimator, x: Any, *, reset: bool = False, allow_nan:
     options = {"accept_sparse": "csr", "dtype": TYPES, "ensure_all_finite": finite}
     if is_mapped(x) and x.dtype in TYPES:
         return _checked_in_chunks(estimator, flat(x), reset, options)
-    return validate_data(estimator, flat(x), reset=reset, **options)
+    return validated(estimator, x, reset=reset, **options)
+
+
+def validated(estimator: BaseEstimator, x: Any, *y: Any, **options: Any) -> Any:
+    """`x`, `flat`, by scikit-learn's `validate_data`; text in it is told with where it is and what to do."""
+    try:
+        return validate_data(estimator, flat(x), *y, **options)
+    except ValueError as error:
+        before, _, text = str(error).partition("could not convert string to float: ")
+        kinds = dict(x.dtypes.items()) if hasattr(getattr(x, "dtypes", None), "items") else {}
+        columns = [repr(name) for name, kind in kinds.items() if kind.kind not in "biuf"]
+        if before or not text or not (columns or np.asarray(x).dtype.kind in "OUS"):
+            raise
+        where = f" in {', '.join(columns[:5])}" if columns else ""
+        remedy = "Code it as numbers first, as pandas.get_dummies(X) or scikit-learn's OneHotEncoder do."
+        raise InvalidDataError(f"X must hold numbers. Got the text {text}{where}. {remedy}") from None
 
 
 def _checked_in_chunks(estimator: BaseEstimator, x: Any, reset: bool, options: dict[str, Any]) -> Any:
@@ -58,7 +74,7 @@ def checked_pair(estimator: BaseEstimator, x: Any, y: Any, **options: Any) -> tu
     """`x` and `y` of a supervised fit, checked together; a mapped file stays one, as in `checked`."""
     of_x: dict[str, Any] = {"accept_sparse": "csr", "dtype": TYPES}
     if not (is_mapped(x) and x.dtype in TYPES):
-        return validate_data(estimator, flat(x), y, **of_x, **options)
+        return validated(estimator, x, y, **of_x, **options)
     rows = flat(x)
     _, target = validate_data(estimator, rows, y, **of_x, **options, ensure_all_finite=False)
     _check_chunks(estimator, rows, of_x)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.energy.rbm import RBM as RBMModule
 from deepbelief.errors import DivergenceError, check, check_count, check_positive
-from deepbelief.estimators.arrays import flat, through
+from deepbelief.estimators.arrays import through, validated
 from deepbelief.estimators.plain_pcd import PlainPCD
 from deepbelief.estimators.rowwise import column_of_each_row
 from deepbelief.estimators.seeds import seed_of
@@ -90,7 +90,7 @@ class BernoulliRBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from X, (n_samples, n_features), dense or sparse, in `n_iter` passes."""
         self._check_arguments()
-        X = validate_data(self, flat(X), accept_sparse="csr", dtype=(np.float64, np.float32))
+        X = validated(self, X, accept_sparse="csr", dtype=(np.float64, np.float32))
         generator = make_generator(seed_of(self.random_state))
         learner = PlainPCD.new(X.shape[1], self.n_components, self.batch_size, generator)
         began = time.perf_counter()
@@ -108,7 +108,7 @@ class BernoulliRBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         """One update from all rows of X as one batch; the chains go on where they were."""
         self._check_arguments()
         first = not hasattr(self, "components_")
-        X = validate_data(self, flat(X), accept_sparse="csr", dtype=(np.float64, np.float32), reset=first)
+        X = validated(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=first)
         if not hasattr(self, "random_state_"):
             self.random_state_ = check_random_state(self.random_state)
         generator = make_generator(self.random_state_)
@@ -171,7 +171,7 @@ class BernoulliRBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     def transform(self, X: Any) -> Array:
         """``P(h = 1 | v)``: (n_samples, n_features) -> (n_samples, n_components)."""
         check_is_fitted(self)
-        X = validate_data(self, flat(X), accept_sparse="csr", reset=False, dtype=(np.float64, np.float32))
+        X = validated(self, X, accept_sparse="csr", reset=False, dtype=(np.float64, np.float32))
         return through(self.module_, RBMModule.mean_h_from_v, X, _same)
 
     def gibbs(self, v: Any) -> Array:
@@ -193,7 +193,7 @@ class BernoulliRBM(Savable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         ``n_features * log p(v_i | the rest of v)`` for one i, drawn uniformly by the case and ``random_state``.
         """
         check_is_fitted(self)
-        X = validate_data(self, flat(X), accept_sparse="csr", reset=False, dtype=(np.float64, np.float32))
+        X = validated(self, X, accept_sparse="csr", reset=False, dtype=(np.float64, np.float32))
         seed, d = seed_of(self.random_state), X.shape[1]
 
         def score(rbm: RBMModule, x: torch.Tensor) -> torch.Tensor:

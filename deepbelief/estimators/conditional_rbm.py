@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from deepbelief.data.arrays import as_matrix
 from deepbelief.data.source import make_source
@@ -22,7 +22,7 @@ from deepbelief.energy.gradients.negative import NegativePhase
 from deepbelief.energy.partition.choose import QUICK_STATES
 from deepbelief.energy.partition.exact import is_enumerable
 from deepbelief.errors import InvalidDataError, check_choice, check_count
-from deepbelief.estimators.arrays import device_of, flat
+from deepbelief.estimators.arrays import device_of, validated
 from deepbelief.estimators.columns import Columns, choose_columns
 from deepbelief.estimators.generative import known_entries, on_data_scale
 from deepbelief.estimators.learning import InDouble, check_basics, folder_to_keep, parameter_type, trainer_options
@@ -153,7 +153,7 @@ checkpoint_dir, verbose, random_state
         """Frames and their contexts, row by row."""
         self._of_frames = context is None
         if context is not None:
-            frames = validate_data(self, flat(x), dtype=np.float64)
+            frames = validated(self, x, dtype=np.float64)
             contexts = as_matrix(context, name="context", dtype=torch.float64).numpy()
             _check_same_length(frames, contexts)
             return frames, contexts
@@ -161,7 +161,7 @@ checkpoint_dir, verbose, random_state
         sequences = list(x) if several else [x]
         parts = []
         for number, sequence in enumerate(sequences):
-            frames = validate_data(self, flat(sequence), dtype=np.float64, reset=number == 0)
+            frames = validated(self, sequence, dtype=np.float64, reset=number == 0)
             parts.append(frames_and_contexts(frames, self.order))
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
@@ -233,7 +233,7 @@ checkpoint_dir, verbose, random_state
         """`n_frames` further frames of one sequence (n, n_features) of at least `order` frames."""
         check_is_fitted(self, "module_")
         self._need_frames("forecast")
-        past = validate_data(self, flat(frames), dtype=np.float64, reset=False)
+        past = validated(self, frames, dtype=np.float64, reset=False)
         inner = torch.from_numpy(np.asarray(self._columns.inward(past))).to(self.module_.rbm.weight)
         generator = self._generator(random_state)
         found = self.module_.continue_sequence(inner, n_frames, generator=generator, n_steps=n_steps, mean=mean)
@@ -251,7 +251,7 @@ checkpoint_dir, verbose, random_state
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled by their mean given all that is known."""
         u = self._context_rows(context)
-        rows = validate_data(self, flat(X), dtype=np.float64, reset=False, ensure_all_finite="allow-nan")
+        rows = validated(self, X, dtype=np.float64, reset=False, ensure_all_finite="allow-nan")
         _check_same_length(rows, u)
         there = known_entries(rows, known)
         inner = torch.from_numpy(np.nan_to_num(self._columns.inward(np.where(there, rows, 0)))).to(u)
@@ -268,10 +268,10 @@ checkpoint_dir, verbose, random_state
         check_is_fitted(self, "module_")
         if context is None:
             self._need_frames("log_likelihood without context")
-            sequence = validate_data(self, flat(X), dtype=np.float64, reset=False)
+            sequence = validated(self, X, dtype=np.float64, reset=False)
             frames, context = frames_and_contexts(sequence, self.order)
         else:
-            frames = validate_data(self, flat(X), dtype=np.float64, reset=False)
+            frames = validated(self, X, dtype=np.float64, reset=False)
         u = self._context_rows(context)
         _check_same_length(frames, u)
         v = torch.from_numpy(np.asarray(self._columns.inward(frames))).to(u)

@@ -17,7 +17,7 @@ from sklearn.base import (
 )
 from sklearn.utils.metaestimators import available_if
 
-from deepbelief.errors import check_count
+from deepbelief.errors import InvalidDataError, check_count
 from deepbelief.estimators import generative as face
 from deepbelief.estimators.arrays import checked_pair, checked_weight, without_weightless
 from deepbelief.estimators.storage import Savable
@@ -136,7 +136,7 @@ class DeepBeliefRegressor(
             check_count("fine_tune_epochs", self.fine_tune_epochs, low=1)
         X, y = checked_pair(self, X, y, multi_output=True, y_numeric=True)
         weight, X, y = without_weightless(checked_weight(sample_weight, X.shape[0]), X, y)
-        targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        targets = _numbers(y).reshape(len(y), -1)
         mean = np.average(targets, axis=0, weights=weight)
         spread = np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weight))
         scale = np.where(spread > 0, spread, 1.0)
@@ -172,3 +172,13 @@ class DeepBeliefRegressor(
     ) -> Array:
         """X with its missing entries (NaN, or where `known` is False) filled with their mean given the rest."""
         return complete_with(self, X, known, random_state, n_steps=n_steps, n_average=n_average)
+
+
+def _numbers(y: Any) -> NDArray[np.float64]:
+    try:
+        return np.asarray(y, dtype=np.float64)
+    except ValueError as error:
+        text = next((each for each in np.ravel(y).tolist() if isinstance(each, str)), None)
+        if text is None:
+            raise
+        raise InvalidDataError(f"y must hold numbers. Got {text!r}. Use DeepBeliefClassifier for classes.") from error

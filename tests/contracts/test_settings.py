@@ -14,7 +14,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 import deepbelief.estimators
-from deepbelief.errors import DeepBeliefError, InvalidArgumentError
+from deepbelief.errors import DeepBeliefError, InvalidArgumentError, InvalidDataError
 from tests.contracts.wings import bits
 
 X = bits().numpy()[:12]
@@ -74,3 +74,20 @@ def test_a_setting_of_the_wrong_kind_is_told(kind: str, setting: str, value: Any
 def test_what_is_neither_true_nor_false_is_told(kind: str, setting: str, value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=f"{setting} must be True or False. Got {setting}={value!r}"):
         KINDS[kind](**{setting: value}).fit(X, labels(kind))
+
+
+@pytest.mark.parametrize("frame", [True, False])
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"RatingsRBM"}))  # whose users and items may have names
+def test_text_among_the_numbers_is_told(kind: str, frame: bool) -> None:
+    """With the column, where columns have names; a DataFrame of texts that are numbers is taken, as by scikit-learn."""
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(X).rename(columns=str).assign(kind=["cat", "dog"] * (len(X) // 2))
+    data = table if frame else table.to_numpy()
+    where = " in 'kind'" if frame else ""
+    with pytest.raises(InvalidDataError, match=f"X must hold numbers. Got the text 'cat'{where}. Code it as numbers"):
+        KINDS[kind]().fit(data, labels(kind))
+
+
+def test_text_where_numbers_are_to_be_predicted_is_told() -> None:
+    with pytest.raises(InvalidDataError, match=r"y must hold numbers\. Got 'cat'\. Use DeepBeliefClassifier"):
+        KINDS["DeepBeliefRegressor"]().fit(X, ["cat"] * len(X))
