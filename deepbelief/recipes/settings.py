@@ -22,13 +22,14 @@ from deepbelief.training.schedules import SCHEDULES
 
 PARTS = ("data", "model", "fine_tuning", "evaluation")
 LEARNING_NOTES = {
-    "learning": "pcd (persistent chains), cd, exact (small models), fpcd, pt or ptt (see docs/sampling.md)",
+    "learning": "pcd (persistent chains), cd, fpcd, pt, ptt or exact; pl, ratio, score or tap (see docs/models/rbm.md)",
     "k": "Gibbs steps per update",
     "n_chains": "persistent chains",
     "chains_start": "base (independent units) or data (for a layer that is good already, such as a tied one)",
     "schedule": "of the learning rate: constant, linear, cosine, exponential or step",
     "optimizer": "sgd or adam",
     "l2": "weight decay",
+    "l1": "the same by absolute values, which leaves few weights",
     "centred": "subtract slow-moving means in the gradient",
     "offset_rate": "speed of those means",
     "sparsity_target": "mean activation that hidden units are pulled to; null for none",
@@ -36,10 +37,12 @@ LEARNING_NOTES = {
     "group_size": "hidden units of a group of which few are on together; null for none",
     "group_cost": "strength of the groups' penalty",
     "averaging": "decay of a running average of the parameters, such as 0.999; null for none",
+    "n_variables": "pl and ratio: variables drawn for each case",
     "fast_rate": "fpcd: rate of the fast weights; null takes learning_rate",
     "n_replicas": "pt: temperatures",
     "swap_acceptance": "ptt: a checkpoint joins the ladder when the model's swaps with the last one fall below this",
     "ladder_every": "ptt: updates between two sweeps of the whole ladder",
+    "ahead": "pcd on several processes: chains move while the gradient travels",
     "tap_order": "tap: 2, or 1 for the naive mean field",
 }
 UnitKind = Literal["bernoulli", "spin", "gaussian", "categorical"]

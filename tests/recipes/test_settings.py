@@ -1,12 +1,14 @@
 """Settings print, edit and run again; what is unknown or wrong is told before any work."""
 
+from dataclasses import fields
+
 import pytest
 import yaml
 
 from deepbelief.energy.gradients.settings import LearningSettings
 from deepbelief.errors import InvalidArgumentError
 from deepbelief.recipes.run_defaults import demo_settings
-from deepbelief.recipes.settings import FineTuning, RunSettings, read_settings, write_settings
+from deepbelief.recipes.settings import LEARNING_NOTES, FineTuning, RunSettings, read_settings, write_settings
 
 
 def test_yaml_comes_back_unchanged(tmp_path):
@@ -29,6 +31,8 @@ def test_printed_settings_explain_themselves():
     assert yaml.safe_load(text) == RunSettings(fine_tuning=FineTuning()).to_dict()
     assert "# drawn anew" in text or "drawn anew for each batch" in text
     assert "# persistent chains" in text
+    named = {"epochs", "learning_rate", "momentum"}  # by their names
+    assert {field.name for field in fields(LearningSettings)} == named | set(LEARNING_NOTES)
 
 
 def test_a_number_that_yaml_reads_as_text_is_a_number():
